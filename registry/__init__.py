@@ -5,9 +5,7 @@ Standard library only. See :class:`Registry` for the rules and :mod:`lrlora.regi
 """
 
 if __name__ != "lrlora.registry":
-    raise ImportError(
-        f"this folder is the package 'lrlora.registry', not {__name__!r}: import it under its full name"
-    )
+    raise ImportError(f"this folder is the package 'lrlora.registry', not {__name__!r}: import it under its full name")
 
 from lrlora.registry.errors import BrokenPluginError, DuplicateNameError, UnknownNameError, closest
 from lrlora.registry.plugin_files import load_plugin

@@ -19,7 +19,26 @@ def closest(name: str, candidates: Iterable[str]) -> str | None:
     return by_lower_case[matches[0]] if matches else None
 
 
-class UnknownNameError(ValueError):
+def on_one_line(cause: BaseException) -> str:
+    """Type and message of ``cause``; some libraries explain themselves over many lines."""
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+
+
+def _restore(kind: type[Exception], message: str) -> Exception:
+    return kind.__new__(kind, message)
+
+
+class _PicklableError(Exception):
+    """An error that keeps its type and message across processes.
+
+    Unpickling an exception calls its ``__init__`` with ``args``, which hold the message alone.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), str(self)), self.__dict__
+
+
+class UnknownNameError(_PicklableError, ValueError):
     """No entry has this name.
 
     A ``ValueError`` and not a ``KeyError``: a ``KeyError`` prints its message in quotes, and a caller who
@@ -38,25 +57,16 @@ class UnknownNameError(ValueError):
         super().__init__(message)
         self.kind, self.name, self.known, self.nearest = kind, name, known, nearest
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # BaseException would re-create the error from its message alone, which __init__ does not take.
-        return (ValueError, (str(self),))
 
-
-class DuplicateNameError(ValueError):
+class DuplicateNameError(_PicklableError, ValueError):
     """Two origins claim one name. Both are named, since silently taking the first hides a broken install."""
 
     def __init__(self, kind: str, name: str, first: str, second: str) -> None:
         super().__init__(f"{kind} {name!r} is defined twice: by {first} and by {second}; rename or remove one")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (ValueError, (str(self),))
 
-
-class BrokenPluginError(ImportError):
+class BrokenPluginError(_PicklableError, ImportError):
     """A listed entry cannot be imported. Raised only when that entry is asked for; the cause is chained."""
 
     def __init__(self, kind: str, name: str, origin: str, cause: BaseException) -> None:
-        super().__init__(
-            f"{kind} {name!r} from {origin} does not import: {type(cause).__name__}: {cause}"
-        )
+        super().__init__(f"{kind} {name!r} from {origin} does not import: {on_one_line(cause)}")

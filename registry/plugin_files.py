@@ -9,6 +9,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from lrlora.registry.errors import on_one_line
+
 
 def load_plugin(source: str | Path) -> ModuleType:
     """Import a plugin so that its ``@register`` lines run.
@@ -24,7 +26,7 @@ def load_plugin(source: str | Path) -> ModuleType:
         try:
             return import_module(text)
         except Exception as cause:
-            raise ImportError(f"plugin module {text!r} does not import: {type(cause).__name__}: {cause}") from cause
+            raise ImportError(f"plugin module {text!r} does not import: {on_one_line(cause)}") from cause
     path = Path(text).expanduser().resolve()
     # One stable module name per path: classes keep their identity, and two files of one name do not collide.
     name = f"lrlora_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
@@ -43,5 +45,5 @@ def load_plugin(source: str | Path) -> ModuleType:
         del sys.modules[name]
         if not isinstance(cause, Exception):
             raise
-        raise ImportError(f"plugin file {text!r} does not import: {type(cause).__name__}: {cause}") from cause
+        raise ImportError(f"plugin file {text!r} does not import: {on_one_line(cause)}") from cause
     return module

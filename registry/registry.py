@@ -17,9 +17,10 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from lrlora.registry.errors import BrokenPluginError, DuplicateNameError, UnknownNameError
 from lrlora.registry.spec import parse_spec
@@ -56,9 +57,10 @@ class Registry(Generic[T]):
         self._base = base
         self._lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
+        self._conflicts: dict[str, tuple[str, str]] = {}
         self._scanned = False
         for name, target in builtins.items():
-            self._add(Entry(name, "built-in", target, lambda target=target: _import_target(target)))
+            self._add(Entry(name, "built-in", target, partial(_import_target, target)))
 
     # -- adding ---------------------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class Registry(Generic[T]):
         def add(factory: F) -> F:
             target = f"{factory.__module__}:{factory.__qualname__}"
             with self._lock:
-                self._scan()
+                self._known()
                 self._add(Entry(name, _source_of(factory), target, lambda: factory))
             return factory
 
@@ -81,43 +83,42 @@ class Registry(Generic[T]):
         if known is not None:
             # An installed plugin that also decorates its class, or a notebook cell that is run again, names the same
             # object twice: one origin, of which the newest definition counts.
-            if known.target != entry.target:
-                raise DuplicateNameError(
-                    self.kind, entry.name, f"{known.target} ({known.origin})", f"{entry.target} ({entry.origin})"
-                )
+            if not _same_object(known.target, entry.target):
+                raise DuplicateNameError(self.kind, entry.name, _describe(known), _describe(entry))
             entry = replace(entry, origin=known.origin)
         self._entries[entry.name] = entry
 
-    def _scan(self) -> None:
+    def _known(self) -> dict[str, Entry]:
+        """All entries by name, after the one scan of the installed entry points (rule 2)."""
         with self._lock:
-            if self._scanned:
-                return
-            self._scanned = True
-            for point in entry_points(group=self.group):
-                dist = point.dist
-                origin = f"{dist.name} {dist.version}" if dist is not None else "an unnamed distribution"
-                try:
-                    self._add(Entry(point.name, origin, point.value.replace(" ", ""), point.load))
-                except DuplicateNameError as conflict:
-                    # Two installed packages clash: whoever asks for that name is told, nobody else is in the way.
-                    self._entries[point.name] = replace(
-                        self._entries[point.name], origin="two origins", load=_raiser(conflict)
-                    )
+            if not self._scanned:
+                for point in entry_points(group=self.group):
+                    dist = point.dist
+                    origin = f"{dist.name} {dist.version}" if dist is not None else "an unnamed distribution"
+                    target = point.value.partition("[")[0].replace(" ", "")
+                    entry = Entry(point.name, origin, target, point.load)
+                    try:
+                        self._add(entry)
+                    except DuplicateNameError:
+                        # Two installed packages clash: whoever asks for that name is told, nobody else is in the way.
+                        known = self._entries[point.name]
+                        self._conflicts[point.name] = (_describe(known), _describe(entry))
+                        self._entries[point.name] = replace(known, origin=f"{known.origin} and {origin}")
+                self._scanned = True
+            return self._entries.copy()
 
     # -- looking up -----------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
         """All names, sorted, broken ones included."""
-        self._scan()
-        return sorted(self._entries)
+        return sorted(self._known())
 
     def __contains__(self, name: object) -> bool:
-        self._scan()
-        return name in self._entries
+        return name in self._known()
 
     def __iter__(self) -> Iterator[Entry]:
         """The entries in order of name, without importing any."""
-        return (self._entries[name] for name in self.names())
+        return iter([entry for _, entry in sorted(self._known().items())])
 
     def entry(self, name: str) -> Entry:
         """The entry called ``name``.
@@ -125,32 +126,31 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: With the closest match, all names, and how to add one (rule 6).
         """
-        self._scan()
-        try:
-            return self._entries[name]
-        except (KeyError, TypeError):
-            raise UnknownNameError(
-                self.kind, str(name), self._entries, f"add one with @register or an entry point in {self.group!r}"
-            ) from None
+        known = self._known()
+        if name not in known:
+            how_to_add = f"add one with @register or an entry point in {self.group!r}"
+            raise UnknownNameError(self.kind, name, known, how_to_add)
+        return known[name]
 
     def get(self, name: str) -> Callable[..., T]:
         """The class or factory called ``name``, imported now.
 
         Raises:
             UnknownNameError: No such name.
+            DuplicateNameError: Two installed packages claim it (rule 4).
             BrokenPluginError: It is listed but does not import; the cause is chained (rule 5).
         """
         entry = self.entry(name)
+        if name in self._conflicts:
+            raise DuplicateNameError(self.kind, name, *self._conflicts[name])
         try:
             factory = entry.load()
-        except DuplicateNameError:
-            raise
-        except Exception as cause:
+        except (Exception, SystemExit) as cause:  # a script that ends in sys.exit() is no importable plugin either
             raise BrokenPluginError(self.kind, name, entry.origin, cause) from cause
         if not callable(factory):
-            cause = TypeError(f"{entry.target} is {factory!r}, which cannot be called")
-            raise BrokenPluginError(self.kind, name, entry.origin, cause)
-        return factory  # type: ignore[no-any-return]
+            reason = TypeError(f"{entry.target} is {factory!r}, which cannot be called")
+            raise BrokenPluginError(self.kind, name, entry.origin, reason) from reason
+        return cast("Callable[..., T]", factory)
 
     def create(self, spec: str | T, /, **kwargs: Any) -> T:
         """An instance, from a spec such as ``"bspline"`` or ``"small:0.02"``, or the instance that was passed.
@@ -160,7 +160,7 @@ class Registry(Generic[T]):
             **kwargs: Passed to the factory.
 
         Raises:
-            UnknownNameError, BrokenPluginError: As in :meth:`get`.
+            UnknownNameError, DuplicateNameError, BrokenPluginError: As in :meth:`get`.
             TypeError: The arguments do not fit the factory, or the result is not of the registry's class.
         """
         base = _import_target(self._base)
@@ -172,8 +172,8 @@ class Registry(Generic[T]):
                     f"(known names: {', '.join(self.names())})"
                 )
             if kwargs:
-                raise TypeError(f"{self.kind} {spec!r} is an instance already: arguments {sorted(kwargs)} cannot be set")
-            return spec
+                raise TypeError(f"{self.kind} {spec!r} is an instance: its arguments {sorted(kwargs)} cannot be set")
+            return cast("T", spec)
         name, arguments = parse_spec(spec)
         factory = self.get(name)
         try:
@@ -182,13 +182,15 @@ class Registry(Generic[T]):
             raise TypeError(f"{self.kind} {spec!r}: {error}; signature is {name}{inspect.signature(factory)}") from None
         made = factory(*bound.args, **bound.kwargs)
         if not isinstance(made, base):
-            raise TypeError(f"{self.kind} {name!r} ({self.entry(name).target}) makes a {type(made).__name__}, not a {base.__name__}")
-        return made  # type: ignore[no-any-return]
+            raise TypeError(
+                f"{self.kind} {name!r} ({self.entry(name).target}) makes a {type(made).__name__}, not a {base.__name__}"
+            )
+        return made
 
     def name_of(self, instance: T) -> str | None:
         """The name under which the class of ``instance`` is registered, or None."""
         target = f"{type(instance).__module__}:{type(instance).__qualname__}"
-        return next((entry.name for entry in self if entry.target == target), None)
+        return next((entry.name for entry in self if _same_object(entry.target, target)), None)
 
 
 def _import_target(target: str) -> Any:
@@ -199,15 +201,19 @@ def _import_target(target: str) -> Any:
     return found
 
 
-def _raiser(error: Exception) -> Callable[[], Any]:
-    def load() -> Any:
-        raise error
+def _same_object(target: str, defined_at: str) -> bool:
+    """Whether ``target`` is ``defined_at``, or its re-export by a package around it: ``"a:X"`` for ``"a.b:X"``."""
+    module, _, attribute = target.partition(":")
+    home, _, name = defined_at.partition(":")
+    return attribute == name and (home == module or home.startswith(f"{module}."))
 
-    return load
+
+def _describe(entry: Entry) -> str:
+    return f"{entry.target} ({entry.origin})"
 
 
 def _source_of(factory: Callable[..., Any]) -> str:
     try:
         return inspect.getsourcefile(factory) or factory.__module__
-    except TypeError:  # a class of __main__ in an interactive session has no file
+    except (TypeError, OSError):  # a class that was typed into an interactive session has no file
         return factory.__module__

@@ -1,16 +1,16 @@
-"""The notation ``"name"`` or ``"name:argument,…"``: how a policy stands in a config file, in JSON, on a command line."""
+"""The notation ``"name"`` or ``"name:argument,…"``: how a policy stands in a config, in JSON, on a command line."""
 
 from __future__ import annotations
 
 import ast
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 
 def parse_spec(spec: str) -> tuple[str, list[Any]]:
     """Split a spec into its name and its arguments.
 
-    Arguments are Python literals; what is not a literal is a string.
+    Arguments are Python literals; what is not a literal is a string. A comma always separates two arguments.
 
     >>> parse_spec("uniform")
     ('uniform', [])
@@ -20,7 +20,7 @@ def parse_spec(spec: str) -> tuple[str, list[Any]]:
     ('small', [0.02, 'uniform'])
     """
     name, _, rest = spec.strip().partition(":")
-    return name, [_literal(part.strip()) for part in rest.split(",")] if rest.strip() else []
+    return name.strip(), [_literal(part.strip()) for part in rest.split(",")] if rest.strip() else []
 
 
 def format_spec(name: str, instance: object) -> str:
@@ -40,17 +40,28 @@ def format_spec(name: str, instance: object) -> str:
     """
     if not is_dataclass(instance):
         raise TypeError(f"{instance!r} cannot be written down: {type(instance).__name__} is not a dataclass")
-    values = [(getattr(instance, field.name), field.default) for field in fields(instance) if field.init]
-    while values and values[-1][0] == values[-1][1]:
-        values.pop()
-    for value, _ in values:
-        if not isinstance(value, (str, int, float, bool)) or (isinstance(value, str) and "," in value):
-            raise TypeError(f"{instance!r} cannot be written down: {value!r} is not a number, a truth value or a plain word")
-    return name + (":" + ",".join(str(value) for value, _ in values) if values else "")
+    given = [field for field in fields(instance) if field.init]
+    positional = [field for field in given if not field.kw_only]
+    while positional and _is_default(positional[-1], instance):
+        positional.pop()
+    for field in given:
+        if field.kw_only and not _is_default(field, instance):
+            raise TypeError(f"{instance!r} cannot be written down: a spec has no place for the keyword {field.name!r}")
+    values = [getattr(instance, field.name) for field in positional]
+    spec = name + (":" + ",".join(str(value) for value in values) if values else "")
+    # Reading it back is the one test that covers commas, quotes, blanks, infinities and words that look like numbers.
+    read = parse_spec(spec)[1]
+    if read != values or any(not isinstance(value, type(again)) for value, again in zip(values, read, strict=True)):
+        raise TypeError(f"{instance!r} cannot be written down: {spec!r} would not be read as the same values")
+    return spec
+
+
+def _is_default(field: Field[Any], instance: object) -> bool:
+    return bool(getattr(instance, field.name) == field.default)
 
 
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
