@@ -1,0 +1,159 @@
+"""From a declared study to its cells: one variant, one seed, everything resolved, known by a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from lrlora.studies.design import Study, Training
+from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.schema import validate
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that is compared: a method's configuration and how it differs in training."""
+
+    name: str
+    config: dict[str, Any]
+    training: Training
+    axes: dict[str, Any] = field(default_factory=dict)
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a variant at a seed, on a task and a backbone."""
+
+    study: str
+    variant: Variant
+    seed: int
+    task: dict[str, Any]
+    backbone: str
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that change with everything that changes the numbers, and with nothing else.
+
+        The names of the study and of the variant are not part of it.
+        """
+        resolved = {
+            "task": self.task,
+            "backbone": self.backbone,
+            "config": self.variant.config,
+            "training": self.variant.training.model_dump(),
+            "seed": self.seed,
+        }
+        canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """How the cell is called in progress bars and lists."""
+        return f"{self.variant.name} seed {self.seed}"
+
+
+def expand_variants(study: Study) -> list[Variant]:
+    """All variants of a study, baselines last.
+
+    Raises:
+        StudyError: Two variants have one name or one configuration, or the reference is none of them.
+    """
+    variants: list[Variant] = []
+    for values in product(*study.axes.values()) if study.axes else ():
+        axes = dict(zip(study.axes, values, strict=True))
+        variants.append(_variant(study, _axes_name(axes), study.base, axes, axes=axes))
+    for name, changes in study.variants.items():
+        variants.append(_variant(study, name, study.base, changes))
+    if not variants and study.base and not study.baselines:
+        variants.append(_variant(study, str(study.base.get("method", "base")), study.base, {}))
+    variants += [_variant(study, name, {}, changes, baseline=True) for name, changes in study.baselines.items()]
+    _check_distinct(study, variants)
+    return variants
+
+
+def expand_cells(study: Study) -> list[Cell]:
+    """All cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
+
+    Raises:
+        StudyError: As :func:`expand_variants`.
+    """
+    variants = expand_variants(study)
+    task = study.task.model_dump(mode="json")
+    return [Cell(study.name, variant, seed, task, study.backbone) for seed in study.seeds for variant in variants]
+
+
+def reference_name(study: Study) -> str | None:
+    """The variant that the others are compared with: as declared, or else the first baseline."""
+    return study.reference or next(iter(study.baselines), None)
+
+
+def _variant(
+    study: Study,
+    name: str,
+    base: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    axes: dict[str, Any] | None = None,
+    baseline: bool = False,
+) -> Variant:
+    where = f"study {study.name}: {'baseline' if baseline else 'variant'} {name}"
+    config: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for key, value in [*base.items(), *changes.items()]:
+        if key == "training":
+            if not isinstance(value, Mapping):
+                raise StudyError(f"{where}: training holds keys and values, not {value!r}")
+            training |= value
+        elif key.startswith("training."):
+            training[key.removeprefix("training.")] = value
+        else:
+            config[key] = value
+    for key in training:
+        if key not in Training.model_fields:
+            raise unknown_key(key, Training.model_fields, f"{where}: training")
+    if not isinstance(config.get("method"), str):
+        raise StudyError(f"{where}: says no method; add for example 'method: lora'")
+    checked = validate(Training, study.training.model_dump() | training, f"{where}: training")
+    _check_plain(config, where)
+    return Variant(name, config, checked, axes or {}, baseline)
+
+
+def _check_plain(config: dict[str, Any], where: str) -> None:
+    try:
+        json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"{where}: {error}; a study holds plain values (names, numbers, lists)") from None
+
+
+def _axes_name(axes: Mapping[str, Any]) -> str:
+    """``sinc`` where one axis of names is varied; else ``r=4,basis=sinc``."""
+    if len(axes) == 1:
+        ((axis, value),) = axes.items()
+        return value if isinstance(value, str) else f"{axis.removeprefix('training.')}={_show(value)}"
+    return ",".join(f"{axis.removeprefix('training.')}={_show(value)}" for axis, value in axes.items())
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _check_distinct(study: Study, variants: list[Variant]) -> None:
+    if not variants:
+        raise StudyError(f"study {study.name}: has no variants; give it axes, variants or baselines")
+    names: set[str] = set()
+    owner: dict[str, str] = {}
+    for variant in variants:
+        if variant.name in names:
+            raise StudyError(f"study {study.name}: two variants are called {variant.name!r}; rename one")
+        names.add(variant.name)
+        same = owner.setdefault(Cell("", variant, 0, {}, "").id, variant.name)
+        if same != variant.name:
+            raise StudyError(f"study {study.name}: variants {same!r} and {variant.name!r} are the same configuration")
+    reference = reference_name(study)
+    if reference is not None and reference not in names:
+        message = str(unknown_key(reference, names, f"study {study.name}: reference"))
+        raise StudyError(message.replace("unknown key", "unknown variant", 1))

@@ -1,0 +1,207 @@
+"""A study as it is declared: what is varied, against what, over which seeds, at which budgets.
+
+Nothing here trains, downloads or imports a framework, so a study can be listed and planned at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from lrlora.studies.catalog import catalog_names, catalog_path
+from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.overrides import apply_overrides, parse_overrides, read_yaml_mapping
+from lrlora.studies.schema import Strict, validate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lrlora.studies.results import Results
+
+Scalar = str | int | float | bool | None
+
+
+class Metric(Strict):
+    """What the variants are judged by: a figure of the test split."""
+
+    name: str = "accuracy"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Training(Strict):
+    """How each cell is trained; the same for all variants unless a variant says otherwise."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(32, ge=1)
+    steps: int = Field(100, ge=1, description="Optimizer steps.")
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 switches it off.")
+    max_length: int = Field(64, ge=4, description="Tokens after which an example is cut.")
+    eval_every: int = Field(0, ge=0, description="Steps between validations; 0 is once, at the end.")
+    eval_batch_size: int = Field(128, ge=1)
+    train_examples: int | None = Field(None, ge=1, description="Drawn by the seed of the run; None takes all.")
+    validation_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
+    test_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
+
+
+class TaskChoice(Strict):
+    """A task by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_forms(cls, given: Any) -> Any:
+        # `task: sarcasm` and `task: {name: files, train: a.csv}` are how people write it.
+        if isinstance(given, str):
+            return {"name": given}
+        if isinstance(given, Mapping) and "options" not in given and "name" in given:
+            options = {key: value for key, value in given.items() if key != "name"}
+            return {"name": given["name"], "options": options}
+        return given
+
+
+class Study(Strict):
+    """A declared design. Make one with :meth:`load`; run it with :meth:`run`.
+
+    The variants are the product of the ``axes`` over ``base``, and every entry of ``variants`` laid over ``base``.
+    ``baselines`` stand on their own. Any of them may hold ``training:`` to differ in how it is trained, and an axis
+    called ``training.learning_rate`` varies that.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    question: str = ""
+    task: TaskChoice = TaskChoice(name="sarcasm")
+    backbone: str = "minilm"
+    base: dict[str, Any] = Field(default_factory=lambda: {"method": "lrlora"})
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    reference: str | None = Field(None, description="The variant that the others are compared with.")
+    seeds: list[int] = Field(default_factory=lambda: [42, 123, 456], min_length=1)
+    metric: Metric = Metric()
+    training: Training = Training()
+    budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    seconds_per_example: float | None = Field(
+        None, ge=0, description="Measured cost of training on one example, for estimates before anything ran."
+    )
+    paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
+
+    _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"a seed is given twice: {seeds}")
+        if any(not 0 <= seed < 2**32 for seed in seeds):
+            raise ValueError(f"seeds lie between 0 and 2**32 - 1: {seeds}")
+        return seeds
+
+    @field_validator("axes")
+    @classmethod
+    def _check_axes(cls, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for axis, values in axes.items():
+            if not values:
+                raise ValueError(f"axis {axis!r} has no values")
+        return axes
+
+    @model_validator(mode="after")
+    def _check_budgets(self) -> Self:
+        for budget, changes in self.budgets.items():
+            _split_budget(changes, f"budgets.{budget}")
+        return self
+
+    # -- making ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Study:
+        """A study from the catalog or from a YAML file.
+
+        Args:
+            source: A catalog name such as ``"basis"``, or the path of a YAML file.
+            overrides: ``"a.b=c"`` lines, or the same as a mapping with dotted keys. They win over the file and
+                over the budget.
+
+        Raises:
+            StudyError: No such study, or it says something that cannot be; one line.
+        """
+        path = catalog_path(str(source)) if is_catalog_name(source) else Path(source)
+        return cls.from_dict(read_yaml_mapping(path), overrides, where=str(source))
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any] = (), where: str = "study"
+    ) -> Study:
+        """A study from plain data; see :meth:`load`."""
+        chosen = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+        nested = [f"training.{field}" for field in Training.model_fields]
+        study = validate(cls, apply_overrides(data, chosen, cls.model_fields, nested), where)
+        study._overrides.update(chosen)
+        return study
+
+    def resolve(self, budget: str) -> Study:
+        """The study at a budget: default < file < budget < overrides.
+
+        Raises:
+            StudyError: No such budget.
+        """
+        if budget not in self.budgets:
+            raise StudyError(str(unknown_key(budget, self.budgets, f"study {self.name}")).replace("key", "budget", 1))
+        training, seeds = _split_budget(self.budgets[budget], f"budgets.{budget}")
+        data = self.model_dump()
+        data["training"] |= training
+        data["seeds"] = seeds or data["seeds"]
+        return type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
+
+    # -- using ----------------------------------------------------------------------------------------------
+
+    def run(self, budget: str = "quick", out: str | Path | None = None, console: Console | None = None) -> Results:
+        """Run what is missing of the study and return its record.
+
+        Args:
+            budget: One of ``budgets``.
+            out: Where optuna.db, mlflow.db and the artifacts are; by default ``runs/<name>-<budget>``.
+            console: Where progress is shown; by default the terminal.
+
+        Raises:
+            StudyError: The study cannot be run as it is written; nothing has been written.
+        """
+        from lrlora.studies.runner import run_study
+
+        return run_study(self, budget, Path(out) if out is not None else default_out(self.name, budget), console)
+
+
+def is_catalog_name(source: str | Path) -> bool:
+    """Whether a study is meant by its catalog name, not by a path.
+
+    Raises:
+        StudyError: It is neither; with the nearest name.
+    """
+    text = str(source)
+    if text in catalog_names():
+        return True
+    if isinstance(source, Path) or text.endswith((".yaml", ".yml")) or "/" in text or Path(text).is_file():
+        return False
+    raise StudyError(str(unknown_key(text, catalog_names(), "study")).replace("study: unknown key", "unknown study", 1))
+
+
+def default_out(name: str, budget: str) -> Path:
+    """Where a study's record goes unless said otherwise."""
+    return Path("runs") / f"{name}-{budget}"
+
+
+def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[int] | None]:
+    """A budget's changes to the training, and its seeds."""
+    training = {key: value for key, value in changes.items() if key != "seeds"}
+    for key in training:
+        if key not in Training.model_fields:
+            raise unknown_key(key, [*Training.model_fields, "seeds"], where)
+    checked = validate(Training, training, where)
+    return checked.model_dump(include=set(training)), changes.get("seeds")

@@ -1,0 +1,74 @@
+"""Strict pydantic models whose errors are one line: where, what, and the nearest key that exists."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lrlora.studies.errors import StudyError, unknown_key
+
+
+class Strict(BaseModel):
+    """A model that refuses keys it does not know and values that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=Strict)
+
+
+def validate(model: type[M], data: Any, where: str) -> M:
+    """Make a ``model`` out of plain data.
+
+    Args:
+        model: The pydantic model.
+        data: What a YAML file or a caller holds.
+        where: What the data is called in messages, for example a file's name.
+
+    Raises:
+        StudyError: One line about the first thing that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, model, where) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> StudyError:
+    # An unknown key is usually a misspelt one whose absence causes the other errors: it goes first.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        parent = _model_at(model, first["loc"][:-1])
+        place = ": ".join([where, ".".join(path[:-1])]) if path[:-1] else where
+        return unknown_key(path[-1], parent.model_fields if parent is not None else [], place)
+    cause = first.get("ctx", {}).get("error")
+    message = str(cause) if isinstance(cause, Exception) else f"{first['msg']} (given: {first['input']!r})"
+    if isinstance(cause, Exception) and not path:
+        return StudyError(f"{where}: {message}")
+    return StudyError(f"{where}: {'.'.join(path) or 'the whole'}: {message}")
+
+
+def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    """The model that stands at a location within ``model``, as pydantic names locations."""
+    here: Any = model
+    for part in location:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            field = here.model_fields.get(str(part))
+            here = field.annotation if field is not None else None
+        else:
+            here = _item_type(here)
+        if get_origin(here) in (Union, types.UnionType):
+            here = next((option for option in get_args(here) if option is not type(None)), None)
+    return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _item_type(container: Any) -> Any:
+    arguments = get_args(container)
+    origin = get_origin(container)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return arguments[1]
+    return arguments[0] if arguments else None
