@@ -1,0 +1,115 @@
+"""One command per task: `nox` alone runs lint, types, tests and package; `nox -l` lists all.
+
+The sessions that need torch share one environment, `.nox/lrlora`, since a copy for each would cost gigabytes and
+minutes. It is made on first use and brought up to date when pyproject.toml or constraints.txt has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests", "package"]
+
+ROOT = Path(__file__).resolve().parent
+CONSTRAINTS = ROOT / "constraints.txt"
+PROGRAMS = "Scripts" if os.name == "nt" else "bin"
+SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+
+@nox.session(venv_backend="none")
+def study(session: nox.Session) -> None:
+    """Run a study; what follows -- goes to `lrlora study run`, by default the basis study at quick budget."""
+    arguments = session.posargs or ["basis", "--budget", "quick", "--out", "runs/basis-quick"]
+    session.run(shared(session, "lrlora"), "study", "run", *arguments, external=True)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the tests; what follows -- goes to pytest."""
+    session.run(shared(session, "python"), "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Check the types of all rooms; what follows -- goes to mypy."""
+    session.run(shared(session, "python"), "-m", "mypy", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Time a training step of each engine against PEFT's LoRA; what follows -- goes to the benchmark."""
+    session.run(shared(session, "python"), "-m", "lrlora.analysis.bench", *session.posargs, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format, and that the commit hooks are pinned as everything else is."""
+    session.install("-c", str(CONSTRAINTS), "ruff", "pre-commit")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("pre-commit", "validate-config", ".pre-commit-config.yaml")
+    hooks = set(re.findall(r"[\w.-]+==[\w.]+", (ROOT / ".pre-commit-config.yaml").read_text()))
+    if strays := sorted(hooks - set(CONSTRAINTS.read_text().splitlines())):
+        session.error(f".pre-commit-config.yaml disagrees with constraints.txt: {', '.join(strays)}")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build sdist and wheel, compare both with the tree, and use the installed wheel from another folder."""
+    scratch = Path(session.create_tmp()).resolve()
+    shutil.rmtree(scratch)
+    tree, from_sdist, from_tree, installed = (scratch / name for name in ("tree", "sdist", "wheel", "installed"))
+    copy_tree(session, tree)
+
+    session.install("-c", str(CONSTRAINTS), "build")
+    session.run("python", "-m", "build", "--outdir", str(from_sdist), str(tree))  # its wheel is built from its sdist
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(from_tree), str(tree))
+    session.run("python", "tests/package/check_wheel.py", str(tree), str(from_sdist), str(from_tree))
+
+    # The wheel goes into an environment of its own, which borrows the dependencies through a path file. Path files
+    # of the lender are not read there, so its editable install stays out of sight.
+    lender = shared(session, "python")
+    borrower = str(installed / PROGRAMS / "python")
+    session.run("python", "-m", "venv", str(installed))
+    wheel = next(from_sdist.glob("*.whl"))
+    session.run(borrower, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel), external=True)
+    lent = str(session.run(lender, "-c", SITE_PACKAGES, external=True, silent=True))
+    own = str(session.run(borrower, "-c", SITE_PACKAGES, external=True, silent=True))
+    Path(own.strip(), "borrowed.pth").write_text(lent)
+    session.run(borrower, "tests/package/check_installed.py", str(tree), external=True)
+
+
+def shared(session: nox.Session, program: str) -> str:
+    """Path of a program of the shared environment, which is made, or brought up to date, if need be."""
+    home = Path(session.cache_dir).parent / "lrlora"
+    stamp = home / "made-from.txt"
+    # Neither another Python nor a moved clone can use what was made here.
+    place = f"Python {platform.python_version()} of {sys.base_prefix}, for {ROOT}"
+    content = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()).hexdigest()
+    made = stamp.read_text().splitlines() if stamp.exists() else []
+    if made != [place, content]:
+        clear = [] if made[:1] == [place] else ["--clear"]
+        session.run(sys.executable, "-m", "venv", *clear, str(home), external=True)
+        python = str(home / PROGRAMS / "python")
+        session.run(python, "-m", "pip", "install", "-c", str(CONSTRAINTS), "-e", ".[all,dev]", external=True)
+        stamp.write_text(f"{place}\n{content}\n")
+    return str(home / PROGRAMS / program)
+
+
+def copy_tree(session: nox.Session, destination: Path) -> None:
+    """Copy what git tracks or would track: a build must see no leftovers, and leave none."""
+    listed = session.run("git", "ls-files", "-co", "--exclude-standard", "-z", external=True, silent=True, log=False)
+    for name in str(listed).strip("\0").split("\0"):
+        source, target = ROOT / name, destination / name
+        if source.is_symlink() or source.exists():  # a deleted file is listed until the deletion is committed
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
