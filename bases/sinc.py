@@ -1,0 +1,22 @@
+"""The basis of LR-LoRA as published: shifted cardinal sines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrlora.bases.basis import ShiftedBasis
+
+
+@dataclass(frozen=True)
+class Sinc(ShiftedBasis):
+    """ψ(u) = sin(πu) / (πu), with ψ(0) = 1 (LR-LoRA paper, Equation 4).
+
+    Band-limited to the frequencies |ξ| ≤ ω/2, one at its own grid point, not periodic, analytic on the whole line.
+    """
+
+    def kernel(self, u: Tensor) -> Tensor:
+        """See :meth:`ShiftedBasis.kernel`."""
+        return torch.sinc(u)

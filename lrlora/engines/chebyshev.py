@@ -1,0 +1,80 @@
+"""Constant matrices of Chebyshev's polynomials, made once per size and device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.polynomial import chebyshev
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _constant(make: Callable[P, R]) -> Callable[P, R]:
+    """Cache what ``make`` returns, made outside of inference mode, where a tensor could never be used for training."""
+
+    @lru_cache(maxsize=256)
+    @wraps(make)
+    def made(*args: Any) -> R:
+        with torch.inference_mode(False):
+            return make(*args)  # type: ignore[call-arg]
+
+    return made  # type: ignore[return-value]
+
+
+@_constant
+def chebyshev_nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """n Chebyshev nodes of the first kind, and the matrix from values there to n coefficients."""
+    angle = (torch.arange(n, dtype=torch.float64) + 0.5) * (math.pi / n)
+    k = torch.arange(n, dtype=torch.float64)[:, None]
+    to_series = (2 / n) * torch.cos(k * angle)
+    to_series[0] /= 2
+    return angle.cos().to(device), to_series.to(device)
+
+
+@_constant
+def to_monomials(degree: int, device: torch.device) -> Tensor:
+    """From Chebyshev to monomial coefficients, ``(degree + 1, degree + 1)``."""
+    columns = [np.pad(chebyshev.cheb2poly(row), (0, degree - k)) for k, row in _unit_series(degree)]
+    return torch.tensor(np.stack(columns, axis=1), dtype=torch.float64, device=device)
+
+
+@_constant
+def derivative_matrix(degree: int, device: torch.device) -> Tensor:
+    """From the coefficients of a series of this degree to those of its derivative, ``(degree, degree + 1)``."""
+    columns = [np.pad(d := chebyshev.chebder(row), (0, degree - len(d))) for _, row in _unit_series(degree)]
+    return torch.tensor(np.stack(columns, axis=1), dtype=torch.float64, device=device)
+
+
+def _unit_series(degree: int) -> list[tuple[int, Any]]:
+    return [(k, np.eye(degree + 1)[k, : k + 1]) for k in range(degree + 1)]
+
+
+@_constant
+def values_at_zero(degree: int, device: torch.device) -> Tensor:
+    """T_k(0) for k = 0 … degree."""
+    return torch.tensor([math.cos(k * math.pi / 2) for k in range(degree + 1)], dtype=torch.float64, device=device)
+
+
+_SAMPLE = 33
+
+
+def on_normal_sample(orders: int, spread: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """T_k and T_k' at normal quantiles of the given spread, clipped to [−1, 1]: two matrices ``(sample, orders)``."""
+    # The quantised spread keeps the cache small; a few per cent of it make no difference to a degree.
+    return _cached_sample(orders, round(math.log2(spread) * 4), device)
+
+
+@_constant
+def _cached_sample(orders: int, log_spread: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    quantiles = torch.special.ndtri((torch.arange(_SAMPLE, dtype=torch.float64) + 0.5) / _SAMPLE)
+    t = (quantiles * 2 ** (log_spread / 4)).clamp(-1, 1).numpy()
+    value = chebyshev.chebvander(t, orders - 1)
+    slope = np.stack([chebyshev.chebval(t, chebyshev.chebder(np.eye(orders)[k])) for k in range(orders)], axis=1)
+    return torch.tensor(value, device=device), torch.tensor(slope, device=device)

@@ -1,0 +1,20 @@
+"""The reference: the definition, evaluated by autograd. Memory and time are N times those of the weight."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lrlora.engines.engine import Engine
+from lrlora.transfer import TransferFunction
+
+
+class DirectEngine(Engine):
+    """Evaluates every basis function at every entry of BA. For tests and for checking the other engines."""
+
+    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
+        """See :meth:`Engine.delta`. The tolerance plays no part."""
+        return transfer.output_scale * transfer(transfer.input_scale * (B @ A))
+
+    def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
+        """See :meth:`Engine.describe`."""
+        return "direct"

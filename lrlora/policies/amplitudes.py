@@ -1,0 +1,128 @@
+"""What the amplitudes a start from."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrlora.bases import Basis
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that an initialisation may look at, for one adapted weight.
+
+    Attributes:
+        basis: The basis.
+        grid: Grid points, ``(N,)``, float64.
+        bandwidth: Bandwidths ω, ``(N,)``, float64.
+        bound: Half-width g of the grid interval.
+        depth: Place of the weight's layer in the model, from 0 for the first to 1 for the last.
+    """
+
+    basis: Basis
+    grid: Tensor
+    bandwidth: Tensor
+    bound: float
+    depth: float
+
+
+class AmplitudeInit(ABC):
+    """Gives the amplitudes their first values."""
+
+    @abstractmethod
+    def values(self, start: Start) -> Tensor:
+        """The amplitudes, ``(N,)``, float64."""
+
+
+@dataclass(frozen=True)
+class Zero(AmplitudeInit):
+    """a = 0, as published. With ``residual=False`` and ``centered=True`` nothing would train: the config refuses that."""
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        return torch.zeros_like(start.grid)
+
+
+@dataclass(frozen=True)
+class Small(AmplitudeInit):
+    """Normal with a small standard deviation.
+
+    Args:
+        std: The standard deviation.
+    """
+
+    std: float = 0.01
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        return self.std * torch.randn_like(start.grid)
+
+
+@dataclass(frozen=True)
+class Random(AmplitudeInit):
+    """Normal with variance 1/N, so that φ is of order one whatever N is."""
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        return torch.randn_like(start.grid) / len(start.grid) ** 0.5
+
+
+@dataclass(frozen=True)
+class Unit(AmplitudeInit):
+    """a = 1, the unit start of the paper's Table 18."""
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        return torch.ones_like(start.grid)
+
+
+@dataclass(frozen=True)
+class Identity(AmplitudeInit):
+    """The least-squares fit of φ(z) − φ(0) = z on the grid interval: the adapter starts as LoRA does.
+
+    Args:
+        tolerance: Root-mean-square error of the fit, relative to that of z, past which a warning says that this basis
+            cannot represent a straight line.
+    """
+
+    tolerance: float = 0.02
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        z = torch.linspace(-start.bound, start.bound, 8 * len(start.grid) + 1, dtype=torch.float64)
+        origin = torch.zeros((), dtype=torch.float64)
+        features = start.basis.matrix(z, start.grid, start.bandwidth) - start.basis.matrix(
+            origin, start.grid, start.bandwidth
+        )
+        # Overlapping functions make the fit rank-deficient: the solution of least norm, through a cut-off, stays small.
+        solution = torch.linalg.lstsq(features, z[:, None], rcond=1e-8, driver="gelsd").solution[:, 0]
+        error = float(torch.linalg.vector_norm(features @ solution - z) / torch.linalg.vector_norm(z))
+        if error > self.tolerance:
+            warnings.warn(
+                f"amplitude_init='identity': the best fit of a straight line by basis {start.basis!r} with "
+                f"{len(start.grid)} grid points is {error:.1%} off; residual=True starts as LoRA exactly, for every basis",
+                stacklevel=2,
+            )
+        return solution
+
+
+@dataclass(frozen=True)
+class ByDepth(AmplitudeInit):
+    """Normal, with a standard deviation that goes linearly from the first layer to the last.
+
+    Args:
+        first: Standard deviation in the first layer.
+        last: Standard deviation in the last layer.
+    """
+
+    first: float = 0.0
+    last: float = 0.1
+
+    def values(self, start: Start) -> Tensor:
+        """See :meth:`AmplitudeInit.values`."""
+        return (self.first + (self.last - self.first) * start.depth) * torch.randn_like(start.grid)

@@ -1,0 +1,57 @@
+"""Where the grid points lie."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+
+class Grid(ABC):
+    """Places N grid points on [−g, g]."""
+
+    learned: ClassVar[bool] = False
+    """Whether the points are trained. They stay in order: what is trained is the first point and the log gaps."""
+
+    @abstractmethod
+    def points(self, num: int, bound: float) -> Tensor:
+        """The points at the start, ``(num,)``, float64, increasing, within [−bound, bound]."""
+
+
+@dataclass(frozen=True)
+class Uniform(Grid):
+    """Equidistant, the ends included. The published choice, with N = 50 and g = 3."""
+
+    def points(self, num: int, bound: float) -> Tensor:
+        """See :meth:`Grid.points`."""
+        return torch.linspace(-bound, bound, num, dtype=torch.float64) if num > 1 else torch.zeros(1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Chebyshev(Grid):
+    """Chebyshev nodes, g·cos((2i − 1)π / 2N): dense towards the ends."""
+
+    def points(self, num: int, bound: float) -> Tensor:
+        """See :meth:`Grid.points`."""
+        angle = (torch.arange(num, dtype=torch.float64) + 0.5) * (math.pi / num)
+        return -bound * angle.cos()
+
+
+@dataclass(frozen=True)
+class Random(Grid):
+    """Uniformly distributed, sorted. Drawn from PyTorch's global generator, so it follows the seed of the run."""
+
+    def points(self, num: int, bound: float) -> Tensor:
+        """See :meth:`Grid.points`."""
+        return (torch.rand(num, dtype=torch.float64) * (2 * bound) - bound).sort().values
+
+
+@dataclass(frozen=True)
+class Learned(Uniform):
+    """Trained from a uniform start, and kept in order."""
+
+    learned: ClassVar[bool] = True

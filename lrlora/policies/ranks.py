@@ -1,0 +1,101 @@
+"""How the rank r is spread over the adapted weights (Adaptive LoRA, Section 3.1). For plain LoRA as for every variant."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from lrlora.policies.placements import count_layers, linear_module_names
+from lrlora.policies.roles import ATTENTION, depth_of, role_of
+from lrlora.policies.tables import RANKS
+
+
+class RankAllocation(ABC):
+    """Gives each adapted weight its rank."""
+
+    @abstractmethod
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        """The rank of a weight, at least 1.
+
+        Args:
+            r: The base rank.
+            role: The weight's role, or None where the family is not known.
+            depth: Its layer, from 0.
+            num_layers: The number of layers.
+        """
+
+
+@dataclass(frozen=True)
+class Uniform(RankAllocation):
+    """r everywhere."""
+
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        """See :meth:`RankAllocation.rank`."""
+        return r
+
+
+@dataclass(frozen=True)
+class LinearDecay(RankAllocation):
+    """From r in the first layer down to ``r_min`` in the last.
+
+    Args:
+        r_min: The least rank.
+    """
+
+    r_min: int = 4
+
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        """See :meth:`RankAllocation.rank`."""
+        return max(self.r_min, round(r - (r - self.r_min) * depth / max(1, num_layers - 1)))
+
+
+@dataclass(frozen=True)
+class AttentionHeavy(RankAllocation):
+    """r in the attention, half of it in the MLP.
+
+    Args:
+        r_min: The least rank in the MLP.
+    """
+
+    r_min: int = 4
+
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        """See :meth:`RankAllocation.rank`."""
+        if role is None:
+            raise ValueError("rank_allocation='attention_heavy' needs the roles of the modules, which are not known here")
+        return r if role in ATTENTION else max(self.r_min, r // 2)
+
+
+@dataclass(frozen=True)
+class Empirical(RankAllocation):
+    """0.6 r in the first 30 % of the layers, 1.2 r in the next 40 %, r in the rest."""
+
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        """See :meth:`RankAllocation.rank`."""
+        factor = 0.6 if depth < 0.3 * num_layers else 1.2 if depth < 0.7 * num_layers else 1.0
+        return max(1, round(r * factor))
+
+
+def allocate_ranks(
+    model: nn.Module, module_names: Sequence[str], r: int, allocation: str | RankAllocation = "uniform"
+) -> dict[str, int]:
+    """A ``rank_pattern`` for PEFT: full module names to ranks, for those whose rank is not r.
+
+    Works for :class:`peft.LoraConfig` as for :class:`lrlora.LRLoraConfig`.
+
+    Args:
+        model: The base model.
+        module_names: The adapted modules, from :func:`resolve_target_modules`.
+        r: The base rank.
+        allocation: The policy.
+    """
+    policy = RANKS.create(allocation)
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    num_layers = count_layers(linear_module_names(model))
+    ranks = {
+        name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, num_layers) for name in module_names
+    }
+    return {name: rank for name, rank in ranks.items() if rank != r}

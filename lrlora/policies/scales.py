@@ -1,0 +1,58 @@
+"""The scale s_in of what goes into φ: whether there is any nonlinearity at all.
+
+In training at LoRA's learning rates the entries of BA stay near 0.01, where every smooth φ is a straight line. The
+output scale is the inverse times lora_alpha / r, so that the linear part of the update is LoRA's, whatever s_in is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+class InputScale(ABC):
+    """Gives s_in for one adapted weight."""
+
+    @abstractmethod
+    def value(self, in_features: int, out_features: int, r: int) -> float:
+        """s_in > 0."""
+
+
+@dataclass(frozen=True)
+class Constant(InputScale):
+    """One s_in for every weight. A plain number in the config means this one.
+
+    Args:
+        kappa: s_in, positive.
+    """
+
+    kappa: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.kappa > 0:
+            raise ValueError(f"an input scale is positive, not {self.kappa}")
+
+    def value(self, in_features: int, out_features: int, r: int) -> float:
+        """See :meth:`InputScale.value`."""
+        return float(self.kappa)
+
+
+@dataclass(frozen=True)
+class Width(InputScale):
+    """s_in = κ · sqrt(3 · in / r): an entry of B of size b makes entries of z of size about κ·b, at every width and rank.
+
+    A starts uniform on ±1/sqrt(in), as in LoRA, so its columns have the norm sqrt(r / (3 · in)).
+
+    Args:
+        kappa: κ, positive.
+    """
+
+    kappa: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.kappa > 0:
+            raise ValueError(f"an input scale is positive, not {self.kappa}")
+
+    def value(self, in_features: int, out_features: int, r: int) -> float:
+        """See :meth:`InputScale.value`."""
+        return float(self.kappa * (3 * in_features / r) ** 0.5)
