@@ -177,10 +177,12 @@ class Registry(Generic[T]):
         name, arguments = parse_spec(spec)
         factory = self.get(name)
         try:
-            bound = inspect.signature(factory).bind(*arguments, **kwargs)
+            inspect.signature(factory).bind(*arguments, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.kind} {spec!r}: {error}; signature is {name}{inspect.signature(factory)}") from None
-        made = factory(*bound.args, **bound.kwargs)
+        except ValueError:  # a class written in C may have no signature to check against
+            pass
+        made = factory(*arguments, **kwargs)
         if not isinstance(made, base):
             raise TypeError(
                 f"{self.kind} {name!r} ({self.entry(name).target}) makes a {type(made).__name__}, not a {base.__name__}"
