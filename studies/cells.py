@@ -87,11 +87,6 @@ def expand_cells(study: Study) -> list[Cell]:
     return [Cell(study.name, variant, seed, task, study.backbone) for seed in study.seeds for variant in variants]
 
 
-def reference_name(study: Study) -> str | None:
-    """The variant that the others are compared with: as declared, or else the first baseline."""
-    return study.reference or next(iter(study.baselines), None)
-
-
 def _variant(
     study: Study,
     name: str,
@@ -153,7 +148,7 @@ def _check_distinct(study: Study, variants: list[Variant]) -> None:
         same = owner.setdefault(Cell("", variant, 0, {}, "").id, variant.name)
         if same != variant.name:
             raise StudyError(f"study {study.name}: variants {same!r} and {variant.name!r} are the same configuration")
-    reference = reference_name(study)
+    reference = study.reference
     if reference is not None and reference not in names:
         message = str(unknown_key(reference, names, f"study {study.name}: reference"))
         raise StudyError(message.replace("unknown key", "unknown variant", 1))

@@ -91,6 +91,7 @@ class Study(Strict):
     seconds_per_example: float | None = Field(
         None, ge=0, description="Measured cost of training on one example, for estimates before anything ran."
     )
+    tuning: str = Field("", description="What was tuned, for whom; a comparison of untuned rivals has to say so.")
     paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
 
     _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -158,6 +159,7 @@ class Study(Strict):
         data = self.model_dump()
         data["training"] |= training
         data["seeds"] = seeds or data["seeds"]
+        data["reference"] = self.reference or next(iter(self.baselines), None)
         return type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
 
     # -- using ----------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class WheelMember:
             os.replace(partial, self.path)
         except OSError as error:
             raise StudyError(
-                f"data {self.name!r}: cannot write {self.path}: {error.strerror}; set LRLORA_CACHE to a folder that can be"
+                f"data {self.name!r}: cannot write {self.path}: {error.strerror}; choose a folder with LRLORA_CACHE"
             ) from None
         return self.path
 

@@ -1,0 +1,43 @@
+"""LR-LoRA: the method that this package is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from lrlora.studies.methods.method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class LRLoRA(Method):
+    """LR-LoRA with the fields of :class:`lrlora.LRLoraConfig`."""
+
+    def __init__(self, **fields: Any) -> None:
+        # Making the configuration looks up every name in it, so that a wrong one is found here.
+        self._fields = fields
+        self._config()
+
+    @classmethod
+    def fields(cls) -> list[str]:
+        """The fields of ``LRLoraConfig`` that a study may set; PEFT keeps the others for itself."""
+        from lrlora import LRLoraConfig
+
+        own = {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
+        own |= {"inference_mode", "runtime_config"}
+        return [field.name for field in dataclasses.fields(LRLoraConfig) if field.init and field.name not in own]
+
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """Inject the adapter."""
+        from peft import get_peft_model
+
+        return get_peft_model(model, self._config())  # type: ignore[no-any-return]
+
+    def _config(self) -> Any:
+        # A new one for each model: PEFT writes the modules it found into the configuration it is given.
+        from peft import TaskType
+
+        from lrlora import LRLoraConfig
+
+        return LRLoraConfig(task_type=TaskType.SEQ_CLS, **self._fields)

@@ -1,0 +1,39 @@
+"""What a method is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Method(ABC):
+    """A way to adapt a model, with its settings.
+
+    Making one checks the settings and needs no model, so that a wrong study is refused before anything is written.
+    """
+
+    @classmethod
+    @abstractmethod
+    def fields(cls) -> list[str]:
+        """The names of the settings."""
+
+    @abstractmethod
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """Freeze ``model``, put the adapter into it, and return what is trained.
+
+        The random state is the caller's business: it is set to the run's seed just before.
+        """
+
+    def parameter_groups(self, model: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """The trainable parameters, as an optimizer takes them."""
+        from lrlora import parameter_groups
+
+        return parameter_groups(model, learning_rate, weight_decay=weight_decay)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write what was trained into ``folder``, in safetensors."""
+        model.save_pretrained(str(folder))  # type: ignore[operator]  # every PeftModel has it
