@@ -1,0 +1,169 @@
+"""Numbers as the report prints them: one notation for the page, the Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MISSING = "–"
+FRACTIONS = frozenset({"accuracy", "balanced_accuracy", "exact_match", "f1", "macro_f1", "precision", "recall"})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a metric is printed: fractions as percentages, everything else as it is.
+
+    Attributes:
+        factor: What values are multiplied by.
+        unit: Unit of a value, with a leading space, or nothing.
+        difference_unit: Unit of a difference, likewise. Points, not per cent: a difference of percentages.
+        digits: Decimals.
+    """
+
+    factor: float
+    unit: str
+    difference_unit: str
+    digits: int
+
+    @classmethod
+    def of(cls, metric: str) -> Scale:
+        """The scale of a metric, by its name.
+
+        >>> Scale.of("accuracy").value(0.8712), Scale.of("loss").value(0.31)
+        ('87.12', '0.3100')
+        """
+        return cls(100.0, " %", " points", 2) if metric in FRACTIONS else cls(1.0, "", "", 4)
+
+    def value(self, value: float | None, *, signed: bool = False) -> str:
+        """The value without its unit."""
+        return decimal(None if value is None else value * self.factor, self.digits, signed=signed)
+
+    def spread(self, mean: float, std: float | None) -> str:
+        """Mean ± standard deviation, without the unit."""
+        return self.value(mean) + ("" if std is None else f" ± {self.value(std)}")
+
+    def interval(self, low: float | None, high: float | None) -> str:
+        """An interval of differences in brackets; a dash where there is none."""
+        if low is None or high is None:
+            return MISSING
+        return f"[{self.value(low, signed=True)}, {self.value(high, signed=True)}]"
+
+    def difference(self, mean: float, low: float | None, high: float | None) -> str:
+        """A difference with its interval, without the unit."""
+        text = self.value(mean, signed=True)
+        return text if low is None else f"{text} {self.interval(low, high)}"
+
+
+def decimal(value: float | None, digits: int, *, signed: bool = False) -> str:
+    """A number with a fixed number of decimals and a real minus sign.
+
+    >>> decimal(-0.5, 2), decimal(0.001, 2, signed=True), decimal(None, 2)
+    ('−0.50', '0.00', '–')
+    """
+    if value is None:
+        return MISSING
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    if float(text) == 0.0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits, in plain notation where that is readable.
+
+    >>> significant(0.01234), significant(0.0), significant(1.5e-7), significant(1234.0)
+    ('0.0123', '0', '1.5e−7', '1234')
+    """
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e5:
+        text = f"{value:#.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+        return text.rstrip(".").replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "−")
+
+
+def count(value: tuple[int, int] | None) -> str:
+    """A count, or the range of one.
+
+    >>> count((16800, 16800)), count((1000, 2000))
+    ('16,800', '1,000–2,000')
+    """
+    if value is None:
+        return MISSING
+    low, high = value
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def probability(p: float | None) -> str:
+    """A p value as journals print it.
+
+    >>> probability(0.0312), probability(0.00004), probability(0.9999)
+    ('.031', '< .001', '> .99')
+    """
+    if p is None:
+        return MISSING
+    if p < 0.001:
+        return "< .001"
+    return "> .99" if p > 0.995 else f"{p:.3f}".lstrip("0")
+
+
+def equals_probability(p: float) -> str:
+    """``p = .031`` or ``p < .001``, for a sentence."""
+    text = probability(p)
+    return f"p {text}" if text[0] in "<>" else f"p = {text}"
+
+
+def percentage(fraction: float | None) -> str:
+    """A fraction in per cent, with digits enough to tell a small one from none.
+
+    >>> percentage(0.1234), percentage(0.0004), percentage(0.0), percentage(1e-7)
+    ('12.3 %', '0.04 %', '0 %', '< 0.01 %')
+    """
+    if fraction is None:
+        return MISSING
+    if fraction == 0:
+        return "0 %"
+    if fraction < 1e-4:
+        return "< 0.01 %"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.01 else f"{100 * fraction:.2f} %"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A duration in milliseconds, without the unit."""
+    return significant(None if seconds is None else 1000 * seconds)
+
+
+def mebibytes(size: int | None) -> str:
+    """A size in MiB, without the unit."""
+    return MISSING if size is None else f"{size / 2**20:,.0f}"
+
+
+def listed(names: list[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def at_steps(steps: Sequence[int | None]) -> str:
+    """Where cells diverged, with a leading space; nothing where that is not known.
+
+    >>> at_steps([60, 60]), at_steps([12, None, 7]), at_steps([None])
+    (' at step 60', ' at steps 7 and 12', '')
+    """
+    known = sorted({step for step in steps if step is not None})
+    return f" at step{'s' if len(known) > 1 else ''} {listed([str(step) for step in known])}" if known else ""
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> plural(1, "seed"), plural(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,61 @@
+"""``index.html``: the whole report in one file that needs nothing else."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from lrlora.studies.report.design import design_facts
+from lrlora.studies.report.figures import all_figures
+from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.palette import looks
+from lrlora.studies.report.presentation import cell_table, cost_table, layer_table, result_table, task_table, test_table
+from lrlora.studies.report.provenance import provenance_facts
+from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
+from lrlora.studies.report.summary import StudySummary
+
+
+def page_html(summary: StudySummary) -> str:
+    """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
+    environment = Environment(
+        loader=DictLoader({"page.html": _package_text("page.html")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style = looks([variant.name for variant in summary.variants], summary.reference)
+    return environment.get_template("page.html").render(
+        summary=summary,
+        stylesheet=Markup(_package_text("style.css")),
+        headline=headline(summary),
+        caveats=caveats(summary),
+        design=design_facts(summary),
+        results=result_table(summary),
+        tasks=task_table(summary),
+        tests=test_table(summary),
+        cost=cost_table(summary),
+        layers=layer_table(summary),
+        cells=cell_table(summary),
+        resolution=resolution(summary),
+        paper_note=paper_note(summary),
+        figures=[_figure(figure) for figure in all_figures(summary)],
+        looks=style,
+        scale=Scale.of(summary.metric),
+        definitions=definitions(summary),
+        provenance=provenance_facts(summary),
+        command=reproduce_command(summary),
+    )
+
+
+def _figure(figure: Any) -> dict[str, Any]:
+    # The drawing is our own markup, its words were escaped when it was drawn.
+    return {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption, "legend": figure.legend}
+
+
+def _package_text(name: str) -> str:
+    return files("lrlora.studies.report").joinpath(name).read_text(encoding="utf-8")

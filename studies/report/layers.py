@@ -1,0 +1,91 @@
+"""What training made of the adapted layers, over the layers and seeds of a variant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from lrlora.studies.report.source import Record, finite
+
+ATTENTION_ROLES = frozenset({"q", "k", "v", "o", "qkv"})
+MLP_ROLES = frozenset({"gate", "up", "down", "gate_up"})
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """Diagnostics of a variant's layers; None where no layer reports them.
+
+    Attributes:
+        layers: Number of adapted modules.
+        stable_rank: Mean over layers of the stable rank of ΔW, each layer averaged over seeds first.
+        stable_rank_std: Its standard deviation over layers.
+        nonlinear_fraction: Mean over layers and seeds.
+        nonlinear_fraction_max: Largest of any layer and seed.
+        max_abs_z: Largest |s_in·BA| of any layer and seed.
+        outside_grid: Mean fraction of the entries of s_in·BA that lie outside the grid.
+    """
+
+    layers: int
+    stable_rank: float | None
+    stable_rank_std: float | None
+    nonlinear_fraction: float | None
+    nonlinear_fraction_max: float | None
+    max_abs_z: float | None
+    outside_grid: float | None
+
+
+def group_of(role: str | None) -> str:
+    """The half of a transformer block that a role belongs to: ``attention``, ``mlp`` or ``other``."""
+    if role in ATTENTION_ROLES:
+        return "attention"
+    return "mlp" if role in MLP_ROLES else "other"
+
+
+def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
+    """Summarise the layers of all finished cells; None where none was recorded."""
+    by_module: dict[str, list[float]] = defaultdict(list)
+    values: dict[str, list[float]] = defaultdict(list)
+    modules: set[str] = set()
+    for record in records:
+        if record.get("status") != "finished":
+            continue
+        for layer in record.get("layers") or ():
+            modules.add(str(layer.get("module")))
+            for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid"):
+                value = finite(layer.get(field))
+                if value is not None:
+                    values[field].append(value)
+                    if field == "stable_rank":
+                        by_module[str(layer.get("module"))].append(value)
+    if not modules:
+        return None
+    ranks = [fmean(found) for found in by_module.values()]
+    fractions, outside = values["nonlinear_fraction"], values["outside_grid"]
+    return LayerSummary(
+        layers=len(modules),
+        stable_rank=fmean(ranks) if ranks else None,
+        stable_rank_std=stdev(ranks) if len(ranks) > 1 else None,
+        nonlinear_fraction=fmean(fractions) if fractions else None,
+        nonlinear_fraction_max=max(fractions, default=None),
+        max_abs_z=max(values["max_abs_z"], default=None),
+        outside_grid=fmean(outside) if outside else None,
+    )
+
+
+def by_depth(records: Sequence[Record], field: str, group: str) -> list[tuple[int, float]]:
+    """A diagnostic against depth, averaged over the modules of the group and over finished cells.
+
+    Returns:
+        (depth, mean) in increasing depth; empty where nothing was recorded.
+    """
+    values: dict[int, list[float]] = defaultdict(list)
+    for record in records:
+        if record.get("status") != "finished":
+            continue
+        for layer in record.get("layers") or ():
+            depth, value = layer.get("depth"), finite(layer.get(field))
+            if depth is not None and value is not None and group_of(layer.get("role")) == group:
+                values[int(depth)].append(value)
+    return [(depth, fmean(values[depth])) for depth in sorted(values)]

@@ -1,0 +1,61 @@
+"""Colours, dashes and markers of the variants: one look per variant in all figures and legends.
+
+Figures are drawn in placeholder colours that the page replaces by CSS variables, so that one drawing serves a light
+and a dark page. The hues are Okabe and Ito's (told apart with any common colour blindness), adjusted in the style
+sheet to each background; dashes and markers repeat what the colour says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SERIES = 6
+"""Number of hues; ``style.css`` defines ``--series-1`` to ``--series-6`` for each colour scheme."""
+
+INK = "#0a0b01"
+FAINT = "#0a0b02"
+_PLACEHOLDERS = tuple(f"#0a0c{index:02x}" for index in range(1, SERIES + 1))
+_DASHES = ("", "5 2", "1.5 2", "6 2 1.5 2")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+CSS_COLOURS = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    **{placeholder: f"var(--series-{index})" for index, placeholder in enumerate(_PLACEHOLDERS, start=1)},
+}
+"""What each placeholder becomes on the page."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a variant is drawn.
+
+    Attributes:
+        colour: Placeholder colour, a key of ``CSS_COLOURS``.
+        dash: SVG dash array; empty for a solid line.
+        marker: matplotlib marker.
+    """
+
+    colour: str
+    dash: str
+    marker: str
+
+    @property
+    def css_colour(self) -> str:
+        """The colour as CSS."""
+        return CSS_COLOURS[self.colour]
+
+    @property
+    def line_style(self) -> str | tuple[float, tuple[float, ...]]:
+        """The dash as matplotlib takes it."""
+        return (0.0, tuple(float(length) for length in self.dash.split())) if self.dash else "-"
+
+
+def looks(variants: Sequence[str], reference: str | None) -> dict[str, Look]:
+    """A look for every variant: the reference in the text's own colour, the others in hues, then in other dashes."""
+    assigned = {name: Look(INK, "4 2", "o") for name in variants if name == reference}
+    for index, name in enumerate(name for name in variants if name != reference):
+        turn, hue = divmod(index, SERIES)
+        assigned[name] = Look(_PLACEHOLDERS[hue], _DASHES[turn % len(_DASHES)], _MARKERS[hue])
+    return assigned

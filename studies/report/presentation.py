@@ -1,0 +1,256 @@
+"""The report's tables as text, laid out once and set three times: on the page, in Markdown, on the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrlora.studies.report.formatting import (
+    MISSING,
+    Scale,
+    at_steps,
+    count,
+    decimal,
+    mebibytes,
+    milliseconds,
+    percentage,
+    plural,
+    probability,
+    significant,
+)
+from lrlora.studies.report.source import Record, label, metric_value
+from lrlora.studies.report.summary import StudySummary, VariantSummary
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and whether it holds numbers (set to the right) or words."""
+
+    heading: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of finished text.
+
+    Attributes:
+        key: A name for anchors.
+        caption: One sentence.
+        columns: The columns; the first names the row.
+        rows: The cells, as many in each row as there are columns.
+        emphasised: Indices of the rows to set apart: the reference's.
+    """
+
+    key: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    emphasised: frozenset[int] = frozenset()
+
+
+def result_table(summary: StudySummary) -> Table:
+    """The metric per variant, its paired difference, and the paper's figures where there are any."""
+    scale = Scale.of(summary.metric)
+    columns = [
+        Column("Variant", False),
+        Column("Runs", False),
+        Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
+    ]
+    compared = summary.reference_variant is not None
+    published = any(variant.published for variant in summary.variants)
+    if compared:
+        columns += [Column(f"Difference to {summary.reference} [95 %]"), Column("p, Holm"), Column("Detectable")]
+    if published:
+        columns += [Column("Paper"), Column("Paper, difference"), Column("Against the paper", False)]
+    rows = []
+    for variant in summary.variants:
+        row = [
+            variant.name,
+            runs(variant),
+            MISSING if variant.metric is None else scale.spread(variant.metric.mean, variant.metric.std),
+        ]
+        if compared:
+            row += _difference_cells(variant, scale)
+        if published:
+            row += _paper_cells(variant)
+        rows.append(tuple(row))
+    caption = f"{summary.metric.capitalize()} on the test split over {summary.unit}s (mean ± standard deviation)"
+    if compared:
+        caption += (
+            f", and the paired difference to {summary.reference}, in{scale.difference_unit or ' the metric’s unit'}"
+        )
+    return Table("results", caption + ".", tuple(columns), tuple(rows), _reference_rows(summary))
+
+
+def test_table(summary: StudySummary) -> Table | None:
+    """The paired tests in full; None without comparisons."""
+    scale = Scale.of(summary.metric)
+    rows = []
+    for variant in summary.variants:
+        if variant.comparison is None:
+            continue
+        found = variant.comparison.difference
+        rows.append(
+            (
+                variant.name,
+                str(found.n),
+                scale.value(found.mean, signed=True),
+                scale.value(found.std),
+                scale.interval(found.low, found.high),
+                scale.interval(found.bootstrap_low, found.bootstrap_high),
+                probability(found.p),
+                probability(variant.comparison.p_holm),
+                decimal(found.effect_size, 2, signed=True),
+                scale.value(found.detectable),
+            )
+        )
+    if not rows:
+        return None
+    headings = ["Pairs", "Difference", "Std", "95 %, paired t", "95 %, BCa", "p", "p, Holm", "d_z", "Detectable"]
+    columns = (Column("Variant", False), *(Column(heading) for heading in headings))
+    caption = f"Paired tests against {summary.reference}, in{scale.difference_unit or ' the metric’s unit'}."
+    return Table("tests", caption, columns, tuple(rows))
+
+
+def cost_table(summary: StudySummary) -> Table:
+    """Parameters, time and memory."""
+    columns = (
+        Column("Variant", False),
+        Column("Trainable"),
+        Column("Adapter"),
+        Column("Transfer φ"),
+        Column("Step, ms"),
+        Column(f"Step ÷ {summary.reference or 'reference'}"),
+        Column("Peak memory, MiB"),
+    )
+    rows = tuple(
+        (
+            variant.name,
+            *(count(variant.parameters.get(kind)) for kind in ("trainable", "adapter", "transfer")),
+            milliseconds(variant.step_seconds),
+            decimal(variant.step_ratio, 2),
+            mebibytes(variant.peak_memory_bytes),
+        )
+        for variant in summary.variants
+    )
+    return Table("cost", "Trained parameters, step time and memory.", columns, rows, _reference_rows(summary))
+
+
+def layer_table(summary: StudySummary) -> Table:
+    """What training made of the layers."""
+    headings = ["Layers", "Stable rank", "Nonlinear, mean", "Nonlinear, max", "max |z|", "Outside grid"]
+    rows = []
+    for variant in summary.variants:
+        layers = variant.layers
+        if layers is None:
+            rows.append((variant.name, *[MISSING] * len(headings)))
+            continue
+        spread = "" if layers.stable_rank_std is None else f" ± {decimal(layers.stable_rank_std, 2)}"
+        rows.append(
+            (
+                variant.name,
+                str(layers.layers),
+                decimal(layers.stable_rank, 2) + spread,
+                percentage(layers.nonlinear_fraction),
+                percentage(layers.nonlinear_fraction_max),
+                significant(layers.max_abs_z),
+                percentage(layers.outside_grid),
+            )
+        )
+    columns = (Column("Variant", False), *(Column(heading) for heading in headings))
+    caption = "What training made of the adapted layers: stable rank of ΔW, and how far φ bends."
+    return Table("layers", caption, columns, tuple(rows), _reference_rows(summary))
+
+
+def task_table(summary: StudySummary) -> Table | None:
+    """The metric per task, over seeds; None for a single task."""
+    tasks = list(dict.fromkeys(task for variant in summary.variants for task in variant.by_task))
+    if len(tasks) < 2:
+        return None
+    scale = Scale.of(summary.metric)
+    rows = tuple(
+        (
+            variant.name,
+            *(
+                scale.spread(found.mean, found.std) if (found := variant.by_task.get(task)) else MISSING
+                for task in tasks
+            ),
+        )
+        for variant in summary.variants
+    )
+    columns = (Column("Variant", False), *(Column(task) for task in tasks))
+    caption = f"{summary.metric.capitalize()}{scale.unit.replace(' ', ', ')} by task, over seeds."
+    return Table("tasks", caption, columns, rows, _reference_rows(summary))
+
+
+def cell_table(summary: StudySummary) -> Table:
+    """Every cell, so that each number above can be traced to its run."""
+    scale = Scale.of(summary.metric)
+    columns = (
+        Column("Variant", False),
+        Column("Task", False),
+        Column("Seed"),
+        Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
+        Column("Status", False),
+        Column("MLflow run", False),
+        Column("Cell", False),
+    )
+    rows = tuple(
+        (
+            str(record["variant"]),
+            label(record, "task"),
+            label(record, "seed"),
+            scale.value(metric_value(record, summary.metric)),
+            status(record),
+            str(record.get("mlflow_run_id") or MISSING),
+            str(record.get("cell", MISSING)),
+        )
+        for record in summary.records
+    )
+    return Table("cells", f"The {plural(len(rows), 'recorded cell')}.", columns, rows)
+
+
+def status(record: Record) -> str:
+    """A cell's outcome in words."""
+    if record.get("status") == "diverged":
+        step = record.get("diverged_at")
+        return "diverged" if step is None else f"diverged at step {step}"
+    if record.get("status") == "failed":
+        return f"failed: {record.get('reason') or 'no reason recorded'}"
+    return str(record.get("status"))
+
+
+def runs(variant: VariantSummary) -> str:
+    """How many cells finished, and what became of the others."""
+    parts = [str(variant.finished)]
+    if variant.diverged:
+        parts.append(f"{len(variant.diverged)} diverged{at_steps(variant.diverged)}")
+    if variant.failed:
+        parts.append(f"{len(variant.failed)} failed")
+    return ", ".join(parts)
+
+
+def _difference_cells(variant: VariantSummary, scale: Scale) -> list[str]:
+    if variant.is_reference:
+        return ["reference", MISSING, MISSING]
+    if variant.comparison is None:
+        return ["no pair", MISSING, MISSING]
+    found = variant.comparison.difference
+    return [
+        scale.difference(found.mean, found.low, found.high),
+        probability(variant.comparison.p_holm),
+        scale.value(found.detectable),
+    ]
+
+
+def _paper_cells(variant: VariantSummary) -> list[str]:
+    published = variant.published
+    if published is None:
+        return [MISSING] * 3
+    spread = "" if published.std is None else f" ± {published.std:g}"
+    verdict = variant.comparison.verdict(published.difference) if variant.comparison else None
+    return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), verdict or MISSING]
+
+
+def _reference_rows(summary: StudySummary) -> frozenset[int]:
+    return frozenset(index for index, variant in enumerate(summary.variants) if variant.is_reference)

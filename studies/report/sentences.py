@@ -1,0 +1,219 @@
+"""What the report says in words. Each sentence states what the numbers carry and nothing beyond."""
+
+from __future__ import annotations
+
+from lrlora.studies.report.comparisons import Comparison
+from lrlora.studies.report.formatting import (
+    Scale,
+    at_steps,
+    equals_probability,
+    listed,
+    percentage,
+    plural,
+)
+from lrlora.studies.report.source import flatten
+from lrlora.studies.report.statistics import smallest_wilcoxon_p
+from lrlora.studies.report.summary import StudySummary, VariantSummary
+
+
+def headline(summary: StudySummary) -> str:
+    """Which variant leads, by how much over the reference, and whether that is more than noise."""
+    ranked = summary.ranked
+    if not ranked:
+        return "No cell has finished with a metric: there is nothing to compare yet."
+    scale = Scale.of(summary.metric)
+    best = ranked[0]
+    assert best.metric is not None
+    superlative = "highest" if summary.maximize else "lowest"
+    lead = (
+        f"{best.name} has the {superlative} mean {summary.metric}, {scale.spread(best.metric.mean, best.metric.std)}"
+        f"{scale.unit} ({_repetitions(best.metric.n, summary)})"
+    )
+    reference = summary.reference_variant
+    if reference is None or reference.metric is None:
+        return f"{lead}. {_why_no_reference(summary)}"
+    if len(ranked) == 1:
+        return f"{lead}; no other variant has a result to compare it with."
+    if best.is_reference:
+        runner_up = next((variant for variant in ranked[1:] if variant.comparison), None)
+        if runner_up is None or runner_up.comparison is None:
+            return f"{lead}. It is the reference; no other variant shares a finished seed with it."
+        standing = _standing(runner_up.comparison, reference.name, scale)
+        return f"The reference {lead}. The nearest, {runner_up.name}, {standing}"
+    if best.comparison is None:
+        return (
+            f"{lead}, but shares no finished {summary.unit} with the reference {reference.name}: no paired difference."
+        )
+    return f"{lead}. It {_standing(best.comparison, reference.name, scale)}"
+
+
+def caveats(summary: StudySummary) -> list[str]:
+    """What a reader must know before using the numbers, most important first."""
+    notes = []
+    missing = summary.planned - len(summary.records)
+    if missing > 0:
+        notes.append(
+            f"The study is partial: {missing} of {plural(summary.planned, 'planned cell')} "
+            f"{'is' if missing == 1 else 'are'} not recorded. What follows may change."
+        )
+    notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
+    notes += [
+        f"{variant.name}: the mean nonlinear fraction is {percentage(variant.layers.nonlinear_fraction)}: its φ is a "
+        "straight line: this compares LoRA with LoRA."
+        for variant in summary.variants
+        if variant.is_straight_line and variant.layers
+    ]
+    if summary.records and summary.reference_variant is None:
+        notes.append(_why_no_reference(summary))
+    if summary.reference_variant and summary.ranked and not any(v.comparison for v in summary.variants):
+        notes.append("No variant shares a finished cell with the reference, so there are no paired differences.")
+    lost = [variant for variant in summary.variants if variant.comparison and variant.comparison.lost_pairs]
+    if lost:
+        notes.append(
+            "Cells without a finished partner are left out of the paired difference of "
+            f"{listed([variant.name for variant in lost])}: it holds for the cells where "
+            "both finished, and says nothing of those where one did not."
+        )
+    if len(notes_on_memory := sorted({str(r.get("peak_memory_source")) for r in summary.records})) > 1:
+        notes.append(f"Peak memory was measured in different ways ({listed(notes_on_memory)}): do not compare it.")
+    if any("dirty" in key.lower() and value is True for key, value in flatten(summary.environment).items()):
+        notes.append("The code had uncommitted changes, so the commit alone does not reproduce these numbers.")
+    return notes
+
+
+def resolution(summary: StudySummary) -> list[str]:
+    """What a design of this size could have found: minimum detectable effect, and the limits of rank tests."""
+    comparisons = [variant.comparison for variant in summary.variants if variant.comparison]
+    if not comparisons:
+        return []
+    scale = Scale.of(summary.metric)
+    pairs = sorted({comparison.difference.n for comparison in comparisons})
+    notes = []
+    tested = [c.difference for c in comparisons if c.difference.detectable is not None]
+    detectable = [found.detectable for found in tested if found.detectable is not None]
+    if detectable:
+        low, high = scale.value(min(detectable)), scale.value(max(detectable))
+        unit = scale.difference_unit
+        size = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the variant,"
+        notes.append(
+            f"With {_span(sorted({found.n for found in tested}))} pairs per comparison and the spread observed, a single paired t-test at 5 % finds a "
+            f"true difference of {size} with 80 % power. Smaller differences are beyond this design, and the "
+            "correction for several comparisons raises the bar further."
+        )
+    elif pairs[-1] == 1:
+        notes.append(
+            f"There is one pair per comparison. One {summary.unit} shows no spread: there is no interval, no test, and "
+            "no telling a difference from noise."
+        )
+    else:
+        notes.append("The paired differences show no spread, so no interval and no detectable effect can be given.")
+    if (fewest := pairs[0]) < 6:
+        notes.append(
+            f"With {plural(fewest, 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
+            f"{smallest_wilcoxon_p(fewest):g}: below six pairs it can never reach .05."
+        )
+    same = [v.name for v in summary.variants if v.comparison and v.comparison.difference.std == 0.0]
+    if same:
+        notes.append(f"{listed(same)}: every pair shows the same difference, so there is no spread to test against.")
+    return notes
+
+
+def paper_note(summary: StudySummary) -> str | None:
+    """Where the published column comes from and how to read it; None without one."""
+    if not any(variant.published for variant in summary.variants):
+        return None
+    origin = "; ".join(
+        text.rstrip(".") if key in ("source", "setting", "note") else f"{key.replace('_', ' ')} {text.rstrip('.')}"
+        for key, text in summary.paper.items()
+    )
+    return (
+        f"Paper{f' ({origin})' if origin else ''}: another model and task, so its levels are not directly comparable "
+        "with ours; its differences to the reference are. A difference counts as reproduced or contradicted only where "
+        "our interval excludes 0 and the test survives Holm's correction; otherwise it is not decided at this scale."
+    )
+
+
+def definitions(summary: StudySummary) -> list[tuple[str, str]]:
+    """How each number is defined, as (term, definition)."""
+    reference = summary.reference or "the reference"
+    repetition = "seeds" if summary.unit == "seed" else "tasks, seeds averaged within each"
+    memory = listed(sorted({str(r["peak_memory_source"]) for r in summary.records if r.get("peak_memory_source")}))
+    return [
+        (
+            summary.metric,
+            f"on the test split; mean ± standard deviation (n − 1) over {repetition}, finished cells only",
+        ),
+        (
+            "difference",
+            f"variant minus {reference} over matched cells (same task, backbone and seed, so the same data order and "
+            "split), with the 95 % interval of the paired t-test, not widened for multiplicity; from six pairs on also "
+            "the BCa bootstrap interval",
+        ),
+        ("p", "two-sided paired t-test; Holm: corrected over all comparisons in the table"),
+        ("detectable", "the true difference that such a test finds with 80 % power, given the observed spread"),
+        ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
+        ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is a straight line"),
+        ("max |z|", "largest entry of z = s_in·BA in any layer and seed; outside: share of entries beyond the grid"),
+        (
+            "step time",
+            "median over the steps of a cell, then over cells; the ratio is one of medians; other load is not removed",
+        ),
+        ("peak memory", "the largest of any cell" + (f", from {memory}" if memory else "")),
+        (
+            "parameters",
+            "trainable: all that is trained, a task head included; adapter: its share; transfer: the scalars of φ",
+        ),
+    ]
+
+
+def reproduce_command(summary: StudySummary) -> str:
+    """The command that runs this study again."""
+    return f"lrlora study run {summary.name} --budget {summary.budget}"
+
+
+def _standing(comparison: Comparison, reference: str, scale: Scale) -> str:
+    """Rest of a sentence about one comparison, from ``is`` to its full stop."""
+    found = comparison.difference
+    apart = f"{scale.value(abs(found.mean))}{scale.difference_unit}"
+    side = f"{apart} {'above' if found.mean > 0 else 'below'} {reference}" if found.mean else f"level with {reference}"
+    if found.n == 1:
+        return f"is {side} on one {comparison.unit}: without repetition there is no interval, and nothing is decided."
+    if found.low is None:
+        return f"is {side} in each of {plural(found.n, 'pair')}: without spread there is no interval."
+    interval = f"95 % interval {scale.interval(found.low, found.high)} over {plural(found.n, 'pair')}"
+    assert comparison.p_holm is not None
+    corrected = f"Holm-corrected {equals_probability(comparison.p_holm)}"
+    if not found.excludes_zero:
+        return f"is {side}, but the {interval} includes 0: which of the two is better is not decided."
+    if not comparison.decided:
+        return f"is {side}; the {interval} excludes 0, but not after correction for all comparisons ({corrected})."
+    return f"is {side}; the {interval} excludes 0 ({corrected})."
+
+
+def _repetitions(n: int, summary: StudySummary) -> str:
+    return f"{plural(n, summary.unit)}"
+
+
+def _why_no_reference(summary: StudySummary) -> str:
+    if summary.reference is None:
+        return "The study declares no reference, so no difference was tested."
+    if summary.reference_variant is None:
+        return f"The reference {summary.reference} has no record, so no difference was tested."
+    return f"The reference {summary.reference} has no finished cell, so no difference was tested."
+
+
+def _unfinished(variant: VariantSummary) -> str:
+    parts = []
+    if variant.diverged:
+        parts.append(
+            f"{len(variant.diverged)} of {plural(variant.recorded, 'cell')} diverged{at_steps(variant.diverged)}"
+        )
+    if variant.failed:
+        reasons = listed(sorted(set(variant.failed)))
+        parts.append(f"{len(variant.failed)} of {plural(variant.recorded, 'cell')} failed ({reasons})")
+    rest = "its figures are those of the finished cells only" if variant.finished else "it has no result"
+    return f"{variant.name}: {'; '.join(parts) or 'not finished'}; {rest}."
+
+
+def _span(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,115 @@
+"""The report's data files, in natural units: one flat row per cell as CSV, and everything summarised as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from lrlora.studies.report.design import design_facts
+from lrlora.studies.report.layers import summarise_layers
+from lrlora.studies.report.sentences import caveats, headline, reproduce_command, resolution
+from lrlora.studies.report.source import Record, flatten
+from lrlora.studies.report.summary import StudySummary
+
+CURVES = frozenset({"train_loss", "learning_rate", "grad_norm", "validation"})
+"""Per-step series, which a flat row has no place for; they are in MLflow, under the row's run id."""
+
+
+def cells_csv(summary: StudySummary) -> str:
+    """One row per cell. Nested fields have dotted names, layers are summarised, curves are left out."""
+    rows = [_flat_row(record) for record in summary.records]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["cell"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def summary_json(summary: StudySummary) -> str:
+    """The summary per variant with its comparison, and the key facts of each cell, as strict JSON (no NaN)."""
+    document = {
+        "study": summary.name,
+        "question": summary.question,
+        "budget": summary.budget,
+        "metric": {"name": summary.metric, "direction": "maximize" if summary.maximize else "minimize"},
+        "reference": summary.reference,
+        "repetition": summary.unit,
+        "planned": summary.planned,
+        "recorded": len(summary.records),
+        "headline": headline(summary),
+        "caveats": caveats(summary),
+        "resolution": resolution(summary),
+        "design": dict(design_facts(summary)),
+        "paper": summary.paper,
+        "variants": [
+            asdict(variant)
+            | {
+                "straight_line": variant.is_straight_line,
+                "decided": variant.comparison.decided if variant.comparison else None,
+                "verdict": variant.comparison.verdict(variant.published.difference)
+                if variant.comparison and variant.published
+                else None,
+            }
+            for variant in summary.variants
+        ],
+        "cells": [
+            {
+                key: record.get(key)
+                for key in (
+                    "cell",
+                    "variant",
+                    "axes",
+                    "method",
+                    "task",
+                    "backbone",
+                    "seed",
+                    "status",
+                    "diverged_at",
+                    "reason",
+                    "metrics",
+                    "parameters",
+                    "step_seconds",
+                    "peak_memory_bytes",
+                    "duration_seconds",
+                    "mlflow_run_id",
+                )
+            }
+            for record in summary.records
+        ],
+        "environment": summary.environment,
+        "command": reproduce_command(summary),
+    }
+    return json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _flat_row(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in record.items():
+        if key == "layers":
+            layers = summarise_layers([record])
+            row |= {f"layers.{name}": found for name, found in asdict(layers).items()} if layers else {}
+        elif isinstance(value, Mapping):
+            row |= flatten(value, f"{key}.") if value else {}
+        elif key not in CURVES:
+            row[key] = value
+    return {
+        key: json.dumps(_strict(value)) if isinstance(value, (list, tuple, dict)) else value
+        for key, value in row.items()
+    }
+
+
+def _strict(value: Any) -> Any:
+    """The value with only what JSON has: no NaN, no infinities, text for anything foreign."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_strict(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)

@@ -1,0 +1,50 @@
+"""The report on a terminal: one table, what it says, and what to mind."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lrlora.studies.report.presentation import Table, cost_table, layer_table, result_table
+from lrlora.studies.report.sentences import caveats, headline, resolution
+from lrlora.studies.report.source import Results
+from lrlora.studies.report.summary import summarise
+
+
+def print_summary(results: Results, console: Console) -> None:
+    """Print the main table, the headline and the caveats.
+
+    Args:
+        results: The study's cells as they stand.
+        console: Where to print.
+    """
+    summary = summarise(results)
+    console.print(Text(summary.question, style="italic"))
+    compared = summary.reference_variant is not None
+    if summary.variants:
+        console.print(_main_table(result_table(summary), cost_table(summary), layer_table(summary), compared))
+    console.print(Text(headline(summary), style="bold"))
+    for note in (*caveats(summary), *resolution(summary)):
+        console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
+
+
+def _main_table(results: Table, cost: Table, layers: Table, compared: bool) -> RichTable:
+    """The columns of three tables that fit one screen."""
+    chosen = [
+        *((results, index) for index in range(5 if compared else 3)),
+        (cost, 3),
+        (cost, 5),
+        (layers, 2),
+        (layers, 3),
+    ]
+    table = RichTable(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for source, index in chosen:
+        column = source.columns[index]
+        table.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
+    for row in range(len(results.rows)):
+        style = "bold" if row in results.emphasised else None
+        table.add_row(*(Text(source.rows[row][index]) for source, index in chosen), style=style)
+    return table

@@ -1,0 +1,88 @@
+"""The files of a report, put in place all at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from lrlora.studies.report.html import page_html
+from lrlora.studies.report.markdown import summary_markdown
+from lrlora.studies.report.source import Results
+from lrlora.studies.report.summary import summarise
+from lrlora.studies.report.tables import cells_csv, summary_json
+
+FOLDER = "report"
+
+
+def write_report(results: Results) -> Path:
+    """Write the four files of a report and return their folder, ``results.out / "report"``."""
+    summary = summarise(results)
+    files = {
+        "summary.md": summary_markdown(summary),
+        "results.csv": cells_csv(summary),
+        "results.json": summary_json(summary),
+        "index.html": page_html(summary),
+    }
+    results.out.mkdir(parents=True, exist_ok=True)
+    return replace_folder(results.out / FOLDER, files)
+
+
+def replace_folder(folder: Path, files: Mapping[str, str]) -> Path:
+    """Replace a folder by one that holds ``files``, by renames alone once everything is on disk.
+
+    What else the folder held is kept. At every moment the folder is the old one, the new one or, between two renames,
+    absent; it is never a mixture, and on an exception the old one is put back.
+
+    Raises:
+        OSError: The folder's parent cannot be written.
+    """
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    retired = staging.with_name(staging.name + "-previous")
+    try:
+        # mkdtemp makes a private folder; the report is as readable as any other output.
+        staging.chmod(folder.parent.stat().st_mode & 0o777)
+        for name, text in files.items():
+            with (staging / name).open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.is_dir():
+            _copy_others(folder, staging, set(files))
+        _swap(staging, folder, retired)
+    finally:
+        if retired.exists() and not folder.exists():
+            retired.rename(folder)
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+    return folder
+
+
+def _copy_others(source: Path, target: Path, written: set[str]) -> None:
+    for entry in source.iterdir():
+        if entry.name in written:
+            continue
+        if entry.is_dir():
+            shutil.copytree(entry, target / entry.name, symlinks=True)
+        else:
+            shutil.copy2(entry, target / entry.name, follow_symlinks=False)
+
+
+def _swap(staging: Path, folder: Path, retired: Path) -> None:
+    """Put ``staging`` in the place of ``folder``. Another process may be doing the same: the last one wins."""
+    for _ in range(20):
+        shutil.rmtree(retired, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.rename(retired)
+        try:
+            staging.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+    raise OSError(errno.EBUSY, "the report folder is being rewritten by another process", str(folder))
