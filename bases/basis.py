@@ -7,6 +7,7 @@ plain differentiable PyTorch, elementwise in ``z``, and is stateless: its option
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -25,6 +26,9 @@ class Basis(ABC):
     this is how a basis that lives on an interval, and not at grid points, learns that interval. A basis that is a
     (frozen) dataclass can be passed to a config as an instance and still be saved as JSON.
     """
+
+    uses_grid: ClassVar[bool] = True
+    """Whether the grid points matter. Where they do not, a config refuses to train them."""
 
     @abstractmethod
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:

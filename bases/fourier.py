@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ class Fourier(Basis):
         bound: Half-width g of the interval, in units of z.
     """
 
+    uses_grid: ClassVar[bool] = False
     bound: float = 3.0
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ class Polynomial(Basis):
         bound: Half-width g of the interval, in units of z.
     """
 
+    uses_grid: ClassVar[bool] = False
     bound: float = 3.0
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:

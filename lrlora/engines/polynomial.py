@@ -42,9 +42,7 @@ class PolynomialEngine(DenseEngine):
         return surrogate
 
 
-def polynomial_surrogate(
-    transfer: TransferFunction, rho: float, rms: float, tolerance: float
-) -> Surrogate | None:
+def polynomial_surrogate(transfer: TransferFunction, rho: float, rms: float, tolerance: float) -> Surrogate | None:
     """The polynomial that stands for s_out · f on [−ρ, ρ], or None where degree 64 does not reach the tolerance.
 
     The degree is set by two tails, both against the size of what they are the tail of at entries of root mean square
@@ -73,7 +71,9 @@ def polynomial_surrogate(
         # Exactly f(0), so that an update whose BA is zero is exactly zero where f is centred.
         return Monomials(rho, torch.cat([origin.reshape(1), monomials[1:]]))
     at_zero = values_at_zero(degree, device)
-    return ChebyshevSeries(rho, torch.cat([(coefficients[0] - coefficients @ at_zero + origin).reshape(1), coefficients[1:]]))
+    return ChebyshevSeries(
+        rho, torch.cat([(coefficients[0] - coefficients @ at_zero + origin).reshape(1), coefficients[1:]])
+    )
 
 
 class Monomials(Surrogate):

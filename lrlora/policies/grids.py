@@ -28,7 +28,9 @@ class Uniform(Grid):
 
     def points(self, num: int, bound: float) -> Tensor:
         """See :meth:`Grid.points`."""
-        return torch.linspace(-bound, bound, num, dtype=torch.float64) if num > 1 else torch.zeros(1, dtype=torch.float64)
+        return (
+            torch.linspace(-bound, bound, num, dtype=torch.float64) if num > 1 else torch.zeros(1, dtype=torch.float64)
+        )
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ class AttentionHeavy(RankAllocation):
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         """See :meth:`RankAllocation.rank`."""
         if role is None:
-            raise ValueError("rank_allocation='attention_heavy' needs the roles of the modules, which are not known here")
+            raise ValueError(
+                "rank_allocation='attention_heavy' needs the roles of the modules, which are not known here"
+            )
         return r if role in ATTENTION else max(self.r_min, r // 2)
 
 
@@ -95,7 +97,5 @@ def allocate_ranks(
     policy = RANKS.create(allocation)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     num_layers = count_layers(linear_module_names(model))
-    ranks = {
-        name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, num_layers) for name in module_names
-    }
+    ranks = {name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, num_layers) for name in module_names}
     return {name: rank for name, rank in ranks.items() if rank != r}

@@ -64,7 +64,13 @@ SHARINGS: Registry[Sharing] = Registry(
     group="lrlora.sharing",
     base="lrlora.policies.sharing:Sharing",
     builtins=_table(
-        "sharing", none="nothing", grid="grid", bandwidth="bandwidth", amplitude="amplitude", all="everything", parts="Sharing"
+        "sharing",
+        none="nothing",
+        grid="grid",
+        bandwidth="bandwidth",
+        amplitude="amplitude",
+        all="everything",
+        parts="Sharing",
     ),
 )
 SCOPES: Registry[Scope] = Registry(
@@ -91,9 +97,7 @@ LAYER_CHOICES: Registry[LayerChoice] = Registry(
     "layers",
     group="lrlora.layers",
     base="lrlora.policies.layer_choices:LayerChoice",
-    builtins=_table(
-        "layer_choices", all="All", odd="Odd", even="Even", first_last="FirstLast", indices="Indices"
-    ),
+    builtins=_table("layer_choices", all="All", odd="Odd", even="Even", first_last="FirstLast", indices="Indices"),
 )
 RANKS: Registry[RankAllocation] = Registry(
     "rank_allocation",

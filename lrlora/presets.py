@@ -1,0 +1,36 @@
+"""Named sets of defaults. A preset fills the fields that were not given; what is saved is what was filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Starts exactly as LoRA does, for every basis, and is LoRA again where θ is decayed to zero. The figures behind the
+    # input scale and the learning rate of θ are in docs/defaults.md, with the commands that give them.
+    "default": {
+        "lora_alpha": 8,
+        "amplitude_init": "zero",
+        "centered": True,
+        "residual": True,
+        "input_scale": 200.0,
+        "transfer_lr_scale": 0.25,
+    },
+    # φ alone, fitted to a straight line at the start.
+    "identity": {
+        "lora_alpha": 8,
+        "amplitude_init": "identity",
+        "centered": True,
+        "residual": False,
+        "input_scale": 100.0,
+        "transfer_lr_scale": 0.1,
+    },
+    # LR-LoRA to the letter, so that what it does can be studied: ΔW = φ(BA), a = 0, no scaling.
+    "paper": {
+        "lora_alpha": None,
+        "amplitude_init": "zero",
+        "centered": False,
+        "residual": False,
+        "input_scale": 1.0,
+        "transfer_lr_scale": 1.0,
+    },
+}
