@@ -59,8 +59,8 @@ def tuning_sentence(summary: StudySummary) -> str:
         return "No learning rate and no search over settings is recorded: no difference is one between tuned methods."
     if len({frozenset(found) for found in rates.values()}) == 1:
         return (
-            "Nothing was tuned per variant in this study: all ran at the same learning rate, so a variant that would "
-            "prefer another is at a disadvantage."
+            "No tuning per variant is recorded: all ran at the same learning rate, so a variant that would prefer "
+            "another is at a disadvantage."
         )
     return (
         "The learning rate differs between variants, as listed under training; the records do not say how it was "

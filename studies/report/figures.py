@@ -17,7 +17,7 @@ from lrlora.studies.report.summary import STRAIGHT_LINE, StudySummary, VariantSu
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 
 WIDTH = 430.0
-ROW = 21.0
+ROW = 23.0
 LONGEST_LABEL = 24
 POINTS_PER_CURVE = 300
 GROUPS = {"attention": "Attention", "mlp": "MLP", "other": "Other modules"}
@@ -81,11 +81,13 @@ def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | N
             values = unit_means(summary.records_of(variant.name), summary.metric, summary.unit).values()
             if found.low is not None and found.high is not None:
                 ends = [found.low * scale.factor, found.high * scale.factor]
-                axes.plot(ends, [row, row], color=look.colour, linewidth=1.2, solid_capstyle="butt")
+                axes.plot(ends, [row - 0.12] * 2, color=look.colour, linewidth=1.4, solid_capstyle="butt")
             mean = found.mean * scale.factor
-            axes.plot([mean, mean], [row - 0.28, row + 0.28], color=look.colour, linewidth=2)
+            axes.plot([mean, mean], [row - 0.32, row + 0.08], color=look.colour, linewidth=2.2)
             dots = [value * scale.factor for value in values]
-            axes.plot(dots, [row] * len(dots), "o", color=look.colour, markersize=5, alpha=0.55, markeredgewidth=0)
+            axes.plot(
+                dots, [row + 0.24] * len(dots), "o", color=look.colour, markersize=4.5, alpha=0.6, markeredgewidth=0
+            )
         axes.set_xlabel(summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""))
         svg = inline_svg(figure, "metric", f"{summary.metric} by variant")
     caption = (
@@ -133,7 +135,7 @@ def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | Non
     drawn: list[str] = []
     diverged = False
     window = 1
-    top: list[float] = []
+    extent: list[float] = []
     ends: list[tuple[float, float, str]] = []
     with drawing_style("loss"):
         figure = new_figure(WIDTH, 235)
@@ -147,7 +149,7 @@ def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | Non
                 window = max(1, steps // 20)
                 x, mean = _thinned(*_smoothed(np.nanmean([curve[:steps] for curve in curves], axis=0), window))
                 axes.plot(x, mean, color=look.colour, linestyle=look.line_style)
-                top.append(float(mean[0]))
+                extent += [float(mean.min()), float(mean.max())]
                 drawn.append(variant.name)
             for record in records:
                 curve = _curve(record)
@@ -160,13 +162,14 @@ def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | Non
                     drawn += [] if variant.name in drawn else [variant.name]
         if not drawn:
             return None
-        if top:
+        if extent and max(extent) > min(extent):
             # One exploding run must not flatten all others: the axis is that of the finished ones.
-            axes.set_ylim(top=max(top) * 1.1, bottom=min(axes.get_ylim()[0], 0.95 * min(top)))
-        ceiling = axes.get_ylim()[1]
+            margin = 0.06 * (max(extent) - min(extent))
+            axes.set_ylim(min(extent) - margin, max(extent) + margin)
+        bottom, ceiling = axes.get_ylim()
         for step, value, colour in ends:
-            axes.plot([step], [min(value, ceiling)], "x", color=colour, markersize=6)
-        axes.set_ylim(top=ceiling)
+            axes.plot([step], [min(value, ceiling)], "x", color=colour, markersize=6, clip_on=False)
+        axes.set_ylim(bottom, ceiling)
         _finish(axes, "step", "training loss")
         svg = inline_svg(figure, "loss", "training loss over steps")
     caption = "Training loss: mean over finished seeds" + (
@@ -204,10 +207,11 @@ def depth_figure(
             axes.set_title(GROUPS[group])
             axes.xaxis.get_major_locator().set_params(integer=True)
             if fraction:
-                axes.axhline(100 * STRAIGHT_LINE, color=INK, linewidth=0.8, linestyle=":")
+                axes.axhline(100 * STRAIGHT_LINE, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), zorder=3)
             _finish(axes, "layer", "")
         row[0].set_ylabel(label + (", %" if fraction else ""))
-        row[0].set_ylim(bottom=0)
+        # No matrix has a stable rank below 1, and no fraction is negative.
+        row[0].set_ylim(bottom=0 if fraction else 1)
         svg = inline_svg(figure, name, f"{label} by depth")
     drawn = {variant for group in panels for variant in lines[group]}
     return PlotText(name, svg, caption, tuple(v.name for v in shown if v.name in drawn))

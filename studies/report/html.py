@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lrlora.studies.report.design import design_facts
-from lrlora.studies.report.figures import all_figures
-from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.figures import PlotText, all_figures
 from lrlora.studies.report.palette import looks
 from lrlora.studies.report.presentation import cell_table, cost_table, layer_table, result_table, task_table, test_table
 from lrlora.studies.report.provenance import provenance_facts
@@ -27,7 +27,9 @@ def page_html(summary: StudySummary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_unbroken,
     )
+    environment.filters["subscripts"] = _subscripts
     style = looks([variant.name for variant in summary.variants], summary.reference)
     return environment.get_template("page.html").render(
         summary=summary,
@@ -45,16 +47,25 @@ def page_html(summary: StudySummary) -> str:
         paper_note=paper_note(summary),
         figures=[_figure(figure) for figure in all_figures(summary)],
         looks=style,
-        scale=Scale.of(summary.metric),
         definitions=definitions(summary),
         provenance=provenance_facts(summary),
         command=reproduce_command(summary),
     )
 
 
-def _figure(figure: Any) -> dict[str, Any]:
+def _figure(figure: PlotText) -> dict[str, Any]:
     # The drawing is our own markup, its words were escaped when it was drawn.
     return {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption, "legend": figure.legend}
+
+
+def _unbroken(value: Any) -> Any:
+    """Keep a number and its per cent sign on one line."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
+def _subscripts(text: str) -> Markup:
+    """Set the indices of the mathematics low: the plain-text forms write them with an underscore."""
+    return Markup(re.sub(r"_(F|max|in|z)\b", r"<sub>\1</sub>", str(_unbroken(str(escape(text))))))
 
 
 def _package_text(name: str) -> str:

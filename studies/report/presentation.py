@@ -249,7 +249,9 @@ def _paper_cells(variant: VariantSummary) -> list[str]:
         return [MISSING] * 3
     spread = "" if published.std is None else f" ± {published.std:g}"
     verdict = variant.comparison.verdict(published.difference) if variant.comparison else None
-    return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), verdict or MISSING]
+    # The note under the table says "at this scale"; the column need not repeat it.
+    short = verdict.removesuffix(" at this scale") if verdict else MISSING
+    return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), short]
 
 
 def _reference_rows(summary: StudySummary) -> frozenset[int]:

@@ -94,9 +94,10 @@ def resolution(summary: StudySummary) -> list[str]:
     if detectable:
         low, high = scale.value(min(detectable)), scale.value(max(detectable))
         unit = scale.difference_unit
+        with_spread = _span(sorted({found.n for found in tested}))
         size = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the variant,"
         notes.append(
-            f"With {_span(sorted({found.n for found in tested}))} pairs per comparison and the spread observed, a single paired t-test at 5 % finds a "
+            f"With {with_spread} pairs per comparison and the spread observed, a single paired t-test at 5 % finds a "
             f"true difference of {size} with 80 % power. Smaller differences are beyond this design, and the "
             "correction for several comparisons raises the bar further."
         )
@@ -107,10 +108,10 @@ def resolution(summary: StudySummary) -> list[str]:
         )
     else:
         notes.append("The paired differences show no spread, so no interval and no detectable effect can be given.")
-    if (fewest := pairs[0]) < 6:
+    if few := [n for n in pairs if n < 6]:
         notes.append(
-            f"With {plural(fewest, 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
-            f"{smallest_wilcoxon_p(fewest):g}: below six pairs it can never reach .05."
+            f"With {plural(few[-1], 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
+            f"{smallest_wilcoxon_p(few[-1]):g}: below six pairs it can never reach .05."
         )
     same = [v.name for v in summary.variants if v.comparison and v.comparison.difference.std == 0.0]
     if same:

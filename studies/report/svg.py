@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from lrlora.studies.report.palette import CSS_COLOURS, FAINT, INK
 
 POINTS_PER_INCH = 72
-FONT_SIZE = 10.0
+FONT_SIZE = 11.0
 
 
 @contextmanager
