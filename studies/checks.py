@@ -1,0 +1,100 @@
+"""What is looked at before a study writes anything: every name, every setting, the data and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lrlora.studies.backbones import check_backbone, locate
+from lrlora.studies.cells import Cell, Variant, expand_variants
+from lrlora.studies.design import Study
+from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.methods import make_method
+from lrlora.studies.results import read_study_file
+from lrlora.studies.tasks import make_task
+
+_METRICS = ("accuracy", "loss")
+"""What is measured on every split."""
+
+
+def check_design(study: Study) -> list[Variant]:
+    """See that every name and setting of a resolved study exists, without touching data, network or model.
+
+    Raises:
+        ValueError: The first thing that is wrong, in one line (StudyError, UnknownNameError).
+        ImportError: A plugin that is named does not import.
+    """
+    variants = expand_variants(study)
+    if study.metric.name not in _METRICS:
+        message = str(unknown_key(study.metric.name, _METRICS, f"study {study.name}: metric"))
+        raise StudyError(message.replace("unknown key", "unknown metric", 1))
+    make_task(study.task.name, study.task.options)
+    locate(study.backbone)
+    for variant in variants:
+        make_method(variant.config, f"study {study.name}: {variant.name}")
+    return variants
+
+
+def check_inputs(study: Study, announce: Callable[[str], None]) -> None:
+    """See that the data and the backbone are there and whole; download the data if the task knows how.
+
+    Raises:
+        StudyError: What is missing, and the command that gets it.
+    """
+    check_backbone(study.backbone)
+    make_task(study.task.name, study.task.options).prepare(announce)
+
+
+def check_folder(out: Path, study: Study) -> Study:
+    """See that a folder is free for a study, or holds the same study with other seeds or further variants.
+
+    Returns:
+        The study, with the seeds that were run there before among its own, so that nothing drops out of its record.
+
+    Raises:
+        StudyError: The folder holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise StudyError(f"--out {out}: is a file")
+    saved = read_study_file(out)
+    if saved is None:
+        if (out / "mlflow.db").exists() or (out / "optuna.db").exists():
+            raise StudyError(f"--out {out}: holds databases of something else; give another folder")
+        return study
+    try:
+        other = Study.from_dict(saved["study"], where=str(out))
+    except (StudyError, KeyError) as error:
+        raise StudyError(f"--out {out}: holds a study that this version cannot read ({error})") from None
+    difference = _difference(other, study)
+    if difference is not None:
+        raise StudyError(f"--out {out}: holds another study: {difference}; give another folder")
+    seeds = [*other.seeds, *(seed for seed in study.seeds if seed not in other.seeds)]
+    return Study.from_dict(study.model_dump() | {"seeds": seeds}, where=f"study {study.name}")
+
+
+def _difference(there: Study, here: Study) -> str | None:
+    """The first thing by which two studies give one variant two meanings, or None."""
+    if there.name != here.name:
+        return f"its name is {there.name!r}, not {here.name!r}"
+    for key in ("task", "backbone", "metric"):
+        if getattr(there, key) != getattr(here, key):
+            old, new = (getattr(study, key) for study in (there, here))
+            return f"{key} is {_short(old)} there and {_short(new)} here"
+    known = {variant.name: variant for variant in expand_variants(there)}
+    for variant in expand_variants(here):
+        other = known.get(variant.name)
+        if other is not None and _id(other) != _id(variant):
+            before = other.config | {f"training.{key}": value for key, value in other.training.model_dump().items()}
+            after = variant.config | {f"training.{key}": value for key, value in variant.training.model_dump().items()}
+            key = next(key for key in [*after, *before] if before.get(key) != after.get(key))
+            return f"{key} of {variant.name} is {before.get(key)!r} there and {after.get(key)!r} here"
+    return None
+
+
+def _id(variant: Variant) -> str:
+    return Cell("", variant, 0, {}, "").id
+
+
+def _short(value: object) -> str:
+    dump = getattr(value, "model_dump", None)
+    return repr(dump()) if dump is not None else repr(value)
