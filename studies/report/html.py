@@ -65,7 +65,7 @@ def _unbroken(value: Any) -> Any:
 
 def _subscripts(text: str) -> Markup:
     """Set the indices of the mathematics low: the plain-text forms write them with an underscore."""
-    return Markup(re.sub(r"_(F|max|in|z)\b", r"<sub>\1</sub>", str(_unbroken(str(escape(text))))))
+    return Markup(re.sub(r"_(F|max|in|z)(?![a-z])", r"<sub>\1</sub>", str(_unbroken(str(escape(text))))))
 
 
 def _package_text(name: str) -> str:

@@ -6,9 +6,11 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 ROLES = ("q", "k", "v", "o", "up", "down")
 EFFECTS = {"lora": 0.0, "sinc": 0.006, "gaussian": 0.011, "bspline": 0.002, "fourier": -0.004, "polynomial": -0.013}
@@ -143,3 +145,16 @@ def full_records(seeds: tuple[int, ...] = (42, 123, 456)) -> list[dict[str, Any]
     """Every variant at every seed."""
     bends = {"bspline": 0.004}
     return [make_record(v, seed, bend=bends.get(v, 0.06)) for seed in seeds for v in [*list(EFFECTS)[1:], "lora"]]
+
+
+@pytest.fixture
+def synthetic(tmp_path: Path) -> SimpleNamespace:
+    """Makers of synthetic cells and results."""
+
+    def results(records: list[dict[str, Any]] | None = None, **changes: Any) -> Results:
+        found = full_records() if records is None else records
+        return Results(tmp_path / "study", found, **({"planned": len(found)} | changes))
+
+    return SimpleNamespace(
+        record=make_record, diverged=diverged, full=full_records, results=results, Study=Study, Metric=Metric
+    )

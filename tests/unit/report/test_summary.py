@@ -1,0 +1,167 @@
+"""From records to figures: which cells count, which are paired, and what is said about the others."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lrlora.studies.report.sentences import caveats, headline, resolution
+from lrlora.studies.report.summary import StudySummary, VariantSummary, summarise
+
+
+def variant(summary: StudySummary, name: str) -> VariantSummary:
+    return next(found for found in summary.variants if found.name == name)
+
+
+def scored(synthetic: SimpleNamespace, scores: dict[str, list[float]]) -> list[dict[str, object]]:
+    return [
+        synthetic.record(name, seed, accuracy=score)
+        for name, values in scores.items()
+        for seed, score in enumerate(values)
+    ]
+
+
+def test_pairs_are_matched_by_seed_and_not_by_order(synthetic: SimpleNamespace) -> None:
+    records = scored(synthetic, {"sinc": [0.88, 0.90, 0.87], "lora": [0.86, 0.87, 0.86]})
+    shuffled = [records[i] for i in (2, 5, 0, 3, 4, 1)]
+    comparison = variant(summarise(synthetic.results(shuffled)), "sinc").comparison
+    assert comparison is not None
+    assert comparison.difference.p == pytest.approx(stats.ttest_rel([0.88, 0.90, 0.87], [0.86, 0.87, 0.86]).pvalue)
+
+
+def test_a_diverged_partner_removes_the_pair_and_is_reported(synthetic: SimpleNamespace) -> None:
+    records = [*scored(synthetic, {"sinc": [0.9, 0.9], "lora": [0.8, 0.81, 0.82]}), synthetic.diverged("sinc", 2, 60)]
+    summary = summarise(synthetic.results(records))
+    sinc = variant(summary, "sinc")
+    assert (sinc.recorded, sinc.finished, sinc.diverged) == (3, 2, (60,))
+    assert sinc.comparison is not None
+    assert (sinc.comparison.difference.n, sinc.comparison.lost_pairs) == (2, 1)
+    assert any("1 of 3 cells diverged at step 60" in note for note in caveats(summary))
+    assert any("left out of the paired difference of sinc" in note for note in caveats(summary))
+
+
+def test_an_axis_that_varies_within_the_reference_tells_cells_apart(synthetic: SimpleNamespace) -> None:
+    records = [
+        synthetic.record(name, seed, accuracy=accuracy + 0.1 * (r == 8), axes={"r": r})
+        for r in (4, 8)
+        for name, accuracy in (("sinc", 0.72), ("lora", 0.70))
+        for seed in (1, 2)
+    ]
+    comparison = variant(summarise(synthetic.results(records)), "sinc").comparison
+    assert comparison is not None
+    assert (comparison.unit, comparison.difference.n) == ("seed", 2)
+    assert comparison.difference.mean == pytest.approx(0.02)
+
+
+def test_with_several_tasks_seeds_are_averaged_within_each(synthetic: SimpleNamespace) -> None:
+    effects = {"a": 0.01, "b": 0.03, "c": 0.02}
+    records = [
+        synthetic.record(name, seed, task=task, accuracy=0.8 + seed / 100 + effect * (name == "sinc"))
+        for task, effect in effects.items()
+        for name in ("sinc", "lora")
+        for seed in (1, 2)
+    ]
+    sinc = variant(summarise(synthetic.results(records)), "sinc")
+    assert sinc.comparison is not None
+    assert (sinc.comparison.unit, sinc.comparison.difference.n) == ("task", 3)
+    assert sinc.comparison.difference.std == pytest.approx(np.std(list(effects.values()), ddof=1))
+    assert list(sinc.by_task) == list(effects)
+
+
+def test_holm_covers_the_whole_family(synthetic: SimpleNamespace) -> None:
+    summary = summarise(synthetic.results())
+    for found in summary.variants:
+        if found.comparison and found.comparison.p_holm is not None and found.comparison.difference.p is not None:
+            assert found.comparison.difference.p <= found.comparison.p_holm
+
+
+def test_layers_are_averaged_over_seeds_before_the_spread_over_layers(synthetic: SimpleNamespace) -> None:
+    layer = {"role": "q", "depth": 0, "r": 4, "nonlinear_fraction": 0.1, "max_abs_z": 1.0, "outside_grid": 0.0}
+    ranks = {1: (1.0, 3.0), 2: (2.0, 4.0)}
+    records = [
+        synthetic.record(
+            "sinc", seed, layers=[layer | {"module": m, "stable_rank": v} for m, v in zip("xy", values, strict=True)]
+        )
+        for seed, values in ranks.items()
+    ]
+    layers = variant(summarise(synthetic.results(records)), "sinc").layers
+    assert layers is not None
+    assert (layers.layers, layers.stable_rank) == (2, 2.5)
+    assert layers.stable_rank_std == pytest.approx(np.std([1.5, 3.5], ddof=1))
+
+
+@pytest.mark.parametrize(("bend", "flagged"), [(0.004, True), (0.05, False)])
+def test_a_straight_line_is_flagged_and_lora_never_is(synthetic: SimpleNamespace, bend: float, flagged: bool) -> None:
+    summary = summarise(synthetic.results([synthetic.record(name, 1, bend=bend) for name in ("sinc", "lora")]))
+    assert variant(summary, "sinc").is_straight_line is flagged
+    assert not variant(summary, "lora").is_straight_line
+    assert any("this compares LoRA with LoRA" in note for note in caveats(summary)) is flagged
+
+
+HEADLINES = {
+    "excludes 0 (Holm-corrected": {"sinc": [0.88, 0.89, 0.90], "lora": [0.86, 0.8701, 0.88]},
+    "includes 0: which of the two is better is not decided": {"sinc": [0.90, 0.84, 0.88], "lora": [0.86, 0.87, 0.87]},
+    "on one seed: without repetition there is no interval": {"sinc": [0.9], "lora": [0.8]},
+    "not after correction for all comparisons": {
+        "sinc": [0.880, 0.890, 0.902],
+        "fourier": [0.88, 0.80, 0.85],
+        "bspline": [0.80, 0.88, 0.85],
+        "lora": [0.860, 0.876, 0.876],
+    },
+    "The reference lora has the highest mean accuracy": {"sinc": [0.8, 0.81, 0.80], "lora": [0.86, 0.87, 0.88]},
+    "no other variant has a result": {"lora": [0.86, 0.87]},
+}
+
+
+@pytest.mark.parametrize(("expected", "scores"), list(HEADLINES.items()))
+def test_the_headline_says_no_more_than_the_interval(
+    synthetic: SimpleNamespace, expected: str, scores: dict[str, list[float]]
+) -> None:
+    assert expected in headline(summarise(synthetic.results(scored(synthetic, scores))))
+
+
+def test_the_headline_without_a_shared_seed(synthetic: SimpleNamespace) -> None:
+    records = [synthetic.record("sinc", 1, accuracy=0.9), synthetic.record("lora", 2, accuracy=0.8)]
+    summary = summarise(synthetic.results(records))
+    assert "shares no finished seed with the reference lora" in headline(summary)
+    assert any("no paired differences" in note for note in caveats(summary))
+
+
+def test_a_minimised_metric_turns_the_ranking_round(synthetic: SimpleNamespace) -> None:
+    records = scored(synthetic, {"sinc": [0.9, 0.91], "lora": [0.8, 0.82]})
+    study = synthetic.Study(metric=synthetic.Metric("loss", "minimize"), paper=None)
+    assert headline(summarise(synthetic.results(records, study=study))).startswith("sinc has the lowest mean loss")
+
+
+def test_an_unknown_direction_is_refused(synthetic: SimpleNamespace) -> None:
+    study = synthetic.Study(metric=synthetic.Metric("loss", "smaller"))
+    with pytest.raises(ValueError, match="'smaller' is neither"):
+        summarise(synthetic.results([], study=study))
+
+
+def test_the_resolution_names_the_limits_of_few_pairs(synthetic: SimpleNamespace) -> None:
+    three = " ".join(resolution(summarise(synthetic.results())))
+    assert "With 3 pairs per comparison" in three
+    assert "can reach is 0.25: below six pairs it can never reach .05" in three
+    eight = " ".join(resolution(summarise(synthetic.results(synthetic.full(tuple(range(8)))))))
+    assert "Wilcoxon" not in eight
+
+
+def test_verdicts_need_a_decision(synthetic: SimpleNamespace) -> None:
+    scores = {"sinc": [0.880, 0.8901, 0.90], "gaussian": [0.9, 0.8, 0.85], "lora": [0.86, 0.87, 0.8801]}
+    paper = {"values": {"sinc": 50.0, "gaussian": {"mean": 61.0}, "lora": 57.0}}
+    summary = summarise(synthetic.results(scored(synthetic, scores), study=synthetic.Study(paper=paper)))
+    verdicts = {
+        v.name: v.comparison.verdict(v.published.difference) for v in summary.variants if v.comparison and v.published
+    }
+    assert verdicts == {"sinc": "contradicted", "gaussian": "not decided at this scale"}
+
+
+def test_a_study_without_a_reference_takes_its_first_baseline(synthetic: SimpleNamespace) -> None:
+    study = synthetic.Study(reference=None)
+    assert summarise(synthetic.results(study=study)).reference is None
+    study.baselines = {"lora": {}}
+    assert summarise(synthetic.results(study=study)).reference == "lora"
