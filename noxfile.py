@@ -71,8 +71,9 @@ def package(session: nox.Session) -> None:
     copy_tree(session, tree)
 
     session.install("-c", str(CONSTRAINTS), "build")
-    session.run("python", "-m", "build", "--outdir", str(from_sdist), str(tree))  # its wheel is built from its sdist
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(from_tree), str(tree))
+    # The first command builds the wheel from the sdist, the second straight from the tree.
+    session.run("python", "-m", "build", "--outdir", str(from_sdist), str(tree), silent=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(from_tree), str(tree), silent=True)
     session.run("python", "tests/package/check_wheel.py", str(tree), str(from_sdist), str(from_tree))
 
     # The wheel goes into an environment of its own, which borrows the dependencies through a path file. Path files
