@@ -22,8 +22,8 @@ class Basis(ABC):
     - It is a pure function: no random numbers, no state, no change to its arguments.
     - It keeps the dtype and the device of ``z``. Engines call it in float64.
 
-    A constructor parameter called ``bound`` is filled with the adapter's ``grid_bound`` unless ``basis_kwargs`` sets it:
-    this is how a basis that lives on an interval, and not at grid points, learns that interval. A basis that is a
+    A constructor parameter called ``bound`` is filled with the adapter's ``grid_bound`` unless ``basis_kwargs`` sets
+    it: this is how a basis that lives on an interval, and not at grid points, learns that interval. A basis that is a
     (frozen) dataclass can be passed to a config as an instance and still be saved as JSON.
     """
 

@@ -47,7 +47,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-@wrapt.when_imported("peft")  # type: ignore[untyped-decorator]
+@wrapt.when_imported("peft")
 def _register_with_peft(_: Any) -> None:
     from lrlora.registration import register
 

@@ -61,9 +61,9 @@ def _help(text: str) -> dict[str, str]:
 class LRLoraConfig(PeftConfig):
     """Configuration of an adapter ΔW = s_out · [λz + φ(z) − φ(0)] with z = s_in · BA.
 
-    Use it as any PEFT config: ``peft.get_peft_model(model, LRLoraConfig(r=4, basis="sinc"))``. Policies are names, specs
-    such as ``"small:0.02"``, or instances. Fields that a preset governs are None until the config is made, and hold the
-    preset's value after. ``save_pretrained`` writes plain JSON.
+    Use it as any PEFT config: ``peft.get_peft_model(model, LRLoraConfig(r=4, basis="sinc"))``. Policies are names,
+    specs such as ``"small:0.02"``, or instances. Fields that a preset governs are None until the config is made, and
+    hold the preset's value after. ``save_pretrained`` writes plain JSON.
 
     Raises:
         ValueError: A value that cannot be, or an unknown name, with the nearest one.

@@ -19,7 +19,7 @@ from lrlora.theta import Amplitude, Bandwidth, GridPoints
 from lrlora.transfer import TransferFunction
 
 
-class LRLoraLayer(BaseTunerLayer):  # type: ignore[misc]
+class LRLoraLayer(BaseTunerLayer):
     """What every adapted layer has: the adapters' parameters, and ΔW from them.
 
     Attributes:
@@ -28,6 +28,8 @@ class LRLoraLayer(BaseTunerLayer):  # type: ignore[misc]
         lrlora_amplitude, lrlora_bandwidth, lrlora_grid: By adapter, modules that adapters may share.
     """
 
+    base_layer: nn.Module
+    active_adapters: list[str]
     adapter_layer_names = ("lrlora_A", "lrlora_B", "lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
     other_param_names = (
         "r",
@@ -114,11 +116,11 @@ class LRLoraLayer(BaseTunerLayer):  # type: ignore[misc]
             nn.init.zeros_(self.lrlora_B[adapter_name])
         else:
             nn.init.normal_(self.lrlora_B[adapter_name], std=0.1)
-            nn.init.normal_(self.lrlora_amplitude[adapter_name].weight, std=0.1)
+            nn.init.normal_(self.lrlora_amplitude[adapter_name].get_parameter("weight"), std=0.1)
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        # PEFT moves an adapter to the dtype of the base layer and casts it back up later. For A and B that rounds a random
-        # start; for θ it would round a grid. θ keeps its precision and only changes device.
+        # PEFT moves an adapter to the dtype of the base layer and casts it back up later. For A and B that rounds a
+        # random start; for θ it would round a grid. θ keeps its precision and only changes device.
         theta = {name: getattr(self, name)[adapter_name] for name in self.adapter_layer_names[2:]}
         kept = {name: part.weight.dtype for name, part in theta.items()}
         data = {name: part.weight.data for name, part in theta.items()}
@@ -218,7 +220,7 @@ class Linear(nn.Module, LRLoraLayer):
         if self.merged or not active:
             return self.base_layer(x, *args, **kwargs)  # type: ignore[no-any-return]
         if self._can_fuse(x, active, args, kwargs):
-            base = self.get_base_layer()
+            base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
             weight = base.weight.T if self.fan_in_fan_out else base.weight
             A, B = self.lrlora_A[active[0]], self.lrlora_B[active[0]]
             return self.lrlora_engine[active[0]].linear(x, weight, base.bias, A, B, self.transfer(active[0]))
@@ -226,7 +228,8 @@ class Linear(nn.Module, LRLoraLayer):
         dtype = result.dtype
         for name in active:
             delta = self._delta(name)
-            result = result + F.linear(self.lrlora_dropout[name](self._cast_input_dtype(x, delta.dtype)), delta)
+            adapted = self._cast_input_dtype(x, delta.dtype)  # type: ignore[operator]
+            result = result + F.linear(self.lrlora_dropout[name](adapted), delta)
         return result.to(dtype)  # type: ignore[no-any-return]
 
     def _can_fuse(self, x: Tensor, active: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from lrlora.theta import Amplitude, Bandwidth, GridPoints
 M = TypeVar("M", bound=nn.Module)
 
 
-class LRLoraModel(BaseTuner):  # type: ignore[misc]
+class LRLoraModel(BaseTuner):
     """Adapts a model with LR-LoRA. Made by ``peft.get_peft_model``; see :class:`LRLoraConfig` for the options."""
 
     prefix: str = "lrlora_"
@@ -89,14 +89,14 @@ class LRLoraModel(BaseTuner):  # type: ignore[misc]
     # -- θ, which adapters may share ------------------------------------------------------------------------
 
     def _theta(self, config: LRLoraConfig, adapter: str, module_name: str) -> tuple[Amplitude, Bandwidth, GridPoints]:
-        """The modules of θ for one adapted weight: those that its group shares, where there are any yet, else new ones."""
+        """The modules of θ for one adapted weight: those its group shares, where there are any yet, else new ones."""
         num_layers = count_layers(linear_module_names(self.model))
         depth = (depth_of(module_name) or 0) / max(1, num_layers - 1)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
 
-        # Made in float64 on the CPU, whatever the defaults are and also where PEFT makes empty weights: an initialisation
-        # computes with them.
+        # Made in float64 on the CPU, whatever the defaults are and also where PEFT makes empty weights: an
+        # initialisation computes with them.
         with torch.device("cpu"):
             points = grid_policy.points(n, config.grid_bound)
             omega = torch.full((n,), config.policy("bandwidth_init").value(depth), dtype=torch.float64)

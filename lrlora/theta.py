@@ -1,8 +1,8 @@
 """θ as PyTorch modules: the amplitudes, the bandwidths and the grid points of one φ, one module each.
 
-They are modules, and not bare parameters, so that adapters can share one: a shared module stays shared when PEFT casts it,
-moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each holds one tensor called ``weight``, so a
-checkpoint names it as it names a LoRA matrix: ``….lrlora_amplitude.weight``.
+They are modules, and not bare parameters, so that adapters can share one: a shared module stays shared when PEFT casts
+it, moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each holds one tensor called
+``weight``, so a checkpoint names it as it names a LoRA matrix: ``….lrlora_amplitude.weight``.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class GridPoints(nn.Module):
 
     Args:
         points: ``(N,)``, increasing.
-        learned: Whether they will be trained: then the weight holds the first point and the logarithms of the gaps, so that
-            no step of an optimizer can put them out of order. Else it holds the points.
+        learned: Whether they will be trained: then the weight holds the first point and the logarithms of the gaps, so
+            that no step of an optimizer can put them out of order. Else it holds the points.
     """
 
     def __init__(self, points: Tensor, learned: bool) -> None:

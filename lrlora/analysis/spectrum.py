@@ -39,7 +39,8 @@ def effective_rank(matrix: Tensor) -> float:
 
 def singular_values(matrix: Tensor) -> Tensor:
     """Singular values, in descending order, in float64."""
-    return torch.linalg.svdvals(matrix.detach().double())
+    sigma: Tensor = torch.linalg.svdvals(matrix.detach().double())
+    return sigma
 
 
 def nonlinear_fraction(delta: Tensor, product: Tensor) -> float:

@@ -12,7 +12,7 @@ from lrlora.transfer import TransferFunction
 
 
 class AutoEngine(DenseEngine):
-    """A polynomial of the lowest sufficient degree where one of degree 64 or less suffices, else a table. Never refuses."""
+    """A polynomial of the lowest sufficient degree where degree 64 or less suffices, else a table. Never refuses."""
 
     def surrogate(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
         """See :meth:`DenseEngine.surrogate`. Decided at every call, as the range of BA moves in training."""

@@ -97,10 +97,8 @@ class Monomials(Surrogate):
     def pullback(self, t: Tensor, gradient: Tensor, coefficients: Tensor) -> Tensor:
         """See :meth:`Surrogate.pullback`: the moments Σ G t^k."""
         power = gradient.clone()
-        moments = [power.sum()]
-        for _ in range(1, len(coefficients)):
-            moments.append(power.mul_(t).sum())
-        return torch.stack(moments)
+        higher = (power.mul_(t).sum() for _ in range(1, len(coefficients)))
+        return torch.stack([power.sum(), *higher])
 
     def describe(self) -> str:
         """See :meth:`Surrogate.describe`."""

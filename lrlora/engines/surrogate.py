@@ -14,7 +14,7 @@ from torch import Tensor
 from lrlora.transfer import TransferFunction
 
 MIN_RANGE = 1e-3
-"""Below this range of z every φ is a straight line to float64; a wider surrogate costs nothing and divides by no zero."""
+"""Below this range of z every φ is nearly a straight line; a wider surrogate costs nothing and divides by no zero."""
 
 SAFETY = 0.25
 """The share of the tolerance that f and its features may use: gradients of θ, sums that partly cancel, magnify it."""

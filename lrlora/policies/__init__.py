@@ -1,7 +1,7 @@
 """The choices an adapter is composed of: each axis of an ablation, each in a registry of its own.
 
-A policy is written as a spec, ``"name"`` or ``"name:argument,…"``, or passed as an instance; every policy works with every
-other, and a pair that makes no sense together says so when the config is made.
+A policy is written as a spec, ``"name"`` or ``"name:argument,…"``, or passed as an instance; every policy works with
+every other, and a pair that makes no sense together says so when the config is made.
 """
 
 from lrlora.policies.amplitudes import AmplitudeInit, Start

@@ -41,7 +41,7 @@ class AmplitudeInit(ABC):
 
 @dataclass(frozen=True)
 class Zero(AmplitudeInit):
-    """a = 0, as published. With ``residual=False`` and ``centered=True`` nothing would train: the config refuses that."""
+    """a = 0, as published. With ``residual=False`` and ``centered=True`` nothing would train: a config refuses that."""
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""
@@ -60,7 +60,7 @@ class Small(AmplitudeInit):
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""
-        return self.std * torch.randn_like(start.grid)
+        return torch.randn_like(start.grid).mul_(self.std)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Random(AmplitudeInit):
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""
-        return torch.randn_like(start.grid) / len(start.grid) ** 0.5
+        return torch.randn_like(start.grid).div_(len(start.grid) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,13 @@ class Identity(AmplitudeInit):
             origin, start.grid, start.bandwidth
         )
         # Overlapping functions make the fit rank-deficient: the solution of least norm, through a cut-off, stays small.
-        solution = torch.linalg.lstsq(features, z[:, None], rcond=1e-8, driver="gelsd").solution[:, 0]
+        fit = torch.linalg.lstsq(features, z[:, None], rcond=1e-8, driver="gelsd")
+        solution: Tensor = fit.solution[:, 0]
         error = float(torch.linalg.vector_norm(features @ solution - z) / torch.linalg.vector_norm(z))
         if error > self.tolerance:
             warnings.warn(
                 f"amplitude_init='identity': the best fit of a straight line by basis {start.basis!r} with "
-                f"{len(start.grid)} grid points is {error:.1%} off; residual=True starts as LoRA exactly, for every basis",
+                f"{len(start.grid)} grid points is {error:.1%} off; residual=True starts as LoRA does, for every basis",
                 stacklevel=2,
             )
         return solution
@@ -125,4 +126,5 @@ class ByDepth(AmplitudeInit):
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""
-        return (self.first + (self.last - self.first) * start.depth) * torch.randn_like(start.grid)
+        std = self.first + (self.last - self.first) * start.depth
+        return torch.randn_like(start.grid).mul_(std)

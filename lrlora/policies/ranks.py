@@ -1,4 +1,4 @@
-"""How the rank r is spread over the adapted weights (Adaptive LoRA, Section 3.1). For plain LoRA as for every variant."""
+"""How the rank r is spread over the adapted weights (Adaptive LoRA, Section 3.1), for plain LoRA too."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What part a module plays in a transformer block, by the naming of its family.
 
-Roles: ``q k v o`` of the attention, ``qkv`` where a family fuses the first three; ``gate up down`` of the MLP, ``gate_up``
-where fused. A two-matrix MLP has ``up`` and ``down``.
+Roles: ``q k v o`` of the attention, ``qkv`` where a family fuses the first three; ``gate up down`` of the MLP,
+``gate_up`` where fused. A two-matrix MLP has ``up`` and ``down``.
 """
 
 from __future__ import annotations

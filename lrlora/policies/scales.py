@@ -39,7 +39,7 @@ class Constant(InputScale):
 
 @dataclass(frozen=True)
 class Width(InputScale):
-    """s_in = κ · sqrt(3 · in / r): an entry of B of size b makes entries of z of size about κ·b, at every width and rank.
+    """s_in = κ · sqrt(3 · in / r): entries of B of size b make entries of z of size about κ·b, at every width and rank.
 
     A starts uniform on ±1/sqrt(in), as in LoRA, so its columns have the norm sqrt(r / (3 · in)).
 

@@ -1,4 +1,4 @@
-"""The registries of the policies, one per axis. Third parties add to them through the entry-point group that is named."""
+"""The registries of the policies, one per axis. Third parties add to them through the entry-point groups."""
 
 from __future__ import annotations
 
