@@ -12,6 +12,7 @@ from lrlora.registry import UnknownNameError, closest
 from lrlora.studies.errors import StudyError
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -77,6 +78,31 @@ def check_backbone(name: str) -> None:
         AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise StudyError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from None
+
+
+def empty_model(name: str, classifier: bool) -> nn.Module:
+    """The backbone's modules on the meta device: shapes without weights, from its configuration alone.
+
+    Args:
+        name: As for :func:`locate`.
+        classifier: With a classifier head; else as the checkpoint has it, a language model with its own head.
+
+    Raises:
+        StudyError: Its configuration cannot be loaded; one line.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    config = _load(AutoConfig, name)
+    factory: Any = AutoModelForSequenceClassification
+    if not classifier:
+        generates = any(kind.endswith("ForCausalLM") for kind in config.architectures or ())
+        factory = AutoModelForCausalLM if generates else AutoModel
+    try:
+        with init_empty_weights():
+            return factory.from_config(config)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise StudyError(f"backbone {name!r} does not serve: {_first_line(error)}") from None
 
 
 def load_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lrlora.studies.backbones import check_backbone, locate
+from lrlora.studies.backbones import check_backbone, empty_model, locate
 from lrlora.studies.cells import Cell, Variant, expand_variants
 from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import make_method
 from lrlora.studies.results import read_study_file
 from lrlora.studies.tasks import make_task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _METRICS = ("accuracy", "loss")
 """What is measured on every split."""
@@ -42,6 +46,8 @@ def check_inputs(study: Study, announce: Callable[[str], None]) -> None:
         StudyError: What is missing, and the command that gets it.
     """
     check_backbone(study.backbone)
+    for variant in expand_variants(study):
+        _check_modules(variant, study)
     make_task(study.task.name, study.task.options).prepare(announce)
 
 
@@ -70,6 +76,34 @@ def check_folder(out: Path, study: Study) -> Study:
         raise StudyError(f"--out {out}: holds another study: {difference}; give another folder")
     seeds = [*other.seeds, *(seed for seed in study.seeds if seed not in other.seeds)]
     return Study.from_dict(study.model_dump() | {"seeds": seeds}, where=f"study {study.name}")
+
+
+def _check_modules(variant: Variant, study: Study) -> None:
+    """Put the adapter into a model without weights, where a module that the model does not have is found at once."""
+    where = f"study {study.name}: {variant.name}"
+    method = make_method(variant.config, where)
+    model = empty_model(study.backbone, classifier=True)
+    check_module_names(variant.config.get("target_modules"), model, where)
+    try:
+        method.adapt(model)
+    except ValueError as error:
+        raise StudyError(f"{where}: {' '.join(str(error).split())}") from None
+
+
+def check_module_names(targets: object, model: nn.Module, where: str) -> None:
+    """See that each of a list of module names occurs in a model; other forms of ``target_modules`` are PEFT's.
+
+    Raises:
+        StudyError: One does not; with the nearest name that does.
+    """
+    if not isinstance(targets, list):
+        return
+    names = [name for name, _ in model.named_modules() if name]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            endings = {name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()}
+            message = str(unknown_key(str(target), endings, f"{where}: target_modules"))
+            raise StudyError(message.replace("unknown key", "the model has no module", 1))
 
 
 def _difference(there: Study, here: Study) -> str | None:

@@ -11,7 +11,6 @@ import signal
 import tempfile
 import threading
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from lrlora.studies.environment import describe_environment
 from lrlora.studies.errors import StudyError
 from lrlora.studies.outcomes import FINAL, outcome_of_record
 from lrlora.studies.progress import StudyProgress
+from lrlora.studies.quiet import quiet
 from lrlora.studies.results import Results, write_study_file
 from lrlora.studies.storage import CellQueue, Claim
 from lrlora.studies.tracking import Tracker, outcome_of, read_result
@@ -82,7 +82,7 @@ class _Run:
         steps = sum(cell.variant.training.steps for cell in missing)
         if missing and self.done:
             self.console.print(f"{len(self.done)} of {len(self.cells)} cells are done; going on with the others")
-        with _quiet(), StudyProgress(self.console, steps, len(self.cells), len(self.done)) as progress:
+        with quiet(), StudyProgress(self.console, steps, len(self.cells), len(self.done)) as progress:
             while (claim := self.queue.claim()) is not None:
                 self._run(claim, progress)
         results = Results.load(self.out)
@@ -157,12 +157,3 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what third parties say about their own future out of the user's terminal."""
-    with warnings.catch_warnings():
-        for category in (FutureWarning, DeprecationWarning):
-            warnings.filterwarnings("ignore", category=category)
-        yield

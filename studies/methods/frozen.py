@@ -23,7 +23,7 @@ class Frozen(Method):
         """None."""
         return []
 
-    def adapt(self, model: nn.Module) -> nn.Module:
+    def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Freeze all but the head.
 
         Raises:

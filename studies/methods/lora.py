@@ -41,9 +41,9 @@ class LoRA(Method):
         """The fields of :class:`LoRASettings`."""
         return list(LoRASettings.model_fields)
 
-    def adapt(self, model: nn.Module) -> nn.Module:
+    def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Inject PEFT's LoRA."""
-        from peft import LoraConfig, TaskType, get_peft_model
+        from peft import LoraConfig, get_peft_model
 
         from lrlora.policies import resolve_target_modules
 
@@ -54,4 +54,4 @@ class LoRA(Method):
             chosen["alpha_pattern"] = dict(settings.rank_pattern) | settings.alpha_pattern
         if settings.target_modules is None:
             chosen["target_modules"] = resolve_target_modules(model, settings.placement, settings.layers)
-        return get_peft_model(model, LoraConfig(task_type=TaskType.SEQ_CLS, **chosen))
+        return get_peft_model(model, LoraConfig(task_type=task_type, **chosen))

@@ -17,7 +17,7 @@ class LRLoRA(Method):
     def __init__(self, **fields: Any) -> None:
         # Making the configuration looks up every name in it, so that a wrong one is found here.
         self._fields = fields
-        self._config()
+        self._config(None)
 
     @classmethod
     def fields(cls) -> list[str]:
@@ -28,16 +28,14 @@ class LRLoRA(Method):
         own |= {"inference_mode", "runtime_config"}
         return [field.name for field in dataclasses.fields(LRLoraConfig) if field.init and field.name not in own]
 
-    def adapt(self, model: nn.Module) -> nn.Module:
+    def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Inject the adapter."""
         from peft import get_peft_model
 
-        return get_peft_model(model, self._config())  # type: ignore[no-any-return]
+        return get_peft_model(model, self._config(task_type))  # type: ignore[no-any-return]
 
-    def _config(self) -> Any:
+    def _config(self, task_type: str | None) -> Any:
         # A new one for each model: PEFT writes the modules it found into the configuration it is given.
-        from peft import TaskType
-
         from lrlora import LRLoraConfig
 
-        return LRLoraConfig(task_type=TaskType.SEQ_CLS, **self._fields)
+        return LRLoraConfig(task_type=task_type, **self._fields)

@@ -22,10 +22,18 @@ class Method(ABC):
         """The names of the settings."""
 
     @abstractmethod
-    def adapt(self, model: nn.Module) -> nn.Module:
+    def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Freeze ``model``, put the adapter into it, and return what is trained.
 
-        The random state is the caller's business: it is set to the run's seed just before.
+        The random state is the caller's business: it is set to the run's seed just before. Works on the meta device
+        too, where parameters are only counted.
+
+        Args:
+            model: The backbone, with its head.
+            task_type: PEFT's name for the kind of model, by which it knows the head; None for a model without one.
+
+        Raises:
+            ValueError: The settings name modules or roles that the model does not have.
         """
 
     def parameter_groups(self, model: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
