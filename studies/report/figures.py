@@ -83,16 +83,17 @@ def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | N
                 ends = [found.low * scale.factor, found.high * scale.factor]
                 axes.plot(ends, [row - 0.12] * 2, color=look.colour, linewidth=1.4, solid_capstyle="butt")
             mean = found.mean * scale.factor
-            axes.plot([mean, mean], [row - 0.32, row + 0.08], color=look.colour, linewidth=2.2)
+            if found.n > 1:
+                axes.plot([mean, mean], [row - 0.32, row + 0.08], color=look.colour, linewidth=2.2)
             dots = [value * scale.factor for value in values]
             axes.plot(
                 dots, [row + 0.24] * len(dots), "o", color=look.colour, markersize=4.5, alpha=0.6, markeredgewidth=0
             )
         axes.set_xlabel(summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""))
         svg = inline_svg(figure, "metric", f"{summary.metric} by variant")
-    caption = (
-        f"{summary.metric.capitalize()} on the test split: a dot per {summary.unit}, the mean, and its 95 % t interval."
-    )
+    repeated = any(variant.metric is not None and variant.metric.low is not None for variant in shown)
+    caption = f"{summary.metric.capitalize()} on the test split: a dot per {summary.unit}"
+    caption += ", the mean, and its 95 % t interval." if repeated else "; without repetition there is no interval."
     return PlotText("metric", svg, caption)
 
 
@@ -124,7 +125,10 @@ def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
             f"difference to {_short(summary.reference or '')}" + (f",{scale.difference_unit}" if scale.unit else "")
         )
         svg = inline_svg(figure, "difference", f"paired difference in {summary.metric} to {summary.reference}")
-    caption = f"Paired difference to {summary.reference} with its 95 % t interval; right of the line is more."
+    tested = any(variant.comparison and variant.comparison.difference.low is not None for variant in shown)
+    caption = f"Paired difference in {summary.metric} to {summary.reference}"
+    caption += ", with its 95 % t interval." if tested else "; without repetition there is no interval."
+    caption += f" {'Right' if summary.maximize else 'Left'} of the line is better."
     if published:
         caption += " Diamonds: the paper's difference, on its own model and task."
     return PlotText("difference", svg, caption)
@@ -210,8 +214,9 @@ def depth_figure(
                 axes.axhline(100 * STRAIGHT_LINE, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), zorder=3)
             _finish(axes, "layer", "")
         row[0].set_ylabel(label + (", %" if fraction else ""))
-        # No matrix has a stable rank below 1, and no fraction is negative.
-        row[0].set_ylim(bottom=0 if fraction else 1)
+        # No matrix but 0 has a stable rank below 1, and no fraction is negative.
+        lowest = min(value for group in panels for line in lines[group].values() for _, value in line)
+        row[0].set_ylim(bottom=0 if fraction or lowest < 1 else 1)
         svg = inline_svg(figure, name, f"{label} by depth")
     drawn = {variant for group in panels for variant in lines[group]}
     return PlotText(name, svg, caption, tuple(v.name for v in shown if v.name in drawn))
@@ -240,7 +245,10 @@ def _finish(axes: Any, x: str, y: str) -> None:
 def _short(name: str) -> str:
     # A dollar sign would start mathematics in matplotlib.
     name = name.replace("$", r"\$")
-    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+    if len(name) <= LONGEST_LABEL:
+        return name
+    # Generated names differ at their ends ("r=4,basis=sinc"), so what is left out is in the middle.
+    return f"{name[:9]}…{name[10 - LONGEST_LABEL :]}"
 
 
 def _curve(record: Record) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -25,6 +25,7 @@ class LayerSummary:
         nonlinear_fraction_max: Largest of any layer and seed.
         max_abs_z: Largest |s_in·BA| of any layer and seed.
         outside_grid: Mean fraction of the entries of s_in·BA that lie outside the grid.
+        evaluations: How φ was evaluated, with the number of layers and seeds, the commonest first.
     """
 
     layers: int
@@ -34,6 +35,7 @@ class LayerSummary:
     nonlinear_fraction_max: float | None
     max_abs_z: float | None
     outside_grid: float | None
+    evaluations: Mapping[str, int]
 
 
 def group_of(role: str | None) -> str:
@@ -48,11 +50,15 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
     by_module: dict[str, list[float]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
     modules: set[str] = set()
+    evaluations: Counter[str] = Counter()
     for record in records:
         if record.get("status") != "finished":
             continue
         for layer in record.get("layers") or ():
             modules.add(str(layer.get("module")))
+            if layer.get("evaluation"):
+                # The range, which differs in every layer, is told by max |z| already.
+                evaluations[str(layer["evaluation"]).partition(" on ")[0]] += 1
             for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid"):
                 value = finite(layer.get(field))
                 if value is not None:
@@ -71,6 +77,7 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
         nonlinear_fraction_max=max(fractions, default=None),
         max_abs_z=max(values["max_abs_z"], default=None),
         outside_grid=fmean(outside) if outside else None,
+        evaluations=dict(evaluations.most_common()),
     )
 
 

@@ -17,6 +17,7 @@ from lrlora.studies.report.formatting import (
     probability,
     significant,
 )
+from lrlora.studies.report.layers import LayerSummary
 from lrlora.studies.report.source import Record, label, metric_value
 from lrlora.studies.report.summary import StudySummary, VariantSummary
 
@@ -57,7 +58,7 @@ def result_table(summary: StudySummary) -> Table:
         Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
     ]
     compared = summary.reference_variant is not None
-    published = any(variant.published for variant in summary.variants)
+    published = any(variant.published for variant in summary.variants if not variant.is_reference)
     if compared:
         columns += [Column(f"Difference to {summary.reference} [95 %]"), Column("p, Holm"), Column("Detectable")]
     if published:
@@ -139,11 +140,12 @@ def cost_table(summary: StudySummary) -> Table:
 def layer_table(summary: StudySummary) -> Table:
     """What training made of the layers."""
     headings = ["Layers", "Stable rank", "Nonlinear, mean", "Nonlinear, max", "max |z|", "Outside grid"]
+    evaluated = any(variant.layers and variant.layers.evaluations for variant in summary.variants)
     rows = []
     for variant in summary.variants:
         layers = variant.layers
         if layers is None:
-            rows.append((variant.name, *[MISSING] * len(headings)))
+            rows.append((variant.name, *[MISSING] * (len(headings) + evaluated)))
             continue
         spread = "" if layers.stable_rank_std is None else f" ± {decimal(layers.stable_rank_std, 2)}"
         rows.append(
@@ -154,10 +156,13 @@ def layer_table(summary: StudySummary) -> Table:
                 percentage(layers.nonlinear_fraction),
                 percentage(layers.nonlinear_fraction_max),
                 significant(layers.max_abs_z),
-                percentage(layers.outside_grid),
+                percentage(layers.outside_grid) if variant.has_transfer else MISSING,
+                *([_evaluated_by(layers)] if evaluated else []),
             )
         )
     columns = (Column("Variant", False), *(Column(heading) for heading in headings))
+    if evaluated:
+        columns += (Column("Evaluated as", False),)
     caption = "What training made of the adapted layers: stable rank of ΔW, and how far φ bends."
     return Table("layers", caption, columns, tuple(rows), _reference_rows(summary))
 
@@ -228,6 +233,15 @@ def runs(variant: VariantSummary) -> str:
     if variant.failed:
         parts.append(f"{len(variant.failed)} failed")
     return ", ".join(parts)
+
+
+def _evaluated_by(layers: LayerSummary) -> str:
+    """The commonest way in which ΔW was evaluated, and how many others there are."""
+    if not layers.evaluations:
+        return MISSING
+    commonest = next(iter(layers.evaluations))
+    others = len(layers.evaluations) - 1
+    return commonest + (f" and {plural(others, 'other')}" if others else "")
 
 
 def _difference_cells(variant: VariantSummary, scale: Scale) -> list[str]:

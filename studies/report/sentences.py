@@ -30,6 +30,18 @@ def headline(summary: StudySummary) -> str:
         f"{scale.unit} ({_repetitions(best.metric.n, summary)})"
     )
     reference = summary.reference_variant
+    tied = [
+        v.name for v in ranked if v.metric is not None and scale.value(v.metric.mean) == scale.value(best.metric.mean)
+    ]
+    if len(tied) > 1:
+        shared = (
+            f"{listed(tied)} share the {superlative} mean {summary.metric}, {scale.value(best.metric.mean)}{scale.unit}"
+        )
+        if reference is None or reference.metric is None:
+            return f"{shared}: none of them leads. {_why_no_reference(summary)}"
+        if reference.name in tied:
+            return f"{shared}: none leads, and the reference {reference.name} is among them."
+        return f"{shared}: none of them leads. The table has their differences to the reference {reference.name}."
     if reference is None or reference.metric is None:
         return f"{lead}. {_why_no_reference(summary)}"
     if len(ranked) == 1:
@@ -57,12 +69,7 @@ def caveats(summary: StudySummary) -> list[str]:
             f"{'is' if missing == 1 else 'are'} not recorded. What follows may change."
         )
     notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
-    notes += [
-        f"{variant.name}: the mean nonlinear fraction is {percentage(variant.layers.nonlinear_fraction)}: its φ is a "
-        "straight line: this compares LoRA with LoRA."
-        for variant in summary.variants
-        if variant.is_straight_line and variant.layers
-    ]
+    notes += _straight_lines([variant for variant in summary.variants if variant.is_straight_line])
     if summary.records and summary.reference_variant is None:
         notes.append(_why_no_reference(summary))
     if summary.reference_variant and summary.ranked and not any(v.comparison for v in summary.variants):
@@ -121,7 +128,7 @@ def resolution(summary: StudySummary) -> list[str]:
 
 def paper_note(summary: StudySummary) -> str | None:
     """Where the published column comes from and how to read it; None without one."""
-    if not any(variant.published for variant in summary.variants):
+    if not any(variant.published for variant in summary.variants if not variant.is_reference):
         return None
     origin = "; ".join(
         text.rstrip(".") if key in ("source", "setting", "note") else f"{key.replace('_', ' ')} {text.rstrip('.')}"
@@ -154,7 +161,10 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
         ("detectable", "the true difference that such a test finds with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
         ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is a straight line"),
-        ("max |z|", "largest entry of z = s_in·BA in any layer and seed; outside: share of entries beyond the grid"),
+        (
+            "max |z|",
+            "largest entry of z = s_in·BA in any layer and seed (of BA for plain LoRA); outside: share beyond the grid",
+        ),
         (
             "step time",
             "median over the steps of a cell, then over cells; the ratio is one of medians; other load is not removed",
@@ -201,6 +211,19 @@ def _why_no_reference(summary: StudySummary) -> str:
     if summary.reference_variant is None:
         return f"The reference {summary.reference} has no record, so no difference was tested."
     return f"The reference {summary.reference} has no finished cell, so no difference was tested."
+
+
+def _straight_lines(variants: list[VariantSummary]) -> list[str]:
+    found = [(v.name, percentage(v.layers.nonlinear_fraction)) for v in variants if v.layers is not None]
+    if not found:
+        return []
+    if len(found) == 1:
+        ((name, fraction),) = found
+        where = f"{name}: the mean nonlinear fraction is {fraction}: its φ"
+    else:
+        named = listed([f"{name} ({fraction})" for name, fraction in found])
+        where = f"The mean nonlinear fraction is below 1 % in {named}: in each of them φ"
+    return [f"{where} is a straight line: this compares LoRA with LoRA."]
 
 
 def _unfinished(variant: VariantSummary) -> str:

@@ -93,7 +93,9 @@ def _flat_row(record: Record) -> dict[str, Any]:
     for key, value in record.items():
         if key == "layers":
             layers = summarise_layers([record])
-            row |= {f"layers.{name}": found for name, found in asdict(layers).items()} if layers else {}
+            row |= (
+                flatten({"layers": asdict(layers) | {"evaluations": "; ".join(layers.evaluations)}}) if layers else {}
+            )
         elif isinstance(value, Mapping):
             row |= flatten(value, f"{key}.") if value else {}
         elif key not in CURVES:

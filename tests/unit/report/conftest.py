@@ -124,6 +124,7 @@ def _layer(role: str, depth: int, is_lora: bool, bend: float, own: np.random.Gen
         "nonlinear_fraction": 0.0 if is_lora else bend * float(own.uniform(0.5, 1.5)),
         "max_abs_z": None if is_lora else float(own.uniform(0.5, 2.0)),
         "outside_grid": None if is_lora else 0.0,
+        "evaluation": "product" if is_lora else f"polynomial of degree {4 + depth} on |z| ≤ 0.2",
     }
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -47,6 +47,7 @@ def test_bootstrap_brackets_the_mean_and_repeats() -> None:
     assert statistics.bootstrap_interval(differences) == (low, high)
 
 
+@settings(max_examples=25, deadline=None)  # statsmodels takes a tenth of a second for each
 @given(probabilities)
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

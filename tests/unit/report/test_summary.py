@@ -113,6 +113,12 @@ HEADLINES = {
     },
     "The reference lora has the highest mean accuracy": {"sinc": [0.8, 0.81, 0.80], "lora": [0.86, 0.87, 0.88]},
     "no other variant has a result": {"lora": [0.86, 0.87]},
+    "sinc and fourier share the highest mean accuracy, 90.00 %: none of them leads": {
+        "sinc": [0.9],
+        "fourier": [0.9],
+        "lora": [0.8],
+    },
+    "none leads, and the reference lora is among them": {"sinc": [0.9, 0.8], "lora": [0.8, 0.9]},
 }
 
 
@@ -121,6 +127,13 @@ def test_the_headline_says_no_more_than_the_interval(
     synthetic: SimpleNamespace, expected: str, scores: dict[str, list[float]]
 ) -> None:
     assert expected in headline(summarise(synthetic.results(scored(synthetic, scores))))
+
+
+def test_several_straight_lines_are_flagged_in_one_line(synthetic: SimpleNamespace) -> None:
+    records = [synthetic.record(name, 1, bend=0.004) for name in ("sinc", "gaussian", "lora")]
+    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "straight line" in found)
+    assert note.startswith("The mean nonlinear fraction is below 1 % in sinc (0.")
+    assert "φ is a straight line: this compares LoRA with LoRA" in note
 
 
 def test_the_headline_without_a_shared_seed(synthetic: SimpleNamespace) -> None:
