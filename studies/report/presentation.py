@@ -24,10 +24,11 @@ from lrlora.studies.report.summary import StudySummary, VariantSummary
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, and whether it holds numbers (set to the right) or words."""
+    """A column: its heading, whether it holds numbers (set to the right) or words, and whether these may wrap."""
 
     heading: str
     numeric: bool = True
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def result_table(summary: StudySummary) -> Table:
     scale = Scale.of(summary.metric)
     columns = [
         Column("Variant", False),
-        Column("Runs", False),
+        Column("Runs", False, wraps=True),
         Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
     ]
     compared = summary.reference_variant is not None
@@ -196,7 +197,7 @@ def cell_table(summary: StudySummary) -> Table:
         Column("Task", False),
         Column("Seed"),
         Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
-        Column("Status", False),
+        Column("Status", False, wraps=True),
         Column("MLflow run", False),
         Column("Cell", False),
     )
