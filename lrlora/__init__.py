@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    from lrlora.config import LRLoraConfig
-    from lrlora.layer import LRLoraLayer
-    from lrlora.model import LRLoraModel
     from lrlora.optimizer import parameter_groups
     from lrlora.transfer import TransferFunction
+    from lrlora.tuner import LRLoraConfig, LRLoraLayer, LRLoraModel
 
 __version__ = "0.1.0"
 __all__ = ["LRLoraConfig", "LRLoraLayer", "LRLoraModel", "TransferFunction", "__version__", "parameter_groups"]
 
 _HOMES = {
-    "LRLoraConfig": "lrlora.config",
-    "LRLoraLayer": "lrlora.layer",
-    "LRLoraModel": "lrlora.model",
+    "LRLoraConfig": "lrlora.tuner",
+    "LRLoraLayer": "lrlora.tuner",
+    "LRLoraModel": "lrlora.tuner",
     "TransferFunction": "lrlora.transfer",
     "parameter_groups": "lrlora.optimizer",
 }
@@ -37,9 +35,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'lrlora' has no attribute {name!r}")
-    if name.startswith("LRLora"):
-        # PEFT first: its import registers the method, which the classes below need.
-        import_module("peft")
     return getattr(import_module(_HOMES[name]), name)
 
 
@@ -49,6 +44,6 @@ def __dir__() -> list[str]:
 
 @wrapt.when_imported("peft")
 def _register_with_peft(_: Any) -> None:
-    from lrlora.registration import register
+    from lrlora.tuner.registration import register
 
     register()

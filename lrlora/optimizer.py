@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from lrlora.layer import LRLoraLayer
+from lrlora.tuner.layer import LRLoraLayer
 
 THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
 

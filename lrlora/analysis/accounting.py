@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lrlora.layer import LRLoraLayer
 from lrlora.optimizer import THETA
+from lrlora.tuner.layer import LRLoraLayer
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from lrlora.analysis.spectrum import nonlinear_fraction, stable_rank
-from lrlora.layer import LRLoraLayer
 from lrlora.policies.roles import depth_of, role_of
+from lrlora.tuner.layer import LRLoraLayer
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -114,7 +113,8 @@ def linear_module_names(model: nn.Module) -> list[str]:
     names = []
     for name, module in model.named_modules():
         inside_adapter = ".base_layer" in name or name.startswith("base_layer")
-        base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        # PEFT's adapted layers are known by this method; importing its classes here would tie policies to it.
+        base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
         if name and not inside_adapter and isinstance(base, (nn.Linear, Conv1D)):
             names.append(name)
     return names

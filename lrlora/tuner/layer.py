@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lrlora.bases import Basis
-from lrlora.config import LRLoraConfig
 from lrlora.engines import Engine
-from lrlora.theta import Amplitude, Bandwidth, GridPoints
 from lrlora.transfer import TransferFunction
+from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
 
 
 class LRLoraLayer(BaseTunerLayer):

@@ -35,8 +35,8 @@ from lrlora.policies import (
     Sharing,
 )
 from lrlora.policies.placements import as_layer_choice
-from lrlora.presets import PRESETS
 from lrlora.registry import Registry, UnknownNameError, format_spec
+from lrlora.tuner.presets import PRESETS
 
 _POLICIES: dict[str, Registry[Any]] = {
     "grid": GRIDS,

@@ -11,11 +11,11 @@ from peft.utils.other import get_pattern_key
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.config import LRLoraConfig
-from lrlora.layer import Linear, LRLoraLayer
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
 from lrlora.policies.placements import count_layers, linear_module_names
-from lrlora.theta import Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.layer import Linear, LRLoraLayer
+from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
 
 M = TypeVar("M", bound=nn.Module)
 

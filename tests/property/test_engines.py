@@ -1,0 +1,184 @@
+"""Every engine gives what the definition gives, in value and in every gradient, to its tolerance."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lrlora.bases import BASES
+from lrlora.engines import ENGINES, Engine, EngineError, dense
+from lrlora.engines.surrogate import range_of
+from lrlora.transfer import TransferFunction
+
+BASIS_NAMES = ["bspline", "fourier", "gaussian", "polynomial", "sinc"]
+SHAPES = (23, 17, 3)  # out, in, r
+
+
+@dataclass(frozen=True)
+class Case:
+    """One update to evaluate."""
+
+    basis: str
+    n: int
+    max_z: float
+    residual: bool
+    centered: bool
+    seed: int
+
+    def leaves(self, dtype: torch.dtype) -> list[Tensor]:
+        """A, B, a, log ω, grid."""
+        generator = torch.Generator().manual_seed(self.seed)
+        out, inside, r = SHAPES
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+        A, B = normal(r, inside), normal(out, r)
+        B = B * (self.max_z / (B @ A).abs().max())
+        grid = torch.linspace(-3, 3, self.n, dtype=torch.float64) if self.n > 1 else torch.zeros(1, dtype=torch.float64)
+        leaves = (A, B, normal(self.n) / self.n, 0.1 * normal(self.n), grid)
+        return [leaf.to(dtype).requires_grad_() for leaf in leaves]
+
+    def transfer(self, leaves: list[Tensor]) -> TransferFunction:
+        basis = BASES.create(self.basis)
+        _, _, a, log_omega, grid = leaves
+        return TransferFunction(basis, a, log_omega.exp(), grid, 1.0, 0.5, self.residual, self.centered)
+
+    def run(self, engine: Engine, dtype: torch.dtype) -> list[Tensor]:
+        """ΔW and the gradient of every leaf under one fixed incoming gradient."""
+        leaves = self.leaves(dtype)
+        incoming = torch.randn(SHAPES[:2], dtype=torch.float64, generator=torch.Generator().manual_seed(self.seed + 1))
+        delta = engine.delta(leaves[0], leaves[1], self.transfer(leaves))
+        gradients = torch.autograd.grad((delta * incoming.to(dtype)).sum(), leaves, allow_unused=True)
+        return [delta.detach(), *(torch.zeros(1) if g is None else g for g in gradients)]
+
+
+CASES = st.builds(
+    Case,
+    basis=st.sampled_from(BASIS_NAMES),
+    n=st.sampled_from([1, 2, 8, 33, 128]),
+    # Chebyshev polynomials of high degree explode outside the interval of 3, and no engine mends that.
+    max_z=st.sampled_from([1e-3, 0.03, 0.3, 1.0, 2.0]),
+    residual=st.booleans(),
+    centered=st.booleans(),
+    seed=st.integers(0, 2**31 - 2),
+)
+NAMES_OF_RESULTS = ["ΔW", "A", "B", "a", "ω", "grid"]
+
+
+def assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    for name, f, e in zip(NAMES_OF_RESULTS, found, expected, strict=True):
+        size = float(e.norm())
+        error = float((f.double() - e).norm())
+        assert error <= tolerance * size + 1e-12, f"{name}: relative error {error / max(size, 1e-300):.1e}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("engine", "tolerance"), [("polynomial", 1e-5), ("tabulated", 1e-5), ("auto", 1e-3)])
+@settings(max_examples=60)
+@given(case=CASES)
+@example(case=Case("sinc", 50, 2.0, residual=True, centered=True, seed=0))
+@example(case=Case("bspline", 50, 0.03, residual=False, centered=True, seed=0))
+def test_engines_agree_with_the_definition(engine: str, tolerance: float, dtype: torch.dtype, case: Case) -> None:
+    expected = case.run(ENGINES.create("direct"), torch.float64)
+    try:
+        found = case.run(ENGINES.create(engine, tolerance=tolerance), dtype)
+    except EngineError as refusal:
+        assert engine == "polynomial"
+        assert "tabulated" in str(refusal)
+        return
+    # Gradients of θ are sums over all entries that partly cancel: they magnify a relative error of the terms.
+    assert_close(found, expected, 30 * max(tolerance, 1e-5))
+
+
+@pytest.mark.parametrize("engine", ["polynomial", "tabulated", "auto"])
+@pytest.mark.parametrize("basis", BASIS_NAMES)
+def test_the_autograd_functions_are_exact_derivatives_of_the_surrogate(engine: str, basis: str) -> None:
+    # gradcheck sees the surrogate as the function, so it must hold far below the tolerance. The table's cells are
+    # cubics whose second derivative jumps, hence the looser bound for it.
+    case = Case(basis, 6, 0.5, residual=True, centered=True, seed=3)
+    made = ENGINES.create(engine, tolerance=1e-6)
+    leaves = case.leaves(torch.float64)
+    fixed_range = range_of(leaves[0], leaves[1], case.transfer(leaves))
+    weight = torch.randn(SHAPES[:2], dtype=torch.float64)
+    bias = torch.randn(SHAPES[0], dtype=torch.float64)
+    x = torch.randn(2, 3, SHAPES[1], dtype=torch.float64, requires_grad=True)
+
+    def adapted(x: Tensor, *leaves: Tensor) -> Tensor:
+        return made.linear(x, weight, bias, leaves[0], leaves[1], case.transfer(list(leaves)))
+
+    assert fixed_range[0] > 0
+    assert torch.autograd.gradcheck(adapted, (x, *leaves), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["direct", "polynomial", "tabulated", "auto"])
+@given(case=CASES)
+@settings(max_examples=25)
+def test_the_fused_layer_is_the_base_layer_plus_the_update(engine: str, case: Case) -> None:
+    made = ENGINES.create(engine, tolerance=1e-3)
+    leaves = case.leaves(torch.float64)
+    transfer = case.transfer(leaves)
+    weight = torch.randn(SHAPES[:2], dtype=torch.float64)
+    x = torch.randn(4, SHAPES[1], dtype=torch.float64)
+    try:
+        fused = made.linear(x, weight, None, leaves[0], leaves[1], transfer)
+    except EngineError:
+        assert engine == "polynomial"
+        return
+    apart = x @ (weight + made.delta(leaves[0], leaves[1], transfer)).T
+    torch.testing.assert_close(fused, apart)
+
+
+@pytest.mark.parametrize("engine", ["polynomial", "tabulated"])
+def test_blocks_do_not_show(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("sinc", 12, 1.0, residual=True, centered=True, seed=7)
+    whole = case.run(ENGINES.create(engine), torch.float64)
+    monkeypatch.setattr(dense, "BLOCK", 40)  # two rows and a rest
+    for in_blocks, at_once in zip(case.run(ENGINES.create(engine), torch.float64), whole, strict=True):
+        torch.testing.assert_close(in_blocks, at_once, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["direct", "polynomial", "tabulated", "auto"])
+@pytest.mark.parametrize("basis", BASIS_NAMES)
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_centred_update_of_nothing_is_exactly_nothing(engine: str, basis: str, residual: bool) -> None:
+    case = Case(basis, 50, 1.0, residual=residual, centered=True, seed=1)
+    leaves = case.leaves(torch.float32)
+    with torch.no_grad():
+        leaves[1].zero_()
+    delta = ENGINES.create(engine).delta(leaves[0], leaves[1], case.transfer(leaves))
+    assert delta.count_nonzero() == 0
+
+
+@given(seed=st.integers(0, 2**31), r=st.integers(1, 6), scale=st.floats(1e-4, 1e4))
+def test_the_range_bounds_every_entry_and_the_rms_is_exact(seed: int, r: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    A, B = torch.randn(r, 9, generator=generator), torch.randn(11, r, generator=generator) * scale
+    one = torch.ones(1)
+    transfer = TransferFunction(BASES.create("sinc"), one, one, one, input_scale=3.0)
+    rho, rms = range_of(A, B, transfer)
+    z = 3.0 * (B.double() @ A.double())
+    assert rho >= float(z.abs().max())
+    assert rms == pytest.approx(float(z.square().mean().sqrt()), rel=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["polynomial", "tabulated", "auto"])
+def test_a_diverged_adapter_gives_nan_and_no_exception(engine: str) -> None:
+    case = Case("sinc", 8, 1.0, residual=True, centered=True, seed=1)
+    leaves = case.leaves(torch.float32)
+    with torch.no_grad():
+        leaves[1][0, 0] = float("nan")
+    delta = ENGINES.create(engine).delta(leaves[0], leaves[1], case.transfer(leaves))
+    assert delta[0].isnan().all()
+    torch.autograd.grad(delta.sum(), leaves)
+
+
+def test_the_polynomial_engine_names_the_engine_to_use_where_it_refuses() -> None:
+    case = Case("bspline", 50, 6.0, residual=True, centered=True, seed=0)
+    with pytest.raises(EngineError, match="use engine='tabulated', or 'auto'"):
+        case.run(ENGINES.create("polynomial", tolerance=1e-5), torch.float64)
+    leaves = case.leaves(torch.float64)
+    assert "table of" in ENGINES.create("auto", tolerance=1e-5).describe(leaves[0], leaves[1], case.transfer(leaves))
