@@ -57,7 +57,7 @@ class Results:
         return len(self.records) == self.planned
 
     def report(self) -> Path:
-        """Write the report and return the path of its page."""
+        """Write the report and return its folder; the page is index.html in it."""
         from lrlora.studies.report import write_report
 
         return cast(Path, write_report(self))

@@ -55,6 +55,8 @@ def run(arguments: Sequence[str]) -> int:
         message = error.format_message()  # type: ignore[attr-defined]
         return _refuse(message, USER_ERROR) if message.strip() else USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # which is also what typer makes of Ctrl-C
         return _refuse("interrupted: run the same command again to go on", INTERRUPTED, prefix="lrlora: ")
     return status if isinstance(status, int) else 0
 

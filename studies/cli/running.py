@@ -32,10 +32,10 @@ def run_and_report(study: Study, budget: str, out: Path) -> int:
 def show_report(results: Results) -> None:
     """Write the report, show its table, and say where everything is and how to open it."""
     console = Console()
-    page = results.report()
+    folder = results.report()
     results.print_summary(console)
     _say("", console)
-    _say(f"report:  {page}", console)
+    _say(f"report:  {folder / 'index.html'}", console)
     _say(f"record:  {results.out / 'mlflow.db'}, {results.out / 'optuna.db'}", console)
     _say(f"browse:  lrlora ui {shlex.quote(str(results.out))}", console)
 

@@ -95,8 +95,9 @@ def _result_files(out: Path, record: object) -> list[str]:
 
 
 def test_a_run_that_diverges_is_a_result_and_the_study_goes_on(tmp_path: Path, tiny: str) -> None:
-    arguments = ("study", "run", tiny, "--budget", "smoke", "--out", "out")
-    ended = command.run(*arguments, "--set", "variants.wild={r: 3, training: {learning_rate: 1e30}}", cwd=tmp_path)
+    wild = "variants.wild={r: 3, training: {learning_rate: 1e30}}"
+    arguments = ("study", "run", tiny, "--budget", "smoke", "--out", "out", "--set", wild)
+    ended = command.run(*arguments, cwd=tmp_path)
     assert ended.status == 0, ended.output
     assert "wild seed 1: diverged at step" in ended.output
     results = {result["variant"]: result for result in command.read_record(tmp_path / "out").results}
@@ -105,12 +106,11 @@ def test_a_run_that_diverges_is_a_result_and_the_study_goes_on(tmp_path: Path, t
         "r=2": "finished",
         "wild": "diverged",
     }
-    wild = results["wild"]
-    assert wild["diverged_at"] == len(wild["train_loss"])
-    assert wild["train_loss"][-1] is None
+    assert results["wild"]["diverged_at"] == len(results["wild"]["train_loss"])
+    assert results["wild"]["train_loss"][-1] is None
     again = command.run(*arguments, "--set", "seeds=[1, 2]", cwd=tmp_path)
     assert again.status == 0, again.output
-    assert len(command.read_record(tmp_path / "out").finished) == 5, "more seeds join what is there"
+    assert len(command.read_record(tmp_path / "out").finished) == 6, "more seeds join what is there"
     other = command.run(*arguments, "--set", "training.steps=3", cwd=tmp_path)
     assert other.status == 2
     assert "holds another study: training.steps of r=1 is 4 there and 3 here" in other.output
