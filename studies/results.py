@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from filelock import FileLock
+
 from lrlora.studies.cells import expand_cells
 from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
@@ -60,7 +62,9 @@ class Results:
         """Write the report and return its folder; the page is index.html in it."""
         from lrlora.studies.report import write_report
 
-        return cast(Path, write_report(self))
+        # One at a time: two processes that share a study end at about the same moment.
+        with FileLock(self.out / ".report.lock"):
+            return write_report(self)
 
     def print_summary(self, console: Console) -> None:
         """Show the comparison on a terminal."""

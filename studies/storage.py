@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy
@@ -82,7 +82,7 @@ class CellQueue:
         cells: All cells of the design.
     """
 
-    def __init__(self, out: Path, name: str, direction: str, cells: Sequence[Cell]) -> None:
+    def __init__(self, out: Path, name: str, direction: Literal["maximize", "minimize"], cells: Sequence[Cell]) -> None:
         self.cells = {cell.id: cell for cell in cells}
         self._space = _search_space(cells)
         self._locks = out / "locks"
@@ -113,7 +113,7 @@ class CellQueue:
                 if trial.state == TrialState.RUNNING and cell is not None and not self._is_free(cell):
                     busy.add(cell)
                 elif trial.state == TrialState.RUNNING:
-                    self._end(trial, values.get(cell), cell in values)
+                    self._end(trial, values.get(cell or ""), cell in values)
                     told |= {cell} if cell in values else set()
                 elif trial.state == TrialState.WAITING:
                     if cell in values or cell in busy or cell not in self.cells:
