@@ -33,26 +33,42 @@ class PolynomialEngine(DenseEngine):
             EngineError: More than degree 64 would be needed.
         """
         rho, rms = range_of(A, B, transfer)
-        surrogate = polynomial_surrogate(transfer, rho, rms, self.tolerance)
+        surrogate = polynomial_surrogate(transfer, rho, rms, self.tolerance, A.dtype)
         if surrogate is None:
             raise EngineError(
-                f"no polynomial of degree {MAX_DEGREE} or less follows this φ to {self.tolerance:g} on the range "
-                f"|z| ≤ {rho:.3g}: use engine='tabulated', or 'auto', which picks by tolerance"
+                f"no polynomial of degree {MAX_DEGREE} or less follows this φ to {self.tolerance:g} in {A.dtype} "
+                f"on the range |z| ≤ {rho:.3g}: use engine='tabulated', or 'auto', which picks by tolerance"
             )
         return surrogate
 
 
-def polynomial_surrogate(transfer: TransferFunction, rho: float, rms: float, tolerance: float) -> Surrogate | None:
-    """The polynomial that stands for s_out · f on [−ρ, ρ], or None where degree 64 does not reach the tolerance.
+def polynomial_surrogate(
+    transfer: TransferFunction,
+    rho: float,
+    rms: float,
+    tolerance: float,
+    dtype: torch.dtype,
+    max_degree: int = MAX_DEGREE,
+) -> Surrogate | None:
+    """The polynomial that stands for s_out · f on [−ρ, ρ], or None where ``max_degree`` does not reach the tolerance.
 
     The degree is set by two tails, both against the size of what they are the tail of at entries of root mean square
     ``rms``: that of f, for ΔW; and that of the features, for the gradient of θ, which is there even where f is a
     straight line. The tail of the derivative is held to the same tolerance, for the gradients of A and B.
+
+    Args:
+        transfer: The function.
+        rho: The range.
+        rms: Root mean square of the entries.
+        tolerance: Relative error.
+        dtype: Of the entries; its rounding is held to the tolerance too.
+        max_degree: The highest degree to admit.
     """
-    if not math.isfinite(rho):
+    finite = math.isfinite(rho)
+    if not finite:
         rho = 1.0  # A or B is not finite: neither is the result, whatever the coefficients
-    dtype, device = torch.float64, transfer.amplitude.device
-    f = transfer.to(dtype)
+    device = transfer.amplitude.device
+    f = transfer.to(torch.float64)
     # Twice the degree that is admitted: what lies beyond it is measured and not aliased into the series.
     nodes, to_series = chebyshev_nodes(2 * MAX_DEGREE, device)
     z = rho * nodes
@@ -60,20 +76,22 @@ def polynomial_surrogate(transfer: TransferFunction, rho: float, rms: float, tol
     series = to_series @ f.combine(z, features)
 
     with torch.no_grad():
-        both = torch.cat([series[:, None], to_series @ features], dim=1)  # the columns: f, ψ_1 … ψ_N
-        degree = _lowest_degree(both, min(max(rms / rho, 0.05), 1.0), SAFETY * tolerance)
-    if degree is None:
-        return None
+        tails = _Tails([series[:, None], to_series @ features], min(max(rms / rho, 0.05), 1.0) if finite else 1.0)
+        degree = tails.lowest_degree(SAFETY * tolerance)
+        if degree is None or degree > max_degree:
+            return None
+        rounding = torch.finfo(dtype).eps / 2 / tolerance
+        as_monomials = degree <= MAX_MONOMIAL_DEGREE and tails.magnification_of_monomials(degree) * rounding <= 1
+        if not as_monomials and tails.magnification(degree) * rounding > 1:
+            return None
     coefficients = series[: degree + 1] * transfer.output_scale
-    origin = f(torch.zeros((), dtype=dtype, device=device)) * transfer.output_scale
-    if degree <= MAX_MONOMIAL_DEGREE:
+    origin = f(torch.zeros((), dtype=torch.float64, device=device)) * transfer.output_scale
+    # The constant is set so that the value at 0 is f(0): where f is centred, an update of nothing is exactly nothing.
+    if as_monomials:
         monomials = to_monomials(degree, device) @ coefficients
-        # Exactly f(0), so that an update whose BA is zero is exactly zero where f is centred.
         return Monomials(rho, torch.cat([origin.reshape(1), monomials[1:]]))
-    at_zero = values_at_zero(degree, device)
-    return ChebyshevSeries(
-        rho, torch.cat([(coefficients[0] - coefficients @ at_zero + origin).reshape(1), coefficients[1:]])
-    )
+    constant = coefficients[0] - coefficients @ values_at_zero(degree, device) + origin
+    return ChebyshevSeries(rho, torch.cat([constant.reshape(1), coefficients[1:]]))
 
 
 class Monomials(Surrogate):
@@ -137,29 +155,54 @@ class ChebyshevSeries(Surrogate):
         return f"Chebyshev series of degree {len(self.coefficients) - 1} on |z| ≤ {self.rho:.3g}"
 
 
-def _lowest_degree(series: Tensor, spread: float, tolerance: float) -> int | None:
-    """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is.
+class _Tails:
+    """Chebyshev coefficients of f, and of the features, beside their sizes where the entries lie.
 
     Args:
-        series: Chebyshev coefficients, ``(orders, columns)``: of f in the first column, of the features in the others.
-        spread: Root mean square of t = z/ρ over the entries.
-        tolerance: Relative to the root mean square of the value, and of the slope, over entries that are normal with
-            that spread.
+        groups: ``(orders, columns)`` each. A group is judged norm-wise over its columns, as the gradient of θ is.
+        spread: Root mean square of t = z/ρ over the entries, which are taken as normal.
     """
-    if not series.isfinite().all():
-        return None
-    order = torch.arange(len(series), dtype=series.dtype, device=series.device)[:, None]
-    value, slope = on_normal_sample(len(series), spread, series.device)
-    groups = [series[:, :1], series[:, 1:]]
-    needed = 1
-    for group in groups:
-        # Norm-wise over the columns of a group, since that is how the gradient of θ is judged.
-        for scale, weight in ((value @ group, 1.0), (slope @ group, order)):
-            size = scale.square().mean(0).sum().sqrt()
-            if size == 0:
-                continue
+
+    def __init__(self, groups: list[Tensor], spread: float) -> None:
+        self.spread = spread
+        value, slope = on_normal_sample(len(groups[0]), spread, groups[0].device)
+        self.groups = []
+        for group in groups:
+            sizes = [float((at @ group).square().mean(0).sum().sqrt()) for at in (value, slope)]
+            if sizes[0] != 0:  # nothing to lose in a function that is zero
+                self.groups.append((group, *sizes))
+
+    def lowest_degree(self, tolerance: float) -> int | None:
+        """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is."""
+        needed = 1
+        for group, value_size, slope_size in self.groups:
+            if not group.isfinite().all():
+                return None
+            norms = torch.linalg.vector_norm(group, dim=1)
             # |T_k| ≤ 1, and |T_k'| ≤ k away from the ends of the interval, where hardly an entry lies.
-            lost = torch.linalg.vector_norm(weight * group, dim=1).flip(0).cumsum(0).flip(0)
-            too_much = (lost > tolerance * size).nonzero()
-            needed = max(needed, int(too_much[-1]) if len(too_much) else 1)
-    return needed if needed <= MAX_DEGREE else None
+            orders = torch.arange(len(norms), dtype=norms.dtype, device=norms.device)
+            for terms, size in ((norms, value_size), (orders * norms, slope_size)):
+                lost = terms.flip(0).cumsum(0).flip(0)
+                too_much = (lost > tolerance * size).nonzero()
+                needed = max(needed, int(too_much[-1]) if len(too_much) else 1)
+        return needed if needed <= MAX_DEGREE else None
+
+    def magnification(self, degree: int) -> float:
+        """How much larger than the sum its terms are: what rounding errors are magnified by."""
+        return max(
+            (
+                float(torch.linalg.vector_norm(group[: degree + 1], dim=1).sum()) / size
+                for group, size, _ in self.groups
+            ),
+            default=1.0,
+        )
+
+    def magnification_of_monomials(self, degree: int) -> float:
+        """The same of the monomials, at entries of three times the spread."""
+        power = min(1.0, 3 * self.spread) ** torch.arange(degree + 1, dtype=torch.float64)
+        worst = 1.0
+        for group, size, _ in self.groups:
+            monomials = to_monomials(degree, group.device) @ group[: degree + 1]
+            terms = torch.linalg.vector_norm(monomials, dim=1) * power.to(group.device)
+            worst = max(worst, float(terms[1:].sum()) / size)
+        return worst

@@ -23,7 +23,7 @@ def pair(seed: int, r: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(seed=st.integers(0, 2**31), r=st.integers(1, 3), degree=st.integers(1, 3))
-def test_a_polynomial_of_degree_d_reaches_and_never_passes_its_bound_on_the_rank(seed: int, r: int, degree: int) -> None:
+def test_a_polynomial_of_degree_d_never_passes_its_bound_on_the_rank(seed: int, r: int, degree: int) -> None:
     # (BA)^{∘k} factors over the monomials of degree k in r variables: C(r + d, d) of them up to degree d, and one fewer
     # without the constant.
     A, B = pair(seed, r)
