@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -29,7 +30,7 @@ def ui(
         raise StudyError(f"{folder}: no study was run here (no mlflow.db)")
     console = Console(soft_wrap=True)
     mlflow = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{folder.resolve() / 'mlflow.db'}"]
-    mlflow += ["--host", "127.0.0.1", "--port", str(port)]
+    mlflow += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     commands = [[sys.executable, "-m", *mlflow]]
     console.print(f"MLflow:  http://127.0.0.1:{port}", markup=False, highlight=False)
     if find_spec("optuna_dashboard") is not None:
@@ -39,7 +40,8 @@ def ui(
         console.print(f"Optuna:  http://127.0.0.1:{port + 1}", markup=False, highlight=False)
     else:
         console.print("Optuna:  pip install optuna-dashboard shows its pages too", markup=False, highlight=False)
-    servers = [subprocess.Popen(command) for command in commands]
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}  # what the servers' libraries deprecate is not the user's concern
+    servers = [subprocess.Popen(command, env=quiet) for command in commands]
     try:
         status = servers[0].wait()
     except KeyboardInterrupt:
