@@ -11,12 +11,13 @@ from typing import Any
 
 from lrlora.studies.design import Study, Training
 from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.methods import make_method
 from lrlora.studies.schema import validate
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that is compared: a method's configuration and how it differs in training."""
+    """One thing that is compared: a method's configuration, defaults included, and how it is trained."""
 
     name: str
     config: dict[str, Any]
@@ -114,7 +115,8 @@ def _variant(
         raise StudyError(f"{where}: says no method; add for example 'method: lora'")
     checked = validate(Training, study.training.model_dump() | training, f"{where}: training")
     _check_plain(config, where)
-    return Variant(name, config, checked, axes or {}, baseline)
+    resolved = {"method": config["method"], **make_method(config, where).resolved()}
+    return Variant(name, resolved, checked, axes or {}, baseline)
 
 
 def _check_plain(config: dict[str, Any], where: str) -> None:

@@ -34,8 +34,6 @@ def check_design(study: Study) -> list[Variant]:
         raise StudyError(message.replace("unknown key", "unknown metric", 1))
     make_task(study.task.name, study.task.options)
     locate(study.backbone)
-    for variant in variants:
-        make_method(variant.config, f"study {study.name}: {variant.name}")
     return variants
 
 

@@ -166,11 +166,11 @@ class _Tails:
     def __init__(self, groups: list[Tensor], spread: float) -> None:
         self.spread = spread
         value, slope = on_normal_sample(len(groups[0]), spread, groups[0].device)
-        self.groups = []
+        self.groups: list[tuple[Tensor, float, float]] = []
         for group in groups:
-            sizes = [float((at @ group).square().mean(0).sum().sqrt()) for at in (value, slope)]
-            if sizes[0] != 0:  # nothing to lose in a function that is zero
-                self.groups.append((group, *sizes))
+            of_value, of_slope = (float((at @ group).square().mean(0).sum().sqrt()) for at in (value, slope))
+            if of_value != 0:  # nothing to lose in a function that is zero
+                self.groups.append((group, of_value, of_slope))
 
     def lowest_degree(self, tolerance: float) -> int | None:
         """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is."""

@@ -23,6 +23,10 @@ class Frozen(Method):
         """None."""
         return []
 
+    def resolved(self) -> dict[str, Any]:
+        """See :meth:`Method.resolved`."""
+        return {}
+
     def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Freeze all but the head.
 

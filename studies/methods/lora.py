@@ -17,7 +17,7 @@ class LoRASettings(Strict):
     """The fields of ``peft.LoraConfig`` that studies vary, and LR-LoRA's placement in place of module names."""
 
     r: int = Field(8, ge=1)
-    lora_alpha: float | None = Field(None, gt=0, description="None is r: a scale of 1, as LR-LoRA has it.")
+    lora_alpha: float = Field(8.0, gt=0, description="PEFT's default, and LR-LoRA's.")
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: list[str] | str | None = None
     exclude_modules: list[str] | str | None = None
@@ -41,6 +41,10 @@ class LoRA(Method):
         """The fields of :class:`LoRASettings`."""
         return list(LoRASettings.model_fields)
 
+    def resolved(self) -> dict[str, Any]:
+        """See :meth:`Method.resolved`."""
+        return self.settings.model_dump(mode="json")
+
     def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Inject PEFT's LoRA."""
         from peft import LoraConfig, get_peft_model
@@ -49,9 +53,6 @@ class LoRA(Method):
 
         settings = self.settings
         chosen = settings.model_dump(exclude={"placement", "layers"})
-        if settings.lora_alpha is None:
-            chosen["lora_alpha"] = settings.r
-            chosen["alpha_pattern"] = dict(settings.rank_pattern) | settings.alpha_pattern
         if settings.target_modules is None:
             chosen["target_modules"] = resolve_target_modules(model, settings.placement, settings.layers)
         return get_peft_model(model, LoraConfig(task_type=task_type, **chosen))

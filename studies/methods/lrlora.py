@@ -28,6 +28,11 @@ class LRLoRA(Method):
         own |= {"inference_mode", "runtime_config"}
         return [field.name for field in dataclasses.fields(LRLoraConfig) if field.init and field.name not in own]
 
+    def resolved(self) -> dict[str, Any]:
+        """See :meth:`Method.resolved`."""
+        plain = self._config(None).to_dict()
+        return {name: plain[name] for name in self.fields()}
+
     def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Inject the adapter."""
         from peft import get_peft_model

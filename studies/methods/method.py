@@ -22,6 +22,10 @@ class Method(ABC):
         """The names of the settings."""
 
     @abstractmethod
+    def resolved(self) -> dict[str, Any]:
+        """All settings, defaults included, as plain data. A run is known by them, so a changed default is a new run."""
+
+    @abstractmethod
     def adapt(self, model: nn.Module, task_type: str | None = "SEQ_CLS") -> nn.Module:
         """Freeze ``model``, put the adapter into it, and return what is trained.
 

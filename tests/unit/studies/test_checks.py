@@ -45,7 +45,7 @@ def test_seeds_and_variants_may_be_added(out: Path) -> None:
         ({"name": "other"}, "its name is 'tiny', not 'other'"),
         ({"backbone": "roberta"}, "backbone is 'minilm' there and 'roberta' here"),
         ({"training": {"steps": 7}}, "training.steps of r=1 is 100 there and 7 here"),
-        ({"base": {"method": "lora", "lora_alpha": 2}}, "lora_alpha of r=1 is None there and 2 here"),
+        ({"base": {"method": "lora", "lora_alpha": 2}}, "lora_alpha of r=1 is 8.0 there and 2.0 here"),
         ({"metric": {"name": "loss", "direction": "minimize"}}, "metric is"),
     ],
 )
