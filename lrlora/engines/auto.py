@@ -1,11 +1,11 @@
-"""Picks the engine by the tolerance: a polynomial wherever one is good enough, else a table."""
+"""Picks the evaluation by the tolerance: a polynomial wherever one is good enough, else a table."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from lrlora.engines.dense import DenseEngine
-from lrlora.engines.polynomial import MAX_MONOMIAL_DEGREE, polynomial_surrogate
+from lrlora.engines.polynomial import MAX_MONOMIAL_DEGREE, ChebyshevFit
 from lrlora.engines.surrogate import Surrogate, range_of
 from lrlora.engines.tabulated import tabulated_surrogate
 from lrlora.transfer import TransferFunction
@@ -19,6 +19,7 @@ class AutoEngine(DenseEngine):
 
     def surrogate(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
         """See :meth:`DenseEngine.surrogate`. Decided at every call, as the range of BA moves in training."""
-        rho, rms = range_of(A, B, transfer)
-        polynomial = polynomial_surrogate(transfer, rho, rms, self.tolerance, A.dtype, MAX_MONOMIAL_DEGREE)
-        return polynomial if polynomial is not None else tabulated_surrogate(transfer, rho, rms, self.tolerance)
+        fit = ChebyshevFit(A, B, transfer, self.tolerance)
+        surrogate = fit.polynomial(MAX_MONOMIAL_DEGREE) or fit.table()
+        # What a series of 128 orders does not resolve is sampled ever more finely.
+        return surrogate or tabulated_surrogate(transfer, *range_of(A, B, transfer), self.tolerance)

@@ -62,19 +62,29 @@ def values_at_zero(degree: int, device: torch.device) -> Tensor:
     return torch.tensor([math.cos(k * math.pi / 2) for k in range(degree + 1)], dtype=torch.float64, device=device)
 
 
-_SAMPLE = 33
+@_constant
+def on_equidistant_nodes(orders: int, intervals: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """T_k and T_k' at equidistant nodes on [−1, 1]: two matrices ``(intervals + 1, orders)``."""
+    value, slope, _ = _with_derivatives(np.linspace(-1, 1, intervals + 1), orders)
+    return torch.tensor(value, device=device), torch.tensor(slope, device=device)
 
 
-def on_normal_sample(orders: int, spread: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """T_k and T_k' at normal quantiles of the given spread, clipped to [−1, 1]: two matrices ``(sample, orders)``."""
+SAMPLE = 33
+
+
+def on_normal_sample(orders: int, spread: float, device: torch.device) -> Tensor:
+    """T_k, T_k' and T_k'' at normal quantiles of the given spread, clipped to [−1, 1]: ``(3, SAMPLE, orders)``."""
     # The quantised spread keeps the cache small; a few per cent of it make no difference to a degree.
     return _cached_sample(orders, round(math.log2(spread) * 4), device)
 
 
 @_constant
-def _cached_sample(orders: int, log_spread: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    quantiles = torch.special.ndtri((torch.arange(_SAMPLE, dtype=torch.float64) + 0.5) / _SAMPLE)
+def _cached_sample(orders: int, log_spread: int, device: torch.device) -> Tensor:
+    quantiles = torch.special.ndtri((torch.arange(SAMPLE, dtype=torch.float64) + 0.5) / SAMPLE)
     t = (quantiles * 2 ** (log_spread / 4)).clamp(-1, 1).numpy()
-    value = chebyshev.chebvander(t, orders - 1)
-    slope = np.stack([chebyshev.chebval(t, chebyshev.chebder(np.eye(orders)[k])) for k in range(orders)], axis=1)
-    return torch.tensor(value, device=device), torch.tensor(slope, device=device)
+    return torch.tensor(np.stack(_with_derivatives(t, orders)), device=device)
+
+
+def _with_derivatives(t: Any, orders: int) -> tuple[Any, Any, Any]:
+    series = np.eye(orders)
+    return tuple(chebyshev.chebval(t, chebyshev.chebder(series, m)).T for m in range(3))

@@ -12,15 +12,27 @@ import math
 import torch
 from torch import Tensor
 
-from lrlora.engines.chebyshev import chebyshev_nodes, derivative_matrix, on_normal_sample, to_monomials, values_at_zero
+from lrlora.engines.chebyshev import (
+    chebyshev_nodes,
+    derivative_matrix,
+    on_equidistant_nodes,
+    to_monomials,
+    values_at_zero,
+)
 from lrlora.engines.dense import DenseEngine
 from lrlora.engines.engine import EngineError
 from lrlora.engines.surrogate import SAFETY, Surrogate, range_of
+from lrlora.engines.tabulated import Table
+from lrlora.engines.tails import Tails
 from lrlora.transfer import TransferFunction
 
 MAX_DEGREE = 64
+"""Past this degree a polynomial costs several times a table."""
 MAX_MONOMIAL_DEGREE = 24
 """Past this degree the monomial coefficients cancel in float32; Clenshaw's recurrence does not."""
+ORDERS = 128
+"""Of the series: beyond what is admitted, so that the tail is measured and not aliased into what is kept."""
+MAX_NODES_FROM_SERIES = 4096
 
 
 class PolynomialEngine(DenseEngine):
@@ -32,66 +44,74 @@ class PolynomialEngine(DenseEngine):
         Raises:
             EngineError: More than degree 64 would be needed.
         """
-        rho, rms = range_of(A, B, transfer)
-        surrogate = polynomial_surrogate(transfer, rho, rms, self.tolerance, A.dtype)
+        fit = ChebyshevFit(A, B, transfer, self.tolerance)
+        surrogate = fit.polynomial(MAX_DEGREE)
         if surrogate is None:
             raise EngineError(
                 f"no polynomial of degree {MAX_DEGREE} or less follows this φ to {self.tolerance:g} in {A.dtype} "
-                f"on the range |z| ≤ {rho:.3g}: use engine='tabulated', or 'auto', which picks by tolerance"
+                f"on the range |z| ≤ {fit.rho:.3g}: use engine='tabulated', or 'auto', which picks by tolerance"
             )
         return surrogate
 
 
-def polynomial_surrogate(
-    transfer: TransferFunction,
-    rho: float,
-    rms: float,
-    tolerance: float,
-    dtype: torch.dtype,
-    max_degree: int = MAX_DEGREE,
-) -> Surrogate | None:
-    """The polynomial that stands for s_out · f on [−ρ, ρ], or None where ``max_degree`` does not reach the tolerance.
+class ChebyshevFit:
+    """The Chebyshev series of f, and of its features, on the range that BA takes.
 
-    The degree is set by two tails, both against the size of what they are the tail of at entries of root mean square
-    ``rms``: that of f, for ΔW; and that of the features, for the gradient of θ, which is there even where f is a
-    straight line. The tail of the derivative is held to the same tolerance, for the gradients of A and B.
-
-    Args:
-        transfer: The function.
-        rho: The range.
-        rms: Root mean square of the entries.
-        tolerance: Relative error.
-        dtype: Of the entries; its rounding is held to the tolerance too.
-        max_degree: The highest degree to admit.
+    How far the series must go is set by two tails, both against the size of what they are the tail of where the entries
+    lie: that of f, for ΔW; and that of the features, for the gradient of θ, which is there even where f is a straight
+    line. The tails of the derivatives are held to the same tolerance, for the gradients of A and B.
     """
-    finite = math.isfinite(rho)
-    if not finite:
-        rho = 1.0  # A or B is not finite: neither is the result, whatever the coefficients
-    device = transfer.amplitude.device
-    f = transfer.to(torch.float64)
-    # Twice the degree that is admitted: what lies beyond it is measured and not aliased into the series.
-    nodes, to_series = chebyshev_nodes(2 * MAX_DEGREE, device)
-    z = rho * nodes
-    features = f.features(z)
-    series = to_series @ f.combine(z, features)
 
-    with torch.no_grad():
-        tails = _Tails([series[:, None], to_series @ features], min(max(rms / rho, 0.05), 1.0) if finite else 1.0)
-        degree = tails.lowest_degree(SAFETY * tolerance)
+    def __init__(self, A: Tensor, B: Tensor, transfer: TransferFunction, tolerance: float) -> None:
+        rho, rms = range_of(A, B, transfer)
+        finite = math.isfinite(rho)
+        # Where A or B is not finite, neither is the result, whatever the coefficients.
+        self.rho = rho if finite else 1.0
+        self.tolerance = tolerance
+        self.output_scale = transfer.output_scale
+        self._rounding = torch.finfo(A.dtype).eps / 2 / tolerance
+        f = transfer.to(torch.float64)
+        nodes, to_series = chebyshev_nodes(ORDERS, A.device)
+        z = self.rho * nodes
+        features = f.features(z)
+        self.series = to_series @ f.combine(z, features)
+        self.at_zero = f(torch.zeros((), dtype=torch.float64, device=A.device))
+        with torch.no_grad():
+            spread = min(max(rms / self.rho, 0.05), 1.0) if finite else 1.0
+            self._tails = Tails([self.series.detach()[:, None], to_series @ features], spread)
+            self.degree = self._tails.lowest_degree(SAFETY * tolerance)
+
+    def polynomial(self, max_degree: int) -> Surrogate | None:
+        """The polynomial that stands for s_out · f, or None where ``max_degree`` does not reach the tolerance.
+
+        Nor is it used where the rounding of the entries' dtype would be magnified past the tolerance.
+        """
+        degree, device = self.degree, self.series.device
         if degree is None or degree > max_degree:
             return None
-        rounding = torch.finfo(dtype).eps / 2 / tolerance
-        as_monomials = degree <= MAX_MONOMIAL_DEGREE and tails.magnification_of_monomials(degree) * rounding <= 1
-        if not as_monomials and tails.magnification(degree) * rounding > 1:
+        as_monomials = degree <= MAX_MONOMIAL_DEGREE and self._tails.of_monomials(degree) * self._rounding <= 1
+        if not as_monomials and self._tails.magnification(degree) * self._rounding > 1:
             return None
-    coefficients = series[: degree + 1] * transfer.output_scale
-    origin = f(torch.zeros((), dtype=torch.float64, device=device)) * transfer.output_scale
-    # The constant is set so that the value at 0 is f(0): where f is centred, an update of nothing is exactly nothing.
-    if as_monomials:
-        monomials = to_monomials(degree, device) @ coefficients
-        return Monomials(rho, torch.cat([origin.reshape(1), monomials[1:]]))
-    constant = coefficients[0] - coefficients @ values_at_zero(degree, device) + origin
-    return ChebyshevSeries(rho, torch.cat([constant.reshape(1), coefficients[1:]]))
+        coefficients = self.series[: degree + 1] * self.output_scale
+        origin = (self.at_zero * self.output_scale).reshape(1)
+        # The constant is set so that the value at 0 is f(0): a centred update of nothing is exactly nothing.
+        if as_monomials:
+            return Monomials(self.rho, torch.cat([origin, (to_monomials(degree, device) @ coefficients)[1:]]))
+        constant = coefficients[:1] - coefficients @ values_at_zero(degree, device) + origin
+        return ChebyshevSeries(self.rho, torch.cat([constant, coefficients[1:]]))
+
+    def table(self) -> Surrogate | None:
+        """The table that stands for s_out · f, read off the series; None where the series does not resolve f."""
+        if self.degree is None:
+            return None
+        bend = self._tails.bend()  # of linear interpolation between two nodes, which falls as their number squared
+        nodes = 1 << max(6, math.ceil(math.log2(max(bend / (SAFETY * self.tolerance), 1.0)) / 2))
+        if nodes > MAX_NODES_FROM_SERIES:
+            return None
+        values, slopes = on_equidistant_nodes(self.degree + 1, nodes, self.series.device)
+        coefficients = self.series[: self.degree + 1] * self.output_scale
+        error = max(SAFETY * self.tolerance, bend / nodes**2)
+        return Table(self.rho, values @ coefficients, slopes @ coefficients.detach(), error)
 
 
 class Monomials(Surrogate):
@@ -153,56 +173,3 @@ class ChebyshevSeries(Surrogate):
     def describe(self) -> str:
         """See :meth:`Surrogate.describe`."""
         return f"Chebyshev series of degree {len(self.coefficients) - 1} on |z| ≤ {self.rho:.3g}"
-
-
-class _Tails:
-    """Chebyshev coefficients of f, and of the features, beside their sizes where the entries lie.
-
-    Args:
-        groups: ``(orders, columns)`` each. A group is judged norm-wise over its columns, as the gradient of θ is.
-        spread: Root mean square of t = z/ρ over the entries, which are taken as normal.
-    """
-
-    def __init__(self, groups: list[Tensor], spread: float) -> None:
-        self.spread = spread
-        value, slope = on_normal_sample(len(groups[0]), spread, groups[0].device)
-        self.groups: list[tuple[Tensor, float, float]] = []
-        for group in groups:
-            of_value, of_slope = (float((at @ group).square().mean(0).sum().sqrt()) for at in (value, slope))
-            if of_value != 0:  # nothing to lose in a function that is zero
-                self.groups.append((group, of_value, of_slope))
-
-    def lowest_degree(self, tolerance: float) -> int | None:
-        """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is."""
-        needed = 1
-        for group, value_size, slope_size in self.groups:
-            if not group.isfinite().all():
-                return None
-            norms = torch.linalg.vector_norm(group, dim=1)
-            # |T_k| ≤ 1, and |T_k'| ≤ k away from the ends of the interval, where hardly an entry lies.
-            orders = torch.arange(len(norms), dtype=norms.dtype, device=norms.device)
-            for terms, size in ((norms, value_size), (orders * norms, slope_size)):
-                lost = terms.flip(0).cumsum(0).flip(0)
-                too_much = (lost > tolerance * size).nonzero()
-                needed = max(needed, int(too_much[-1]) if len(too_much) else 1)
-        return needed if needed <= MAX_DEGREE else None
-
-    def magnification(self, degree: int) -> float:
-        """How much larger than the sum its terms are: what rounding errors are magnified by."""
-        return max(
-            (
-                float(torch.linalg.vector_norm(group[: degree + 1], dim=1).sum()) / size
-                for group, size, _ in self.groups
-            ),
-            default=1.0,
-        )
-
-    def magnification_of_monomials(self, degree: int) -> float:
-        """The same of the monomials, at entries of three times the spread."""
-        power = min(1.0, 3 * self.spread) ** torch.arange(degree + 1, dtype=torch.float64)
-        worst = 1.0
-        for group, size, _ in self.groups:
-            monomials = to_monomials(degree, group.device) @ group[: degree + 1]
-            terms = torch.linalg.vector_norm(monomials, dim=1) * power.to(group.device)
-            worst = max(worst, float(terms[1:].sum()) / size)
-        return worst

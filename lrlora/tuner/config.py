@@ -117,7 +117,10 @@ class LRLoraConfig(PeftConfig):
     input_scale: float | str | InputScale | None = field(default=None, metadata=_help("s_in."))
     transfer_lr_scale: float | None = field(
         default=None,
-        metadata=_help("Learning rate of θ as a fraction of that of A and B, in lrlora.parameter_groups."),
+        metadata=_help(
+            "Learning rate of θ as a fraction of that of A and B, in lrlora.parameter_groups. From the preset: by N, "
+            "or 1 for 'paper'."
+        ),
     )
     engine: str = field(default="auto", metadata=_help("How φ is evaluated; the result is the same to the tolerance."))
     engine_tolerance: float = field(default=1e-3, metadata=_help("Relative error that evaluation may make."))
@@ -127,16 +130,16 @@ class LRLoraConfig(PeftConfig):
         """Fill in the preset and check every field."""
         super().__post_init__()
         self.peft_type = PeftType.LRLORA
+        self._check_numbers()
         if self.preset not in PRESETS:
             raise UnknownNameError("preset", str(self.preset), PRESETS)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is None:
-                setattr(self, name, value)
+                setattr(self, name, value(self.num_grid_points) if callable(value) else value)
         if isinstance(self.target_modules, (list, tuple)):
             self.target_modules = set(self.target_modules)  # type: ignore[assignment]  # as PEFT's own configs do
         if isinstance(self.exclude_modules, (list, tuple)):
             self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
-        self._check_numbers()
         self._check_targets()
         for name in _POLICIES:
             self.policy(name)
@@ -182,8 +185,7 @@ class LRLoraConfig(PeftConfig):
         for name in ("grid_bound", "engine_tolerance"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is positive, not {getattr(self, name)!r}")
-        assert self.transfer_lr_scale is not None
-        if not self.transfer_lr_scale >= 0:
+        if self.transfer_lr_scale is not None and not self.transfer_lr_scale >= 0:
             raise ValueError(f"transfer_lr_scale is not negative, unlike {self.transfer_lr_scale!r}")
 
     def _check_targets(self) -> None:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+
+def theta_rate(num_grid_points: int) -> float:
+    """The learning rate of θ as a fraction of that of A and B: 0.05 at N = 50, and as 1/N.
+
+    A step of an optimizer such as Adam moves every amplitude by about its learning rate, and neighbours on the grid
+    together: φ moves by that times N. With this rate it moves as fast on a fine grid as on a coarse one.
+    """
+    return 2.5 / num_grid_points
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Starts exactly as LoRA does, for every basis, and is LoRA again where θ is decayed to zero. The figures behind the
     # input scale and the learning rate of θ are in docs/defaults.md, with the commands that give them.
@@ -13,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "centered": True,
         "residual": True,
         "input_scale": 200.0,
-        "transfer_lr_scale": 0.25,
+        "transfer_lr_scale": theta_rate,
     },
     # φ alone, fitted to a straight line at the start.
     "identity": {
@@ -22,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "centered": True,
         "residual": False,
         "input_scale": 100.0,
-        "transfer_lr_scale": 0.1,
+        "transfer_lr_scale": theta_rate,
     },
     # LR-LoRA to the letter, so that what it does can be studied: ΔW = φ(BA), a = 0, no scaling.
     "paper": {

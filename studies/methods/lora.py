@@ -50,9 +50,13 @@ class LoRA(Method):
         from peft import LoraConfig, get_peft_model
 
         from lrlora.policies import resolve_target_modules
+        from lrlora.studies.methods.common_start import draw_common_start
 
         settings = self.settings
         chosen = settings.model_dump(exclude={"placement", "layers"})
         if settings.target_modules is None:
             chosen["target_modules"] = resolve_target_modules(model, settings.placement, settings.layers)
-        return get_peft_model(model, LoraConfig(task_type=task_type, **chosen))
+        adapted = get_peft_model(model, LoraConfig(task_type=task_type, **chosen))
+        if settings.init_lora_weights is True:
+            draw_common_start(adapted)
+        return adapted

@@ -37,7 +37,13 @@ class LRLoRA(Method):
         """Inject the adapter."""
         from peft import get_peft_model
 
-        return get_peft_model(model, self._config(task_type))  # type: ignore[no-any-return]
+        from lrlora.studies.methods.common_start import draw_common_start
+
+        config = self._config(task_type)
+        adapted = get_peft_model(model, config)
+        if config.init_weights:
+            draw_common_start(adapted)
+        return adapted
 
     def _config(self, task_type: str | None) -> Any:
         # A new one for each model: PEFT writes the modules it found into the configuration it is given.
