@@ -6,12 +6,12 @@ from typing import Any
 
 
 def theta_rate(num_grid_points: int) -> float:
-    """The learning rate of θ as a fraction of that of A and B: 0.05 at N = 50, and as 1/N.
+    """The learning rate of θ as a fraction of that of A and B: 0.1 at N = 50, and as 1/N.
 
     A step of an optimizer such as Adam moves every amplitude by about its learning rate, and neighbours on the grid
     together: φ moves by that times N. With this rate it moves as fast on a fine grid as on a coarse one.
     """
-    return 2.5 / num_grid_points
+    return 5.0 / num_grid_points
 
 
 PRESETS: dict[str, dict[str, Any]] = {
