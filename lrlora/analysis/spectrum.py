@@ -20,8 +20,11 @@ def stable_rank(matrix: Tensor) -> float:
         return 0.0
     if not scale.isfinite():
         return float("nan")
-    sigma = singular_values(m / scale)
-    return float((sigma / sigma[0]).square().sum())
+    m = (m / scale).double()
+    # σ_max² is the largest eigenvalue of the smaller Gram matrix: a fraction of the work of a decomposition of M, and
+    # exact enough, since it is only the largest.
+    gram = m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
+    return float(gram.trace() / torch.linalg.eigvalsh(gram)[-1])
 
 
 def effective_rank(matrix: Tensor) -> float:

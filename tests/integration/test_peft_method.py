@@ -121,7 +121,7 @@ def test_every_policy_trains_and_survives_saving(
     for _ in range(4):
         loss = model(**inputs, labels=labels).loss
         loss.backward()
-        losses.append(float(loss))
+        losses.append(loss.item())
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < losses[0]
@@ -338,3 +338,21 @@ def test_a_checkpoint_names_its_tensors_as_lora_does(make_model: Make, tmp_path:
 def test_a_module_that_is_no_matrix_is_refused(make_model: Make) -> None:
     with pytest.raises(ValueError, match="is a LayerNorm; LR-LoRA adapts linear modules"):
         get_peft_model(make_model("bert"), LRLoraConfig(target_modules=["LayerNorm"]))
+
+
+def test_transformers_trainer_trains_it_as_it_is(make_model: Make, inputs_of: Inputs, tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    model = get_peft_model(make_model("bert"), LRLoraConfig(r=2))
+    rows = [
+        {"input_ids": row, "labels": torch.tensor(i % 2)}
+        for i, row in enumerate(inputs_of("bert")["input_ids"].repeat(4, 1))
+    ]
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), max_steps=3, learning_rate=1e-2, report_to="none", save_strategy="no", use_cpu=True
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows)
+    assert trainer.train().global_step == 3
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name, p in model.named_parameters() if p.requires_grad}
