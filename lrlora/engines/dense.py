@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -124,10 +125,10 @@ class _Linear(torch.autograd.Function):
         x, weight, A, B, c = ctx.saved_tensors
         wants_x, wants_weight, wants_bias, wants_A, wants_B, wants_c = ctx.needs_input_grad[:6]
         grad_x = grad_y @ _evaluate(weight, A, B, c, ctx.surrogate, ctx.scale) if wants_x else None
-        rows = grad_y.flatten(0, -2)
-        grad_bias = rows.sum(0) if wants_bias else None
+        grad_rows = rearrange(grad_y, "... out -> (...) out")
+        grad_bias = grad_rows.sum(0) if wants_bias else None
         if not (wants_A or wants_B or wants_c or wants_weight):
             return (grad_x, None, grad_bias, *[None] * 5)
-        gradient = rows.T @ x.flatten(0, -2)
+        gradient = grad_rows.T @ rearrange(x, "... features -> (...) features")
         pulled = _pull_back(gradient, A, B, c, ctx.surrogate, ctx.scale, wants_c)
         return (grad_x, gradient if wants_weight else None, grad_bias, *pulled, None, None)

@@ -12,6 +12,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import einsum
 from torch import Tensor
 
 from lrlora.engines.dense import DenseEngine
@@ -175,7 +176,7 @@ def _errors(f: TransferFunction, rho: float, cells: int, spread: float) -> tuple
         if not size > 0:
             continue
         cells_of = _cell_coefficients(samples)
-        lost = torch.einsum("cpn,p->cn", cells_of, half) - truth
+        lost = einsum(cells_of, half, "cell power column, power -> cell column") - truth
         bend = (2 * cells_of[:, 2] + 3 * cells_of[:, 3]) / 8  # f'' · width² / 8, midway
         cubic = max(cubic, float(((weight * lost.square()).sum() / size).sqrt()))
         linear = max(linear, float(((weight * bend.square()).sum() / size).sqrt()))
