@@ -75,10 +75,10 @@ class Results:
 
 def read_records(out: Path, study: str) -> dict[str, dict[str, Any]]:
     """The record of every cell that has ended, by the cell's id."""
-    from lrlora.studies.tracking import Tracker, outcome_of, read_result
+    from lrlora.studies.tracking import Tracker, outcome_of
 
     tracker = Tracker.open(out, study)
-    found = {cell: read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
+    found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
     return {cell: record for cell, record in found.items() if record is not None}
 
 

@@ -29,7 +29,7 @@ from lrlora.studies.progress import StudyProgress
 from lrlora.studies.quiet import quiet
 from lrlora.studies.results import Results, write_study_file
 from lrlora.studies.storage import CellQueue, Claim
-from lrlora.studies.tracking import Tracker, outcome_of, read_result
+from lrlora.studies.tracking import Tracker, outcome_of
 
 _ATTEMPTS = 2
 """How often one command tries a cell that ends in an unexpected error."""
@@ -70,8 +70,9 @@ class _Run:
             raise StudyError(f"--out {out}: cannot be made: {error.strerror}") from None
         # MLflow and Optuna each make their tables on first use, and two processes at it break both.
         with FileLock(out / ".setup.lock"):
-            write_study_file(out, study, budget, self.environment)
             self.tracker = Tracker.open(out, study.name, study.question)
+            self.tracker.check_place()
+            write_study_file(out, study, budget, self.environment)
             self.queue = CellQueue(out, study.name, study.metric.direction, self.cells)
             self.done = self._recorded()
             self.queue.reconcile(self.done)
@@ -138,7 +139,7 @@ class _Run:
         wanted = {cell.id for cell in self.cells}
         values: dict[str, float | None] = {}
         for cell, run in self.tracker.cell_runs().items():
-            record = read_result(run) if outcome_of(run) in FINAL else None
+            record = self.tracker.read_result(run) if outcome_of(run) in FINAL else None
             if record is not None and cell in wanted:
                 values[cell] = record["metrics"].get(self.study.metric.name)
             elif run.info.status == "RUNNING" and not self.queue.is_running(cell):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from lrlora.studies.cells import Cell
+from lrlora.studies.errors import StudyError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,6 +48,7 @@ def open_client(out: Path) -> MlflowClient:
 class Tracker:
     """The runs of one study in one store."""
 
+    out: Path
     client: MlflowClient
     experiment: str
     parent: str
@@ -60,10 +62,33 @@ class Tracker:
         experiment = known.experiment_id if known else client.create_experiment(study, artifact_location=location)
         parents = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'", max_results=1)
         if parents:
-            return cls(client, experiment, parents[0].info.run_id)
+            return cls(out, client, experiment, parents[0].info.run_id)
         tags = {STUDY: study, "mlflow.note.content": description}
         parent = client.create_run(experiment, run_name=f"study {study}", tags=tags)
-        return cls(client, experiment, parent.info.run_id)
+        return cls(out, client, experiment, parent.info.run_id)
+
+    def check_place(self) -> None:
+        """See that the folder is where the study began: MLflow would write artifacts there, and nowhere else.
+
+        Raises:
+            StudyError: It was moved or copied. Its record can be read all the same.
+        """
+        here = (self.out.resolve() / "artifacts").as_uri()
+        there = self.client.get_experiment(self.experiment).artifact_location
+        if there != here:
+            raise StudyError(
+                f"--out {self.out}: was moved here from {_path_of(there).parent}; it can be reported, but to go on "
+                "running it move it back, or begin in another folder"
+            )
+
+    def read_result(self, run: Run) -> dict[str, Any] | None:
+        """The record that a run left, or None. Found below the study's folder, wherever that was moved to."""
+        try:
+            path = self.out / "artifacts" / run.info.run_id / "artifacts" / RESULT_FILE
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
 
     def cell_runs(self) -> dict[str, Run]:
         """The newest run of each cell, by the cell's id."""
@@ -193,11 +218,5 @@ def outcome_of(run: Run | None) -> str | None:
     return run.data.tags.get(OUTCOME) if run is not None and run.info.status != "RUNNING" else None
 
 
-def read_result(run: Run) -> dict[str, Any] | None:
-    """The record that a run left, or None."""
-    folder = Path(unquote(urlparse(run.info.artifact_uri).path))
-    try:
-        record = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+def _path_of(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path))

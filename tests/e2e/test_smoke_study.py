@@ -158,3 +158,15 @@ def test_one_run_of_one_adapter(tmp_path: Path) -> None:
     assert (result["seed"], result["variant"], result["status"]) == (7, "lrlora", "finished")
     assert (tmp_path / "runs" / "mine" / "report" / "index.html").exists()
     assert list((tmp_path / "runs" / "mine").glob("artifacts/*/artifacts/adapter/adapter_model.safetensors"))
+
+
+def test_a_study_that_was_moved_is_reported_and_not_run_on(tmp_path: Path, tiny: str) -> None:
+    assert command.run("study", "run", tiny, "--budget", "smoke", "--out", "old", cwd=tmp_path).status == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    reported = command.run("study", "report", "new", cwd=tmp_path)
+    assert reported.status == 0, reported.output
+    assert len(command.read_record(tmp_path / "new").finished) == 2
+    refused = command.run("study", "run", tiny, "--budget", "smoke", "--out", "new", cwd=tmp_path)
+    assert refused.status == 2
+    assert "was moved here from" in refused.output
+    assert not (tmp_path / "old").exists()
