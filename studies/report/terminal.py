@@ -25,25 +25,35 @@ def print_summary(results: Results, console: Console) -> None:
     console.print(Text(summary.question, style="italic"))
     compared = summary.reference_variant is not None
     if summary.variants:
-        console.print(_main_table(result_table(summary), cost_table(summary), layer_table(summary), compared))
+        tables = result_table(summary), cost_table(summary), layer_table(summary)
+        console.print(_main_table(*tables, compared, wide=console.width >= _WIDE))
     console.print(Text(headline(summary), style="bold"))
     for note in (*caveats(summary), *resolution(summary)):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
 
 
-def _main_table(results: Table, cost: Table, layers: Table, compared: bool) -> RichTable:
+_WIDE = 110
+"""Columns of a terminal that has room for everything."""
+
+
+def _main_table(results: Table, cost: Table, layers: Table, compared: bool, wide: bool) -> RichTable:
     """The columns of three tables that fit one screen."""
     chosen = [
-        *((results, index) for index in range(5 if compared else 3)),
-        (cost, 3),
+        *((results, index) for index in range((5 if wide else 4) if compared else 3)),
+        *([(cost, 3)] if wide else []),
         (cost, 5),
-        (layers, 2),
+        *([(layers, 2)] if wide else []),
         (layers, 3),
     ]
     table = RichTable(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for source, index in chosen:
         column = source.columns[index]
-        table.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
+        # Headings may wrap, and so may the difference with its interval; other cells would break within a word.
+        cells = [len(row[index]) for row in source.rows]
+        width = 14 if source is results and index == 3 else max(cells, default=0)
+        table.add_column(
+            Text(column.heading), justify="right" if column.numeric else "left", overflow="fold", min_width=width
+        )
     for row in range(len(results.rows)):
         style = "bold" if row in results.emphasised else None
         table.add_row(*(Text(source.rows[row][index]) for source, index in chosen), style=style)
