@@ -120,10 +120,23 @@ def resolution(summary: StudySummary) -> list[str]:
             f"With {plural(few[-1], 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
             f"{smallest_wilcoxon_p(few[-1]):g}: below six pairs it can never reach .05."
         )
+    notes += _shared_split(summary, scale)
     same = [v.name for v in summary.variants if v.comparison and v.comparison.difference.std == 0.0]
     if same:
         notes.append(f"{listed(same)}: every pair shows the same difference, so there is no spread to test against.")
     return notes
+
+
+def _shared_split(summary: StudySummary, scale: Scale) -> list[str]:
+    """That an interval over seeds says nothing of other test examples, and what one example weighs."""
+    sizes = {(record.get("training") or {}).get("test_examples") for record in summary.records}
+    if summary.metric != "accuracy" or len(sizes) != 1 or not isinstance(size := sizes.pop(), int) or size < 1:
+        return []
+    return [
+        f"All runs are judged on the same {size} test examples, of which one is worth "
+        f"{scale.value(1 / size)}{scale.difference_unit}: the intervals say how a difference repeats over seeds, "
+        "and not how it would carry to other examples."
+    ]
 
 
 def paper_note(summary: StudySummary) -> str | None:
@@ -136,7 +149,8 @@ def paper_note(summary: StudySummary) -> str | None:
     )
     return (
         f"Paper{f' ({origin})' if origin else ''}: another model and task, so its levels are not directly comparable "
-        "with ours; its differences to the reference are. A difference counts as reproduced or contradicted only where "
+        "with ours; its differences to the reference are. A difference counts as reproduced (in sign, not in "
+        "size) or contradicted only where "
         "our interval excludes 0 and the test survives Holm's correction; otherwise it is not decided at this scale."
     )
 

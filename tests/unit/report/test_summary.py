@@ -178,3 +178,12 @@ def test_a_study_without_a_reference_takes_its_first_baseline(synthetic: SimpleN
     assert summarise(synthetic.results(study=study)).reference is None
     study.baselines = {"lora": {}}
     assert summarise(synthetic.results(study=study)).reference == "lora"
+
+
+def test_the_resolution_says_what_one_test_example_is_worth(synthetic: SimpleNamespace) -> None:
+    records = synthetic.full((1, 2))
+    assert "same" not in " ".join(resolution(summarise(synthetic.results(records))))
+    for record in records:
+        record["training"]["test_examples"] = 200
+    said = " ".join(resolution(summarise(synthetic.results(records))))
+    assert "judged on the same 200 test examples, of which one is worth 0.50" in said
