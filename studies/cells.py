@@ -62,8 +62,14 @@ def expand_variants(study: Study) -> list[Variant]:
     """All variants of a study, baselines last.
 
     Raises:
-        StudyError: Two variants have one name or one configuration, or the reference is none of them.
+        StudyError: Two variants have one name or one configuration, the reference is none of them, or the base sets
+            what an axis varies.
     """
+    for axis in study.axes:
+        if axis in study.base:
+            raise StudyError(
+                f"study {study.name}: base.{axis} has no effect, since {axis} is an axis; set axes.{axis}=[...] instead"
+            )
     variants: list[Variant] = []
     for values in product(*study.axes.values()) if study.axes else ():
         axes = dict(zip(study.axes, values, strict=True))

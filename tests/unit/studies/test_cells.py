@@ -89,6 +89,7 @@ def test_a_variant_may_be_trained_in_its_own_way() -> None:
     [
         ({"baselines": {"r=1": {"method": "frozen"}}}, "two variants are called 'r=1'"),
         ({"baselines": {"same": {"method": "lora", "r": 1}}}, "'r=1' and 'same' are the same configuration"),
+        ({"base": {"method": "lora", "r": 4}}, "base.r has no effect, since r is an axis; set axes.r="),
         ({"reference": "r=3"}, "unknown variant 'r=3'; did you mean"),
         ({"base": {}}, "says no method"),
         ({"axes": {"training.lr": [1]}}, "training: unknown key 'lr'"),
