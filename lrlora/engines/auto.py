@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lrlora.engines.dense import DenseEngine
 from lrlora.engines.polynomial import MAX_MONOMIAL_DEGREE, ChebyshevFit
-from lrlora.engines.surrogate import Surrogate, range_of
+from lrlora.engines.surrogate import Surrogate
 from lrlora.engines.tabulated import tabulated_surrogate
 from lrlora.transfer import TransferFunction
 
@@ -22,4 +22,4 @@ class AutoEngine(DenseEngine):
         fit = ChebyshevFit(A, B, transfer, self.tolerance)
         surrogate = fit.polynomial(MAX_MONOMIAL_DEGREE) or fit.table()
         # What a series of 128 orders does not resolve is sampled ever more finely.
-        return surrogate or tabulated_surrogate(transfer, *range_of(A, B, transfer), self.tolerance)
+        return surrogate or tabulated_surrogate(transfer, *fit.range, self.tolerance)

@@ -63,7 +63,7 @@ class ChebyshevFit:
     """
 
     def __init__(self, A: Tensor, B: Tensor, transfer: TransferFunction, tolerance: float) -> None:
-        rho, rms = range_of(A, B, transfer)
+        self.range = rho, rms = range_of(A, B, transfer)
         finite = math.isfinite(rho)
         # Where A or B is not finite, neither is the result, whatever the coefficients.
         self.rho = rho if finite else 1.0

@@ -39,6 +39,7 @@ class LRLoraLayer(BaseTunerLayer):
         "lrlora_basis",
         "lrlora_engine",
         "scaling",
+        "input_scale",
     )
 
     def __init__(self, base_layer: nn.Module) -> None:
@@ -46,6 +47,7 @@ class LRLoraLayer(BaseTunerLayer):
         self.r: dict[str, int] = {}
         self.lora_alpha: dict[str, float | None] = {}
         self.scaling: dict[str, float] = {}
+        self.input_scale: dict[str, float] = {}
         self.lrlora_config: dict[str, LRLoraConfig] = {}
         self.lrlora_basis: dict[str, Basis] = {}
         self.lrlora_engine: dict[str, Engine] = {}
@@ -87,6 +89,8 @@ class LRLoraLayer(BaseTunerLayer):
         self.r[adapter_name] = r
         self.lora_alpha[adapter_name] = lora_alpha
         self.scaling[adapter_name] = 1.0 if lora_alpha is None else lora_alpha / r
+        scale = config.policy("input_scale").value(self.in_features, self.out_features, r)
+        self.input_scale[adapter_name] = scale
         self.lrlora_config[adapter_name] = config
         self.lrlora_basis[adapter_name] = config.make_basis()
         self.lrlora_engine[adapter_name] = config.make_engine()
@@ -132,7 +136,7 @@ class LRLoraLayer(BaseTunerLayer):
     def transfer(self, adapter_name: str) -> TransferFunction:
         """The transfer function of an adapter at its present parameters."""
         config = self.lrlora_config[adapter_name]
-        scale = config.policy("input_scale").value(self.in_features, self.out_features, self.r[adapter_name])
+        scale = self.input_scale[adapter_name]
         return TransferFunction(
             basis=self.lrlora_basis[adapter_name],
             amplitude=self.lrlora_amplitude[adapter_name](),
