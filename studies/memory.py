@@ -1,4 +1,4 @@
-"""Peak memory of one run within a process that makes many."""
+"""Peak memory of one run within a process that makes many, and how a lack of it is told from other errors."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ class PeakMemory:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
         return _peak_by_getrusage()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a device or on the host."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error).lower() for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 def _reset_high_water_mark() -> bool:

@@ -18,7 +18,7 @@ from lrlora.studies.backbones import load_model
 from lrlora.studies.cells import Cell
 from lrlora.studies.design import Training
 from lrlora.studies.encoding import encode_split, encode_training, task_of, tokenizer_of
-from lrlora.studies.memory import PeakMemory
+from lrlora.studies.memory import PeakMemory, is_out_of_memory
 from lrlora.studies.methods import Method, make_method
 from lrlora.studies.recorder import StepListener, StepRecorder, split_metrics
 
@@ -79,15 +79,6 @@ def run_cell(cell: Cell, adapter_folder: Path, listener: StepListener) -> Record
         record |= {"status": "failed", "reason": f"out of memory: {str(error).strip().splitlines()[0]}"}
     record["duration_seconds"] = time.perf_counter() - started
     return record
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or on the host."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error).lower() for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
 
 
 def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListener) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
 
-from lrlora.engines.dense import DenseEngine
-from lrlora.engines.polynomial import MAX_MONOMIAL_DEGREE, ChebyshevFit
+import torch
+
+from lrlora.engines.fitting import FittingEngine
+from lrlora.engines.monomials import fit_monomials
+from lrlora.engines.ranges import Range
+from lrlora.engines.sampling import Theta
+from lrlora.engines.series import ORDERS, SeriesFit
 from lrlora.engines.surrogate import Surrogate
-from lrlora.engines.tabulated import tabulated_surrogate
-from lrlora.transfer import TransferFunction
+from lrlora.engines.tabulated import sampled_table
 
 
-class AutoEngine(DenseEngine):
-    """A polynomial where degree 24 or less suffices, else a table. Never refuses.
+class AutoEngine(FittingEngine):
+    """A polynomial where degree 24 or less suffices, else a table. Never refuses."""
 
-    At degree 24 the two cost about the same: a polynomial pays per degree, a table a fixed price.
-    """
+    def fit(
+        self, theta: Theta, ranges: Sequence[Range], scales: Sequence[float], dtype: torch.dtype, gradients: bool
+    ) -> list[Surrogate]:
+        """See :meth:`FittingEngine.fit`."""
+        found: list[Surrogate] = []
+        for i, fitted in enumerate(fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients)):
+            found.append(fitted or self._table(theta[[i]], ranges[i], scales[i], dtype, gradients))
+        return found
 
-    def surrogate(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
-        """See :meth:`DenseEngine.surrogate`. Decided at every call, as the range of BA moves in training."""
-        fit = ChebyshevFit(A, B, transfer, self.tolerance)
-        surrogate = fit.polynomial(MAX_MONOMIAL_DEGREE) or fit.table()
-        # What a series of 128 orders does not resolve is sampled ever more finely.
-        return surrogate or tabulated_surrogate(transfer, *fit.range, self.tolerance)
+    def _table(self, theta: Theta, range: Range, scale: float, dtype: torch.dtype, gradients: bool) -> Surrogate:
+        for orders in (ORDERS, 8 * ORDERS):
+            table = SeriesFit(theta, range, scale, self.tolerance, dtype, gradients, orders).table()
+            if table is not None:
+                return table
+        # What a series of a thousand orders does not resolve is sampled ever more finely.
+        return sampled_table(theta, range, scale, self.tolerance, dtype, gradients)

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _constant(make: Callable[P, R]) -> Callable[P, R]:
+def constant(make: Callable[P, R]) -> Callable[P, R]:
     """Cache what ``make`` returns, made outside of inference mode, where a tensor could never be used for training."""
 
     @lru_cache(maxsize=256)
@@ -28,7 +28,7 @@ def _constant(make: Callable[P, R]) -> Callable[P, R]:
     return made  # type: ignore[return-value]
 
 
-@_constant
+@constant
 def chebyshev_nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """n Chebyshev nodes of the first kind, and the matrix from values there to n coefficients."""
     angle = (torch.arange(n, dtype=torch.float64) + 0.5) * (math.pi / n)
@@ -38,14 +38,14 @@ def chebyshev_nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return angle.cos().to(device), to_series.to(device)
 
 
-@_constant
+@constant
 def to_monomials(degree: int, device: torch.device) -> Tensor:
     """From Chebyshev to monomial coefficients, ``(degree + 1, degree + 1)``."""
     columns = [np.pad(chebyshev.cheb2poly(row), (0, degree - k)) for k, row in _unit_series(degree)]
     return torch.tensor(np.stack(columns, axis=1), dtype=torch.float64, device=device)
 
 
-@_constant
+@constant
 def derivative_matrix(degree: int, device: torch.device) -> Tensor:
     """From the coefficients of a series of this degree to those of its derivative, ``(degree, degree + 1)``."""
     columns = [np.pad(d := chebyshev.chebder(row), (0, degree - len(d))) for _, row in _unit_series(degree)]
@@ -56,17 +56,21 @@ def _unit_series(degree: int) -> list[tuple[int, Any]]:
     return [(k, np.eye(degree + 1)[k, : k + 1]) for k in range(degree + 1)]
 
 
-@_constant
+@constant
 def values_at_zero(degree: int, device: torch.device) -> Tensor:
     """T_k(0) for k = 0 … degree."""
     return torch.tensor([math.cos(k * math.pi / 2) for k in range(degree + 1)], dtype=torch.float64, device=device)
 
 
-@_constant
+@constant
 def on_equidistant_nodes(orders: int, intervals: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """T_k and T_k' at equidistant nodes on [−1, 1]: two matrices ``(intervals + 1, orders)``."""
-    value, slope, _ = _with_derivatives(np.linspace(-1, 1, intervals + 1), orders)
-    return torch.tensor(value, device=device), torch.tensor(slope, device=device)
+    angle = np.arccos(np.linspace(-1, 1, intervals + 1))[:, None]
+    k = np.arange(orders)
+    with np.errstate(invalid="ignore"):
+        slope = k * np.sin(k * angle) / np.sin(angle)
+    slope[-1], slope[0] = k**2, (-1.0) ** (k + 1) * k**2
+    return torch.tensor(np.cos(k * angle), device=device), torch.tensor(slope, device=device)
 
 
 SAMPLE = 33
@@ -78,7 +82,7 @@ def on_normal_sample(orders: int, spread: float, device: torch.device) -> Tensor
     return _cached_sample(orders, round(math.log2(spread) * 4), device)
 
 
-@_constant
+@constant
 def _cached_sample(orders: int, log_spread: int, device: torch.device) -> Tensor:
     quantiles = torch.special.ndtri((torch.arange(SAMPLE, dtype=torch.float64) + 0.5) / SAMPLE)
     t = (quantiles * 2 ** (log_spread / 4)).clamp(-1, 1).numpy()

@@ -1,105 +1,112 @@
-"""Evaluation through a surrogate in passes over blocks of the m × n entries, which are recomputed and never kept.
+"""Evaluation through a surrogate on every entry of BA, in blocks that are made again and never kept.
 
-What stays between forward and backward is what LoRA keeps: x, A, B, and the few coefficients.
+What stays between forward and backward is what LoRA keeps: x, A, B, and a few coefficients.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lrlora.engines.engine import Engine
+from lrlora.engines.scratch import row_blocks, scratch
 from lrlora.engines.surrogate import Surrogate
 from lrlora.transfer import TransferFunction
 
-BLOCK = 1 << 17
-"""Entries in a block: enough for both a vector unit and two threads, small enough to stay in cache between passes."""
 
-
-class DenseEngine(Engine):
-    """An engine that replaces f by a surrogate and evaluates that on every entry of BA."""
-
-    @abstractmethod
-    def surrogate(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
-        """The surrogate of s_out · f on the range of s_in · BA, built in float64 and differentiable in θ."""
-
-    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
-        """See :meth:`Engine.delta`."""
-        surrogate = self.surrogate(A, B, transfer)
-        coefficients = surrogate.coefficients.to(A.dtype)
-        out: Tensor = _Delta.apply(A, B, coefficients, surrogate, transfer.input_scale / surrogate.rho)
-        return out
-
-    def linear(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor, transfer: TransferFunction
-    ) -> Tensor:
-        """See :meth:`Engine.linear`. One product forward, two backward; no m × n tensor is kept between them."""
-        surrogate = self.surrogate(A, B, transfer)
-        coefficients = surrogate.coefficients.to(A.dtype)
-        out: Tensor = _Linear.apply(
-            x, weight, bias, A, B, coefficients, surrogate, transfer.input_scale / surrogate.rho
-        )
-        return out
-
-    def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
-        """See :meth:`Engine.describe`."""
-        return self.surrogate(A, B, transfer).describe()
-
-
-def _blocks(A: Tensor, B: Tensor) -> list[slice]:
-    rows = max(1, BLOCK // A.shape[1])
-    return [slice(start, start + rows) for start in range(0, B.shape[0], rows)]
-
-
-def _evaluate(base: Tensor | None, A: Tensor, B: Tensor, c: Tensor, surrogate: Surrogate, scale: float) -> Tensor:
-    """``base`` + ΔW, or ΔW."""
-    out = A.new_empty(B.shape[0], A.shape[1])
-    scaled = B * scale
-    for rows in _blocks(A, B):
-        value = surrogate.value(scaled[rows] @ A, c)
-        if base is None:
-            out[rows] = value
-        else:
-            torch.add(base[rows], value, out=out[rows])
+def dense_delta(A: Tensor, B: Tensor, transfer: TransferFunction, surrogate: Surrogate) -> Tensor:
+    """ΔW, ``(out, in)``."""
+    out: Tensor = _Delta.apply(A, B, *_theta(transfer), surrogate, transfer.input_scale / surrogate.rho)
     return out
 
 
-def _pull_back(
-    gradient: Tensor, A: Tensor, B: Tensor, c: Tensor, surrogate: Surrogate, scale: float, wants_c: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """From the gradient of ΔW to those of A, B and the coefficients. ``gradient`` is left as it is."""
-    grad_A, grad_B = torch.zeros_like(A), torch.empty_like(B)
-    grad_c = torch.zeros_like(c) if wants_c else None
-    scaled = B * scale
-    for rows in _blocks(A, B):
-        t = scaled[rows] @ A
-        if grad_c is not None:
-            grad_c += surrogate.pullback(t, gradient[rows], c)
-        inner = surrogate.slope(t, c).mul_(gradient[rows])
-        torch.mm(inner, A.T, out=grad_B[rows])
-        grad_A.addmm_(scaled[rows].T, inner)
-    return grad_A, grad_B.mul_(scale), grad_c
+def dense_linear(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    A: Tensor,
+    B: Tensor,
+    transfer: TransferFunction,
+    surrogate: Surrogate,
+) -> Tensor:
+    """x (W + ΔW)ᵀ + b, or x ΔWᵀ where there is no weight. One product forward, two backward.
+
+    ``x`` may be of less precision than A and B: the entries are computed in theirs and rounded once, before they meet x.
+    """
+    scale = transfer.input_scale / surrogate.rho
+    out: Tensor = _Linear.apply(x, weight, bias, A, B, *_theta(transfer), surrogate, scale)
+    return out
+
+
+def _theta(transfer: TransferFunction) -> tuple[Tensor, Tensor, Tensor]:
+    return transfer.amplitude, transfer.bandwidth, transfer.grid
+
+
+class _Pullback:
+    """Sums up, block by block, the gradients of A, B and θ from that of ΔW."""
+
+    def __init__(self, ctx: Any, A: Tensor, B: Tensor, first: int) -> None:
+        wants = ctx.needs_input_grad[first : first + 5]
+        self.wants_A, self.wants_B, *self.wants_theta = wants
+        self.any = any(wants)
+        self.ctx, self.A = ctx, A
+        self.grad_A = torch.zeros_like(A)
+        self.grad_B = torch.empty_like(B)
+        self.moments: Tensor | None = None
+
+    def add(self, rows: slice, scaled_B: Tensor, t: Tensor, base: Tensor | None, gradient: Tensor) -> None:
+        """One block; ``t`` and ``gradient`` become what :meth:`Surrogate.pull_back_` makes of them."""
+        moments = self.ctx.surrogate.pull_back_(t, base, gradient)
+        self.moments = moments if self.moments is None else self.moments + moments
+        torch.mm(gradient, self.A.T, out=self.grad_B[rows])
+        if rows.start == 0:
+            torch.mm(scaled_B.T, gradient, out=self.grad_A)
+        else:
+            self.grad_A.addmm_(scaled_B.T, gradient)
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """Of A, B, a, ω and the grid."""
+        if not self.any:
+            return (None,) * 5
+        theta: tuple[Tensor | None, ...] = (None,) * 3
+        if any(self.wants_theta):
+            amplitude, bandwidth, grid = self.wants_theta
+            assert self.moments is not None
+            theta = self.ctx.surrogate.theta_gradient(self.moments, amplitude=amplitude, bandwidth=bandwidth, grid=grid)
+            theta = tuple(None if g is None else g.to(d) for g, d in zip(theta, self.ctx.theta_dtypes, strict=True))
+        grad_B = self.grad_B.mul_(self.ctx.scale)
+        return (self.grad_A if self.wants_A else None, grad_B if self.wants_B else None, *theta)
 
 
 class _Delta(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, A: Tensor, B: Tensor, c: Tensor, surrogate: Surrogate, scale: float) -> Tensor:
-        ctx.save_for_backward(A, B, c)
-        ctx.surrogate, ctx.scale = surrogate, scale
-        return _evaluate(None, A, B, c, surrogate, scale)
+    def forward(
+        ctx: Any, A: Tensor, B: Tensor, a: Tensor, omega: Tensor, grid: Tensor, surrogate: Surrogate, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(A, B)
+        ctx.surrogate, ctx.scale, ctx.theta_dtypes = surrogate, scale, (a.dtype, omega.dtype, grid.dtype)
+        out = A.new_empty(B.shape[0], A.shape[1])
+        scaled = B * scale
+        for rows in row_blocks(*out.shape):
+            t = torch.mm(scaled[rows], A, out=out[rows])
+            surrogate.evaluate_(t, None)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        A, B, c = ctx.saved_tensors
-        wants_c = ctx.needs_input_grad[2]
-        return (*_pull_back(gradient, A, B, c, ctx.surrogate, ctx.scale, wants_c), None, None)
+        A, B = ctx.saved_tensors
+        pullback = _Pullback(ctx, A, B, first=0)
+        scaled = B * ctx.scale
+        for rows in row_blocks(B.shape[0], A.shape[1]):
+            shape = (len(scaled[rows]), A.shape[1])
+            t = torch.mm(scaled[rows], A, out=scratch(shape, A, "entries"))
+            incoming = scratch(shape, A, "gradient").copy_(gradient[rows])
+            pullback.add(rows, scaled[rows], t, None, incoming)
+        return (*pullback.gradients(), None, None)
 
 
 class _Linear(torch.autograd.Function):
@@ -107,28 +114,96 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
+        weight: Tensor | None,
         bias: Tensor | None,
         A: Tensor,
         B: Tensor,
-        c: Tensor,
+        a: Tensor,
+        omega: Tensor,
+        grid: Tensor,
         surrogate: Surrogate,
         scale: float,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, A, B, c)
-        ctx.surrogate, ctx.scale = surrogate, scale
-        return F.linear(x, _evaluate(weight, A, B, c, surrogate, scale), bias)
+        ctx.save_for_backward(x, weight, A, B)
+        ctx.surrogate, ctx.scale, ctx.theta_dtypes = surrogate, scale, (a.dtype, omega.dtype, grid.dtype)
+        scaled = B * scale
+        blocks = row_blocks(B.shape[0], A.shape[1])
+        if len(blocks) == 1:
+            return F.linear(x, _weights(x, weight, A, scaled, surrogate, blocks[0]), bias)
+        out = x.new_empty(*x.shape[:-1], B.shape[0])
+        for rows in blocks:
+            block = _weights(x, weight, A, scaled, surrogate, rows)
+            out[..., rows] = F.linear(x, block, None if bias is None else bias[rows])
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, A, B, c = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias, wants_A, wants_B, wants_c = ctx.needs_input_grad[:6]
-        grad_x = grad_y @ _evaluate(weight, A, B, c, ctx.surrogate, ctx.scale) if wants_x else None
-        grad_rows = rearrange(grad_y, "... out -> (...) out")
+        x, weight, A, B = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        pullback = _Pullback(ctx, A, B, first=3)
+        grad_rows = grad_y.reshape(-1, grad_y.shape[-1])
+        x_rows = x.reshape(-1, x.shape[-1])
+        grad_x = torch.empty_like(x_rows) if wants_x else None
+        grad_weight = torch.empty_like(weight) if wants_weight else None
+        scaled = B * ctx.scale
+        for rows in row_blocks(B.shape[0], A.shape[1]):
+            incoming = grad_rows[:, rows]
+            shape = (incoming.shape[1], A.shape[1])
+            base = None if weight is None else weight[rows]
+            if pullback.any or wants_weight:
+                gradient = _product(incoming, x_rows, A, shape)
+                if grad_weight is not None:
+                    grad_weight[rows] = gradient
+            if pullback.any:
+                t = torch.mm(scaled[rows], A, out=scratch(shape, A, "entries"))
+                wants_entries = wants_x and base is not None
+                pullback.add(rows, scaled[rows], t, base if wants_entries else None, gradient)
+                if grad_x is not None and not wants_entries:
+                    t = _entries(None, A, scaled, ctx.surrogate, rows)
+            elif grad_x is not None:
+                t = _entries(base, A, scaled, ctx.surrogate, rows)
+            if grad_x is not None:
+                block = _as(t, x.dtype)
+                if rows.start == 0:
+                    torch.mm(incoming, block, out=grad_x)
+                else:
+                    grad_x.addmm_(incoming, block)
         grad_bias = grad_rows.sum(0) if wants_bias else None
-        if not (wants_A or wants_B or wants_c or wants_weight):
-            return (grad_x, None, grad_bias, *[None] * 5)
-        gradient = grad_rows.T @ rearrange(x, "... features -> (...) features")
-        pulled = _pull_back(gradient, A, B, c, ctx.surrogate, ctx.scale, wants_c)
-        return (grad_x, gradient if wants_weight else None, grad_bias, *pulled, None, None)
+        return (
+            None if grad_x is None else grad_x.view(x.shape),
+            grad_weight,
+            grad_bias,
+            *pullback.gradients(),
+            None,
+            None,
+        )
+
+
+def _entries(base: Tensor | None, A: Tensor, scaled_B: Tensor, surrogate: Surrogate, rows: slice) -> Tensor:
+    """``base`` + ΔW, or ΔW, of some rows, in scratch memory."""
+    block = scaled_B[rows]
+    t = torch.mm(block, A, out=scratch((len(block), A.shape[1]), A, "entries"))
+    surrogate.evaluate_(t, base)
+    return t
+
+
+def _weights(
+    x: Tensor, weight: Tensor | None, A: Tensor, scaled_B: Tensor, surrogate: Surrogate, rows: slice
+) -> Tensor:
+    base = None if weight is None else weight[rows]
+    return _as(_entries(base, A, scaled_B, surrogate, rows), x.dtype)
+
+
+def _as(entries: Tensor, dtype: torch.dtype) -> Tensor:
+    if entries.dtype == dtype:
+        return entries
+    return scratch(tuple(entries.shape), entries, "rounded", dtype).copy_(entries)
+
+
+def _product(grad_rows: Tensor, x_rows: Tensor, A: Tensor, shape: tuple[int, int]) -> Tensor:
+    """G = gyᵀ x, in the dtype of A."""
+    gradient = scratch(shape, A, "gradient")
+    if x_rows.dtype == A.dtype:
+        return torch.mm(grad_rows.T, x_rows, out=gradient)
+    return gradient.copy_(torch.mm(grad_rows.T, x_rows, out=scratch(shape, A, "product", x_rows.dtype)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from lrlora.engines.engine import Engine
@@ -11,7 +13,7 @@ from lrlora.transfer import TransferFunction
 class DirectEngine(Engine):
     """Evaluates every basis function at every entry of BA. For tests and for checking the other engines."""
 
-    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
+    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, fitted: Any = None) -> Tensor:
         """See :meth:`Engine.delta`. The tolerance plays no part."""
         return transfer.output_scale * transfer(transfer.input_scale * (B @ A))
 

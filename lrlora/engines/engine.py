@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,26 +28,35 @@ class Engine(ABC):
         self.tolerance = tolerance
 
     @abstractmethod
-    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
+    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, fitted: Any = None) -> Tensor:
         """The update ΔW, ``(out, in)``.
 
         Args:
             A: ``(r, in)``.
             B: ``(out, r)``.
             transfer: The function.
+            fitted: What the engine made of the function beforehand, where it is one that does.
 
         Raises:
             EngineError: Not to be had to the tolerance with this engine.
         """
 
     def linear(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor, transfer: TransferFunction
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        A: Tensor,
+        B: Tensor,
+        transfer: TransferFunction,
+        fitted: Any = None,
     ) -> Tensor:
-        """The adapted layer x (W + ΔW)ᵀ + b, ``(..., in)`` to ``(..., out)``.
+        """The adapted layer x (W + ΔW)ᵀ + b, or x ΔWᵀ where there is no weight: ``(..., in)`` to ``(..., out)``.
 
         An engine overrides this where it can do better than to form ΔW and let autograd keep it.
         """
-        return F.linear(x, weight + self.delta(A, B, transfer), bias)
+        delta = self.delta(A, B, transfer, fitted)
+        return F.linear(x, (delta if weight is None else weight + delta).to(x.dtype), bias)
 
     def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
         """What this engine would do at these values, in a few words, for records and for people."""

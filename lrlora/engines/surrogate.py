@@ -1,63 +1,63 @@
-"""Surrogates: a cheap scalar function that stands for f on the range that BA takes, and is linear in few coefficients.
+"""Surrogates: a cheap scalar function that stands for f on the range that BA takes.
 
-The coefficients are a differentiable function of θ with one entry per degree or per table cell; the entries of ΔW
-meet the coefficients only. So θ never meets the m·n entries, and the cost of an update does not depend on N.
+Its coefficients are linear in the values of f at a few points, so θ never meets the m·n entries of ΔW: they meet the
+coefficients only, and the cost of an update does not depend on N.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
-from lrlora.transfer import TransferFunction
+from lrlora.engines.sampling import ThetaGradient
 
-MIN_RANGE = 1e-3
-"""Below this range of z every φ is nearly a straight line; a wider surrogate costs nothing and divides by no zero."""
-
-SAFETY = 0.25
+SAFETY = 0.3
 """The share of the tolerance that f and its features may use: gradients of θ, sums that partly cancel, magnify it."""
 
 
 class Surrogate(ABC):
-    """A function of t = z/ρ on [−1, 1], linear in ``coefficients``.
+    """A function of t = z/ρ on [−1, 1] that stands for s_out · f.
 
-    The methods take ``coefficients`` as an argument, detached and in the dtype of the entries, since they run inside an
-    autograd function that treats the coefficients as one of its inputs.
+    The passes work in place, on blocks that lie in scratch memory, since every fresh block costs as much as a pass.
+
+    Attributes:
+        rho: ρ.
+        theta: The gradient of θ from that of the samples; None where no gradient was in sight when it was fitted.
     """
 
-    def __init__(self, rho: float, coefficients: Tensor) -> None:
+    def __init__(self, rho: float, theta: ThetaGradient | None) -> None:
         self.rho = rho
-        self.coefficients = coefficients
+        self.theta = theta
 
     @abstractmethod
-    def value(self, t: Tensor, coefficients: Tensor) -> Tensor:
-        """The value at every entry of ``t``; ``t`` is left as it is."""
+    def evaluate_(self, t: Tensor, base: Tensor | None) -> None:
+        """Replace every entry of the block ``t`` by its value, plus that of ``base``."""
 
     @abstractmethod
-    def slope(self, t: Tensor, coefficients: Tensor) -> Tensor:
-        """The derivative in t at every entry of ``t``."""
+    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor) -> Tensor:
+        """One pass back over a block.
+
+        Args:
+            t: Becomes what :meth:`evaluate_` makes of it if there is a ``base``, and is undefined after if not.
+            base: See there.
+            gradient: With respect to the value, shaped as ``t``; becomes that with respect to t.
+
+        Returns:
+            Σ gradient · ∂value/∂coefficients over the block, in float64: as many as :meth:`to_samples` takes.
+        """
 
     @abstractmethod
-    def pullback(self, t: Tensor, gradient: Tensor, coefficients: Tensor) -> Tensor:
-        """Σ gradient · ∂value/∂coefficients over all entries of ``t``, shaped as the coefficients are."""
+    def to_samples(self, moments: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From what :meth:`pull_back_` summed to gradients with respect to f(z_k) − f(0), and f(0) if not centred."""
+
+    def theta_gradient(
+        self, moments: Tensor, *, amplitude: bool, bandwidth: bool, grid: bool
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Gradients of a, ω and the grid points, from the moments; None for those not wanted."""
+        assert self.theta is not None, "fitted for evaluation only"
+        return self.theta(*self.to_samples(moments), amplitude=amplitude, bandwidth=bandwidth, grid=grid)
 
     @abstractmethod
     def describe(self) -> str:
         """In a few words."""
-
-
-def range_of(A: Tensor, B: Tensor, transfer: TransferFunction) -> tuple[float, float]:
-    """A bound on |s_in · BA|, and the root mean square of its entries, without forming BA.
-
-    The bound is the largest row norm of B times the largest column norm of A (Cauchy-Schwarz). The mean square is
-    tr(BᵀB AAᵀ) / mn. Returns ``(rho, rms)``; values that are not finite come back as they are.
-    """
-    with torch.no_grad():
-        a, b = A.detach().double(), B.detach().double()
-        bound = torch.linalg.vector_norm(b, dim=1).max() * torch.linalg.vector_norm(a, dim=0).max()
-        mean_square = ((b.T @ b) * (a @ a.T)).sum().clamp_min(0) / (b.shape[0] * a.shape[1])
-        rho, rms = (transfer.input_scale * torch.stack([bound, mean_square.sqrt()])).tolist()
-    # A few ulps of room: float32 rounding of the products may pass the bound.
-    return max(rho * (1 + 1e-5), MIN_RANGE), rms

@@ -5,17 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lrlora.engines.chebyshev import SAMPLE, on_normal_sample, to_monomials
+from lrlora.engines.chebyshev import SAMPLE, on_normal_sample
 
-MAX_RESOLVED = 112
-"""The highest degree at which a series of 128 orders still shows its tail."""
+RESOLVED = 7 / 8
+"""The share of its orders at which a series still shows its tail."""
 
 
 class Tails:
     """Chebyshev coefficients of f, and of the features, beside their sizes where the entries lie.
 
     Args:
-        groups: ``(orders, columns)`` each. A group is judged norm-wise over its columns, as the gradient of θ is.
+        groups: ``(orders, columns)`` each, f first. A group is judged norm-wise over its columns, as the gradient of θ
+            is; of f also the derivative, for the gradients of A and B.
         spread: Root mean square of t = z/ρ over the entries, which are taken as normal.
     """
 
@@ -32,18 +33,19 @@ class Tails:
     def lowest_degree(self, tolerance: float) -> int | None:
         """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is."""
         needed = 1
-        for group, value_size, slope_size, _ in self.groups:
+        for i, (group, value_size, slope_size, _) in enumerate(self.groups):
             if not group.isfinite().all():
                 return None
             norms = torch.linalg.vector_norm(group, dim=1)
             # |T_k| ≤ 1, and |T_k'| ≤ k away from the ends of the interval, where hardly an entry lies.
             orders = torch.arange(len(norms), dtype=norms.dtype, device=norms.device)
-            for terms, size in ((norms, value_size), (orders * norms, slope_size)):
-                lost = terms.flip(0).cumsum(0).flip(0)
+            for terms, size in ((norms, value_size), (orders * norms, slope_size))[: 2 if i == 0 else 1]:
+                # As a root of a sum of squares: neighbouring terms of a series do not line up.
+                lost = terms.square().flip(0).cumsum(0).flip(0).sqrt()
                 too_much = (lost > tolerance * size).nonzero()
                 needed = max(needed, int(too_much[-1]) if len(too_much) else 1)
         # Of a series that takes nearly all of its orders too little is left to judge its tail by.
-        return needed if needed <= MAX_RESOLVED else None
+        return needed if needed <= RESOLVED * len(self.groups[0][0] if self.groups else [0]) or needed == 1 else None
 
     def magnification(self, degree: int) -> float:
         """How much larger than the sum its terms are: what rounding errors are magnified by."""
@@ -54,16 +56,6 @@ class Tails:
             ),
             default=1.0,
         )
-
-    def of_monomials(self, degree: int) -> float:
-        """The same of the monomials, at entries of three times the spread."""
-        power = min(1.0, 3 * self.spread) ** torch.arange(degree + 1, dtype=torch.float64)
-        worst = 1.0
-        for group, size, *_ in self.groups:
-            monomials = to_monomials(degree, group.device) @ group[: degree + 1]
-            terms = torch.linalg.vector_norm(monomials, dim=1) * power.to(group.device)
-            worst = max(worst, float(terms[1:].sum()) / size)
-        return worst
 
     def bend(self) -> float:
         """Relative error of linear interpolation across [−1, 1] in one piece, were f as curved there as on average."""

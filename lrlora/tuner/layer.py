@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -16,6 +15,7 @@ from lrlora.bases import Basis
 from lrlora.engines import Engine
 from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
 
 
@@ -38,6 +38,7 @@ class LRLoraLayer(BaseTunerLayer):
         "lrlora_config",
         "lrlora_basis",
         "lrlora_engine",
+        "lrlora_fits",
         "scaling",
         "input_scale",
     )
@@ -51,6 +52,7 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_config: dict[str, LRLoraConfig] = {}
         self.lrlora_basis: dict[str, Basis] = {}
         self.lrlora_engine: dict[str, Engine] = {}
+        self.lrlora_fits: dict[str, FitGroup] = {}
         self.lrlora_dropout = nn.ModuleDict()
         self.lrlora_A = nn.ParameterDict()
         self.lrlora_B = nn.ParameterDict()
@@ -76,6 +78,7 @@ class LRLoraLayer(BaseTunerLayer):
         r: int,
         lora_alpha: float | None,
         theta: tuple[Amplitude, Bandwidth, GridPoints],
+        fits: FitGroup,
     ) -> None:
         """Add an adapter.
 
@@ -85,6 +88,7 @@ class LRLoraLayer(BaseTunerLayer):
             r: Rank here.
             lora_alpha: Scaling here, times r; None for a scaling of 1.
             theta: The parameters of φ, new or shared.
+            fits: What the layers of this adapter are fitted in.
         """
         self.r[adapter_name] = r
         self.lora_alpha[adapter_name] = lora_alpha
@@ -94,6 +98,7 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_config[adapter_name] = config
         self.lrlora_basis[adapter_name] = config.make_basis()
         self.lrlora_engine[adapter_name] = config.make_engine()
+        self.lrlora_fits[adapter_name] = fits
         self.lrlora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
         self.lrlora_A[adapter_name] = nn.Parameter(torch.empty(r, self.in_features))
         self.lrlora_B[adapter_name] = nn.Parameter(torch.empty(self.out_features, r))
@@ -111,6 +116,7 @@ class LRLoraLayer(BaseTunerLayer):
         self.reset_lrlora_parameters(adapter_name, config.init_weights)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters)
+        fits.join(self)
 
     @torch.no_grad()
     def reset_lrlora_parameters(self, adapter_name: str, init_weights: bool) -> None:
@@ -154,12 +160,20 @@ class LRLoraLayer(BaseTunerLayer):
         return delta.T if self.fan_in_fan_out else delta
 
     def _delta(self, adapter: str) -> Tensor:
-        A, B = self.lrlora_A[adapter], self.lrlora_B[adapter]
-        # Half precision would lose the small entries of BA; φ is evaluated in float32 at least.
-        wide = torch.promote_types(A.dtype, torch.float32)
+        A, B = self.wide_factors(adapter)
         with torch.autocast(A.device.type, enabled=False):
-            delta = self.lrlora_engine[adapter].delta(A.to(wide), B.to(wide), self.transfer(adapter).to(wide))
-        return delta.to(A.dtype)
+            delta = self.lrlora_engine[adapter].delta(A, B, self.transfer(adapter))
+        return delta.to(self.lrlora_A[adapter].dtype)
+
+    def wide_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
+        """A and B in float32 at least: half precision would lose the small entries of BA."""
+        A, B = self.lrlora_A[adapter], self.lrlora_B[adapter]
+        wide = torch.promote_types(A.dtype, torch.float32)
+        return A.to(wide), B.to(wide)
+
+    def trains_theta(self, adapter: str) -> bool:
+        """Whether any part of θ takes a gradient."""
+        return any(getattr(self, name)[adapter].weight.requires_grad for name in self.adapter_layer_names[2:])
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.
@@ -226,18 +240,37 @@ class Linear(nn.Module, LRLoraLayer):
         if self._can_fuse(x, active, args, kwargs):
             base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
             weight = base.weight.T if self.fan_in_fan_out else base.weight
-            A, B = self.lrlora_A[active[0]], self.lrlora_B[active[0]]
-            return self.lrlora_engine[active[0]].linear(x, weight, base.bias, A, B, self.transfer(active[0]))
+            return self._through(active[0], x, weight, base.bias)
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         for name in active:
-            delta = self._delta(name)
-            adapted = self._cast_input_dtype(x, delta.dtype)  # type: ignore[operator]
-            result = result + F.linear(self.lrlora_dropout[name](adapted), delta)
+            # The update is computed in float32 at least, and rounded to bfloat16 if that is what it meets; not to
+            # float16, whose smallest numbers are not much smaller than an update's entries.
+            in_bfloat16 = x.dtype == torch.bfloat16
+            adapted = x if in_bfloat16 else self._cast_input_dtype(x, self.lrlora_A[name].dtype)  # type: ignore[operator]
+            result = result + self._through(name, self.lrlora_dropout[name](adapted), None, None)
         return result.to(dtype)  # type: ignore[no-any-return]
 
+    def _through(self, adapter: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """x (W + ΔW)ᵀ + b, or x ΔWᵀ."""
+        A, B = self.wide_factors(adapter)
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            x = x.to(torch.get_autocast_dtype(device))
+        elif x.dtype not in (A.dtype, torch.bfloat16):
+            x = x.to(A.dtype)
+        if bias is not None:
+            bias = bias.to(x.dtype)
+        fitted = self.lrlora_fits[adapter].fitted(self)
+        with torch.autocast(device, enabled=False):
+            return self.lrlora_engine[adapter].linear(x, weight, bias, A, B, self.transfer(adapter), fitted)
+
     def _can_fuse(self, x: Tensor, active: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether W and ΔW may be added before they meet x: one adapter, nothing between x and it, one dtype."""
+        """Whether W and ΔW may be added before they meet x: one adapter, and nothing between x and it.
+
+        A weight in half precision is not added to: rounding the sum would lose what is small beside the weight. Under
+        autocast the weight itself is rounded when it meets x, and the sum loses no more than that.
+        """
         base = self.base_layer
         dropout = self.lrlora_dropout[active[0]]
         weight = getattr(base, "weight", None)
@@ -248,9 +281,9 @@ class Linear(nn.Module, LRLoraLayer):
             and type(base) in (nn.Linear, Conv1D)
             and not (self.training and isinstance(dropout, nn.Dropout))
             and weight is not None
-            and weight.dtype == x.dtype == self.lrlora_A[active[0]].dtype
+            and weight.dtype == self.lrlora_A[active[0]].dtype
             and weight.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled(x.device.type)
+            and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         )
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
 from lrlora.policies.placements import count_layers, linear_module_names
 from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.layer import Linear, LRLoraLayer
 from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
 
@@ -57,6 +59,10 @@ class LRLoraModel(BaseTuner):
         config = _maybe_include_all_linear_layers(config, self.model)
         return [name for name in linear_module_names(self.model) if self._check_target_module_exists(config, name)]
 
+    def _prepare_model(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
+        super()._prepare_model(peft_config, model)
+        self._injection = _Injection(count_layers(linear_module_names(model)))
+
     def _create_and_replace(
         self,
         peft_config: LRLoraConfig,
@@ -71,9 +77,10 @@ class LRLoraModel(BaseTuner):
         alpha = peft_config.alpha_pattern.get(
             get_pattern_key(peft_config.alpha_pattern.keys(), current_key), peft_config.lora_alpha
         )
-        theta = self._theta(peft_config, adapter_name, current_key)
+        theta = self._theta(peft_config, current_key)
+        fits = self._injection.fits = self._injection.fits or FitGroup(adapter_name)
         if isinstance(target, LRLoraLayer):
-            target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
+            target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
             return
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
         if not (isinstance(base, Conv1D) or (hasattr(base, "in_features") and hasattr(base, "out_features"))):
@@ -81,17 +88,16 @@ class LRLoraModel(BaseTuner):
                 f"target module {current_key!r} is a {type(base).__name__}; LR-LoRA adapts linear modules "
                 "(torch.nn.Linear and transformers' Conv1D)"
             )
-        new_module = Linear(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
+        new_module = Linear(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an adapter that is added to others does not train until it is set active
         self._replace_module(parent, target_name, new_module, target)
 
     # -- θ, which adapters may share ------------------------------------------------------------------------
 
-    def _theta(self, config: LRLoraConfig, adapter: str, module_name: str) -> tuple[Amplitude, Bandwidth, GridPoints]:
+    def _theta(self, config: LRLoraConfig, module_name: str) -> tuple[Amplitude, Bandwidth, GridPoints]:
         """The modules of θ for one adapted weight: those its group shares, where there are any yet, else new ones."""
-        num_layers = count_layers(linear_module_names(self.model))
-        depth = (depth_of(module_name) or 0) / max(1, num_layers - 1)
+        depth = (depth_of(module_name) or 0) / max(1, self._injection.num_layers - 1)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
 
@@ -107,7 +113,10 @@ class LRLoraModel(BaseTuner):
             if part not in config.policy("sharing").names:
                 return make()
             group = config.policy("sharing_scope").group(module_name)
-            return self._shared_theta(adapter, part, group, make)
+            key = (part, group)
+            if key not in self._injection.shared:
+                self._injection.shared[key] = make()
+            return self._injection.shared[key]  # type: ignore[return-value]
 
         return (
             shared("amplitude", lambda: Amplitude(values)),
@@ -115,14 +124,20 @@ class LRLoraModel(BaseTuner):
             shared("grid", lambda: GridPoints(points, grid_policy.learned)),
         )
 
-    def _shared_theta(self, adapter: str, part: str, group: str, make: Callable[[], M]) -> M:
-        # Found in the layers themselves, which are where sharing lives; there is no second book to keep.
-        for name, module in self.model.named_modules():
-            if isinstance(module, LRLoraLayer) and adapter in module.lrlora_config:
-                config = module.lrlora_config[adapter]
-                if config.policy("sharing_scope").group(name) == group:
-                    return getattr(module, f"lrlora_{part}")[adapter]  # type: ignore[no-any-return]
-        return make()
+
+@dataclass
+class _Injection:
+    """What the layers of the adapter that is being added have in common.
+
+    Attributes:
+        num_layers: Of the model.
+        fits: What they are fitted in.
+        shared: Modules of θ by part and by group of the sharing scope.
+    """
+
+    num_layers: int
+    fits: FitGroup | None = None
+    shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
 
 
 def _is_all(value: object) -> bool:

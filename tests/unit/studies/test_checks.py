@@ -84,7 +84,7 @@ def test_costs_come_from_what_ran_here_first() -> None:
 
 
 def test_memory_that_ran_out_is_told_from_other_errors() -> None:
-    from lrlora.studies.training import is_out_of_memory
+    from lrlora.studies.memory import is_out_of_memory
 
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))

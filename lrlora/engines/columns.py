@@ -1,0 +1,70 @@
+"""What a surrogate must follow besides f: the functions that the gradient of θ sums over the entries.
+
+They are there even where f is a straight line. N of them need not be judged one by one: the gradient is judged by its
+norm, and a few random sums have the norm of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from lrlora.engines.chebyshev import constant
+from lrlora.engines.sampling import Samples, Theta
+
+PROBES = 8
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Functions that one polynomial degree must serve: f in column 0, then random sums of what θ's gradient sums.
+
+    Attributes:
+        values: ``(L, nodes, columns)``, less the values at 0.
+        at_zero: ``(L, columns)``, what they are at 0; zero where the update is centred.
+        groups: Columns that are judged together, norm-wise, as the gradient of a part of θ is.
+    """
+
+    values: Tensor
+    at_zero: Tensor
+    groups: list[slice]
+
+
+def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
+    """The columns for L layers at their points ``z``, ``(L, K)``."""
+    transfer, a = theta.transfer, theta.amplitude
+    phi = torch.einsum("lkn,ln->lk", samples.features, a)
+    values = [(z + phi if transfer.residual else phi)[:, :, None]]
+    origins = [torch.einsum("ln,ln->l", samples.origin, a)[:, None]]
+    signs = _signs(a.shape[1], a.device)
+    for matrix, origin, weights in (
+        (samples.features, samples.origin, None),
+        (samples.in_bandwidth, samples.origin_in_bandwidth, a),
+        (samples.in_grid, samples.origin_in_grid, a),
+    ):
+        if matrix is None or origin is None:
+            continue
+        sums = signs if weights is None else weights[:, :, None] * signs
+        values.append(matrix @ sums)
+        origins.append((origin[:, None] @ sums)[:, 0])
+    starts = [0]
+    for part in values:
+        starts.append(starts[-1] + part.shape[2])
+    at_zero = torch.cat(origins, dim=1)
+    return Columns(
+        torch.cat(values, dim=2),
+        torch.zeros_like(at_zero) if transfer.centered else at_zero,
+        [slice(first, last) for first, last in pairwise(starts)],
+    )
+
+
+@constant
+def _signs(n: int, device: torch.device) -> Tensor:
+    """Random signs, ``(N, 8)``: the sums have the norm of the N functions. For few functions the functions themselves."""
+    if n <= PROBES:
+        return torch.eye(n, dtype=torch.float64, device=device)
+    bits = torch.randint(0, 2, (n, PROBES), generator=torch.Generator().manual_seed(0))
+    return (2.0 * bits - 1).double().to(device)

@@ -1,0 +1,240 @@
+"""``lrlora bench``: what a training step costs beside LoRA's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrlora.studies.cli.benching import announce, chosen_shapes, collect, compare_subjects, say
+from lrlora.studies.cli.options import Json, Plugin, load_plugins
+
+app = typer.Typer(
+    help="Time and memory of a training step, LR-LoRA beside PEFT's LoRA, on the CPU. "
+    "Both are in one process and step in turns, and what is given is the median of the ratios of neighbouring steps: "
+    "single times on a shared machine mean little. OMP_NUM_THREADS sets the number of threads.",
+    no_args_is_help=True,
+)
+
+_SEVERAL = "Several between commas, or repeat the option."
+Ranks = Annotated[list[str] | None, typer.Option("--rank", metavar="R", help=f"Rank of both. {_SEVERAL}")]
+Bases = Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"Bases, or all. {_SEVERAL}")]
+Engines = Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"Engines, or all. {_SEVERAL}")]
+GridPoints = Annotated[list[str] | None, typer.Option(metavar="N", help=f"Grid points; by default 50. {_SEVERAL}")]
+Tolerance = Annotated[float, typer.Option(help="Relative error that engines may make.")]
+Dtype = Annotated[str, typer.Option(help="Of the frozen weights: float32 or bfloat16. Adapters are float32.")]
+Steps = Annotated[int, typer.Option(help="Counted pairs of steps, at most.")]
+Seconds = Annotated[float, typer.Option(help="Begin no further pair after so long; warming up has as long again.")]
+WarmUpSteps = Annotated[
+    int | None,
+    typer.Option("--warmup", metavar="STEPS", help="Steps before counting; by default until they are steady."),
+]
+Memory = Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory too, each method in a fresh process.")]
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        metavar="MODE",
+        help="Whether engines compile their kernels: always, never, auto; by default $LRLORA_COMPILE, or always.",
+    ),
+]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown and nothing else.")]
+
+
+@app.command("layer")
+def bench_layer(
+    layers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[LAYER]...", help="For example qwen2-0.5b/down (the default), or roberta-base/q."),
+    ] = None,
+    shape: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="OUT IN", help="A weight of any shape, in place of LAYER.")
+    ] = None,
+    rank: Ranks = None,
+    bases: Bases = None,
+    engines: Engines = None,
+    grid_points: GridPoints = None,
+    tolerance: Tolerance = 1e-3,
+    tokens: Annotated[list[str] | None, typer.Option(metavar="T", help=f"By default 512. {_SEVERAL}")] = None,
+    dtype: Dtype = "float32",
+    steps: Steps = 15,
+    seconds: Seconds = 20.0,
+    warmup: WarmUpSteps = None,
+    memory: Memory = False,
+    compile_: Compile = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """One linear layer with random weights, in the shape of a real model's.
+
+    By default rank 8, every basis, and every engine but direct, which takes N times the memory of the weight.
+    """
+    from lrlora.studies.bench.settings import DTYPES, Effort, choice, compile_mode, read_names, read_numbers
+
+    load_plugins(plugin)
+    effort = Effort(steps, seconds, warmup, memory)
+    chosen = chosen_shapes(layers, shape)
+    counts = read_numbers(tokens or ["512"], "--tokens")
+    choice("--dtype", dtype, DTYPES)
+    with compile_mode(compile_) as compiled:
+        from lrlora.engines import ENGINES
+        from lrlora.studies.bench.settings import make_variants
+        from lrlora.studies.bench.subjects import LayerSubject
+
+        everything = [entry.name for entry in ENGINES if entry.name != "direct"]
+        variants = make_variants(
+            read_names(bases or ["all"]),
+            read_names(engines or everything),
+            read_numbers(rank or ["8"], "--rank"),
+            read_numbers(grid_points or ["50"], "--grid-points"),
+            tolerance,
+        )
+        settings = {"layers": chosen, "tolerance": tolerance, "dtype": dtype, "compile": compiled}
+        subjects = [LayerSubject(name, size, count, dtype) for name, size in chosen.items() for count in counts]
+        compare_subjects("layer", subjects, variants, effort, settings, plugin or [], as_json, markdown)
+
+
+@app.command("step")
+def bench_step(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="minilm, smollm2; by default both."),
+    ] = None,
+    rank: Ranks = None,
+    bases: Bases = None,
+    engines: Engines = None,
+    grid_points: GridPoints = None,
+    tolerance: Tolerance = 1e-3,
+    tokens: Annotated[
+        str | None,
+        typer.Option(metavar="BATCHxLENGTH", help="By default 32x32 for minilm and 4x128 for smollm2."),
+    ] = None,
+    dtype: Dtype = "float32",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Recompute activations in the backward pass.")
+    ] = False,
+    steps: Steps = 15,
+    seconds: Seconds = 60.0,
+    warmup: WarmUpSteps = None,
+    memory: Memory = True,
+    compile_: Compile = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """A whole training step of a pretrained model, AdamW included, with every linear layer of its blocks adapted.
+
+    By default ranks 4, 8, 16 and 32, the basis sinc and the engine auto. minilm is an encoder of 23 million parameters
+    that classifies, smollm2 a language model of 135 million.
+    """
+    from lrlora.studies.bench.settings import DTYPES, Effort, choice, compile_mode, read_batch, read_names, read_numbers
+
+    load_plugins(plugin)
+    effort = Effort(steps, seconds, warmup, memory)
+    batch = None if tokens is None else read_batch(tokens)
+    choice("--dtype", dtype, DTYPES)
+    with compile_mode(compile_) as compiled:
+        from lrlora.registry import UnknownNameError
+        from lrlora.studies.backbones import locate
+        from lrlora.studies.bench.settings import make_variants
+        from lrlora.studies.bench.subjects import MODELS, ModelSubject
+
+        names = list(dict.fromkeys(models or MODELS))
+        for name in names:
+            if name not in MODELS:
+                raise UnknownNameError("model", name, MODELS)
+            locate(name)
+        variants = make_variants(
+            read_names(bases or ["sinc"]),
+            read_names(engines or ["auto"]),
+            read_numbers(rank or ["4,8,16,32"], "--rank"),
+            read_numbers(grid_points or ["50"], "--grid-points"),
+            tolerance,
+        )
+        settings = {
+            "models": names,
+            "gradient_checkpointing": gradient_checkpointing,
+            "tolerance": tolerance,
+            "dtype": dtype,
+            "compile": compiled,
+        }
+        subjects = [
+            ModelSubject(name, *(batch or (MODELS[name].batch, MODELS[name].length)), dtype, gradient_checkpointing)
+            for name in names
+        ]
+        compare_subjects("step", subjects, variants, effort, settings, plugin or [], as_json, markdown)
+
+
+@app.command("scaling")
+def bench_scaling(
+    layer: Annotated[str | None, typer.Argument(metavar="[LAYER]", help="By default qwen2-0.5b/down.")] = None,
+    shape: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="OUT IN", help="A weight of any shape, in place of LAYER.")
+    ] = None,
+    rank: Ranks = None,
+    bases: Bases = None,
+    engines: Engines = None,
+    grid_points: GridPoints = None,
+    tolerance: Tolerance = 1e-3,
+    tokens: Annotated[
+        list[str] | None, typer.Option(metavar="T", help=f"By default 128, 512 and 2048. {_SEVERAL}")
+    ] = None,
+    dtype: Dtype = "float32",
+    steps: Steps = 15,
+    seconds: Seconds = 20.0,
+    warmup: WarmUpSteps = None,
+    compile_: Compile = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the sweep.")] = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
+    """One layer over tokens, ranks and grid points, beside a model from first principles.
+
+    The rates in the model (of products, of thin products, of passes over the entries of the weight) are measured here,
+    so that it says what to expect on this machine. By default ranks 4 and 16, the basis sinc and the engine auto.
+    """
+    from lrlora.studies.bench.settings import DTYPES, Effort, choice, compile_mode, read_names, read_numbers
+
+    load_plugins(plugin)
+    effort = Effort(steps, seconds, warmup, memory=False)
+    ((name, size),) = chosen_shapes(None if layer is None else [layer], shape).items()
+    counts = read_numbers(tokens or ["128,512,2048"], "--tokens")
+    choice("--dtype", dtype, DTYPES)
+    if plot is not None:
+        from lrlora.studies.bench.scaling_plot import check_place
+
+        check_place(plot)
+    with compile_mode(compile_) as compiled:
+        from lrlora.studies.bench.document import as_markdown, heading, make_document, model_lines
+        from lrlora.studies.bench.scaling import Scaling
+        from lrlora.studies.bench.settings import make_variants
+
+        variants = make_variants(
+            read_names(bases or ["sinc"]),
+            read_names(engines or ["auto"]),
+            read_numbers(rank or ["4,16"], "--rank"),
+            read_numbers(grid_points or ["50"], "--grid-points"),
+            tolerance,
+        )
+        settings = {"layers": {name: size}, "tolerance": tolerance, "dtype": dtype, "compile": compiled}
+        silent = as_json or markdown
+        if not silent:
+            say(heading(make_document("scaling", settings, effort, [])))
+        scaling = Scaling(name, size, counts, variants, dtype, effort, announce)
+        rows = collect(scaling.rows(), silent)
+        document = make_document("scaling", settings, effort, rows) | {"model": scaling.summary()}
+    if plot is not None:
+        from lrlora.studies.bench.scaling_plot import draw_scaling, write_figure
+
+        write_figure(plot, draw_scaling(rows, name))
+    if as_json:
+        print(json.dumps(document, indent=1))
+    elif markdown:
+        print(as_markdown(document))
+    else:
+        for line in model_lines(document):
+            say(line)
