@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,4 +20,8 @@ class Sinc(ShiftedBasis):
 
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""
-        return torch.sinc(u)
+        # torch.sinc is the same and four times slower in float64, in which engines sample.
+        x = math.pi * u
+        at_zero = x == 0
+        divisor = torch.where(at_zero, 1.0, x)
+        return torch.where(at_zero, 1.0, torch.sin(divisor) / divisor)

@@ -23,8 +23,10 @@ class AutoEngine(FittingEngine):
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
         found: list[Surrogate] = []
-        for i, fitted in enumerate(fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients)):
-            found.append(fitted or self._table(theta[[i]], ranges[i], scales[i], dtype, gradients))
+        for i, fitted in enumerate(
+            fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients, may_round=dtype == torch.float32)
+        ):
+            found.append(fitted or self._table(theta.of_layer(i), ranges[i], scales[i], dtype, gradients))
         return found
 
     def _table(self, theta: Theta, range: Range, scale: float, dtype: torch.dtype, gradients: bool) -> Surrogate:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrlora.engines.chebyshev import constant
-from lrlora.engines.sampling import Samples, Theta
+from lrlora.engines.sampling import CHUNK, Samples, Theta, sample
 
 PROBES = 8
 
@@ -31,6 +31,34 @@ class Columns:
     values: Tensor
     at_zero: Tensor
     groups: list[slice]
+
+
+def sampled_columns(
+    theta: Theta, z: Tensor, *, gradients: bool, store: torch.dtype | None = None
+) -> tuple[Columns, Samples | None]:
+    """Sample at ``z``, ``(L, K)``, some layers at a time, and keep the columns.
+
+    Args:
+        theta: Of L layers.
+        z: The points.
+        gradients: Whether the gradient of θ is to be judged as well.
+        store: Keep the samples too, in this dtype.
+    """
+    layers, count = z.shape
+    at_a_time = max(1, CHUNK // ((count + 1) * theta.amplitude.shape[1]))
+    by_grid = gradients and theta.transfer.basis.uses_grid
+    parts: list[Columns] = []
+    stored: Samples | None = None
+    for start in range(0, layers, at_a_time):
+        which = slice(start, start + at_a_time)
+        some = theta.of_layers(which)
+        samples = sample(some, z[which], bandwidth=gradients, grid=by_grid)
+        parts.append(columns_of(some, z[which], samples))
+        if store is not None:
+            stored = stored or samples.room_for(layers, store)
+            stored.put(which, samples)
+    values, at_zero = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "at_zero"))
+    return Columns(values, at_zero, parts[0].groups), stored
 
 
 def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
@@ -63,7 +91,7 @@ def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
 
 @constant
 def _signs(n: int, device: torch.device) -> Tensor:
-    """Random signs, ``(N, 8)``: the sums have the norm of the N functions. For few functions the functions themselves."""
+    """Random signs, ``(N, 8)``: the sums have the norm of the N functions. For few functions, themselves."""
     if n <= PROBES:
         return torch.eye(n, dtype=torch.float64, device=device)
     bits = torch.randint(0, 2, (n, PROBES), generator=torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lrlora.engines.rounding import FEWEST_TOKENS, ThinProducts, has_fast_bfloat16
 from lrlora.engines.scratch import row_blocks, scratch
 from lrlora.engines.surrogate import Surrogate
 from lrlora.transfer import TransferFunction
@@ -34,7 +35,7 @@ def dense_linear(
 ) -> Tensor:
     """x (W + ΔW)ᵀ + b, or x ΔWᵀ where there is no weight. One product forward, two backward.
 
-    ``x`` may be of less precision than A and B: the entries are computed in theirs and rounded once, before they meet x.
+    ``x`` may be of less precision than A and B: entries are computed in theirs and rounded once, before they meet x.
     """
     scale = transfer.input_scale / surrogate.rho
     out: Tensor = _Linear.apply(x, weight, bias, A, B, *_theta(transfer), surrogate, scale)
@@ -50,6 +51,7 @@ class _Pullback:
 
     def __init__(self, ctx: Any, A: Tensor, B: Tensor, first: int) -> None:
         wants = ctx.needs_input_grad[first : first + 5]
+        self.thin: ThinProducts | None = None
         self.wants_A, self.wants_B, *self.wants_theta = wants
         self.any = any(wants)
         self.ctx, self.A = ctx, A
@@ -59,13 +61,23 @@ class _Pullback:
 
     def add(self, rows: slice, scaled_B: Tensor, t: Tensor, base: Tensor | None, gradient: Tensor) -> None:
         """One block; ``t`` and ``gradient`` become what :meth:`Surrogate.pull_back_` makes of them."""
-        moments = self.ctx.surrogate.pull_back_(t, base, gradient)
+        moments = self.ctx.surrogate.pull_back_(t, base, gradient, less_linear=self.thin is not None)
         self.moments = moments if self.moments is None else self.moments + moments
         torch.mm(gradient, self.A.T, out=self.grad_B[rows])
         if rows.start == 0:
             torch.mm(scaled_B.T, gradient, out=self.grad_A)
         else:
             self.grad_A.addmm_(scaled_B.T, gradient)
+
+    def make_good(self, x: Tensor, gy: Tensor) -> None:
+        """Add what was left out of the blocks, where their gradients were rounded."""
+        if self.thin is None:
+            return
+        slope, correction = self.ctx.surrogate.split
+        assert self.moments is not None
+        self.moments = self.thin.corrected(self.moments, correction, x, gy)
+        self.grad_B.addmm_(gy.T, self.thin.down.T, alpha=slope)
+        self.grad_A.addmm_(self.thin.up, x, alpha=slope)
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Of A, B, a, ω and the grid."""
@@ -91,8 +103,7 @@ class _Delta(torch.autograd.Function):
         out = A.new_empty(B.shape[0], A.shape[1])
         scaled = B * scale
         for rows in row_blocks(*out.shape):
-            t = torch.mm(scaled[rows], A, out=out[rows])
-            surrogate.evaluate_(t, None)
+            surrogate.evaluate(scaled[rows], A, None, out[rows])
         return out
 
     @staticmethod
@@ -147,12 +158,19 @@ class _Linear(torch.autograd.Function):
         grad_x = torch.empty_like(x_rows) if wants_x else None
         grad_weight = torch.empty_like(weight) if wants_weight else None
         scaled = B * ctx.scale
+        rounded: tuple[Tensor, Tensor] | None = None
+        if pullback.any and not wants_weight and _may_round(ctx.surrogate, x_rows, A):
+            pullback.thin = ThinProducts.of(x_rows, grad_rows, A, scaled)
+            rounded = x_rows.bfloat16(), grad_rows.bfloat16()
         for rows in row_blocks(B.shape[0], A.shape[1]):
             incoming = grad_rows[:, rows]
             shape = (incoming.shape[1], A.shape[1])
             base = None if weight is None else weight[rows]
             if pullback.any or wants_weight:
-                gradient = _product(incoming, x_rows, A, shape)
+                if rounded is None:
+                    gradient = _product(incoming, x_rows, A, shape)
+                else:
+                    gradient = _product(rounded[1][:, rows], rounded[0], A, shape)
                 if grad_weight is not None:
                     grad_weight[rows] = gradient
             if pullback.any:
@@ -169,6 +187,7 @@ class _Linear(torch.autograd.Function):
                     torch.mm(incoming, block, out=grad_x)
                 else:
                     grad_x.addmm_(incoming, block)
+        pullback.make_good(x_rows, grad_rows)
         grad_bias = grad_rows.sum(0) if wants_bias else None
         return (
             None if grad_x is None else grad_x.view(x.shape),
@@ -183,9 +202,9 @@ class _Linear(torch.autograd.Function):
 def _entries(base: Tensor | None, A: Tensor, scaled_B: Tensor, surrogate: Surrogate, rows: slice) -> Tensor:
     """``base`` + ΔW, or ΔW, of some rows, in scratch memory."""
     block = scaled_B[rows]
-    t = torch.mm(block, A, out=scratch((len(block), A.shape[1]), A, "entries"))
-    surrogate.evaluate_(t, base)
-    return t
+    out = scratch((len(block), A.shape[1]), A, "entries")
+    surrogate.evaluate(block, A, base, out)
+    return out
 
 
 def _weights(
@@ -199,6 +218,15 @@ def _as(entries: Tensor, dtype: torch.dtype) -> Tensor:
     if entries.dtype == dtype:
         return entries
     return scratch(tuple(entries.shape), entries, "rounded", dtype).copy_(entries)
+
+
+def _may_round(surrogate: Surrogate, x: Tensor, A: Tensor) -> bool:
+    return (
+        surrogate.split is not None
+        and x.dtype == A.dtype == torch.float32
+        and len(x) >= FEWEST_TOKENS
+        and has_fast_bfloat16(x.device.type)
+    )
 
 
 def _product(grad_rows: Tensor, x_rows: Tensor, A: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -24,7 +24,7 @@ class Engine(ABC):
         tolerance: Norm-wise relative error that ΔW and its gradients may have.
     """
 
-    def __init__(self, tolerance: float = 1e-3) -> None:
+    def __init__(self, tolerance: float = 2e-3) -> None:
         self.tolerance = tolerance
 
     @abstractmethod

@@ -11,23 +11,26 @@ import logging
 import os
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lrlora.engines.scratch import scratch
 
-DEGREES = (1, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24)
+DEGREES = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24)
 """Degrees that passes are made for; a polynomial of another degree takes the next, with zeros."""
+
+LARGEST_FUSED_RANK = 16
+"""Up to this rank BA is made inside the loop of the polynomial, and not stored; past it a product is quicker."""
 
 IN_CACHE = 1 << 16
 """Entries per step of the passes that are not compiled."""
 
 WORTH_STARTING = 4_000_000_000
 WORTH_ANOTHER = 400_000_000
-"""Entries through passes that are not compiled before one is: the compiler takes 10 to 20 s to start, each pass 2 to 5 s,
-and saves 2 to 4 ns per entry and processor. Counted, not timed, so that the same run does the same twice."""
+"""Entries through passes that are not compiled before one is: the compiler takes 10 to 20 s to start and 2 to 5 s for a
+pass, and saves 2 to 4 ns per entry. Counted and not timed, so that the same run does the same twice."""
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +45,34 @@ class Passes:
     def __init__(self, degree: int) -> None:
         self.degree = degree
         self._entries = 0
-        self._value = _Fused(_value, degree)
-        self._value_on_base = _Fused(_value_on_base, degree)
-        self._pull = _Fused(_pull, degree)
-        self._pull_on_base = _Fused(_pull_on_base, degree)
+        self._fused: dict[tuple[str, int], _Fused] = {}
+
+    def _fuse(self, function: Callable[..., Any], r: int = 0) -> _Fused:
+        key = (function.__name__, r)
+        if key not in self._fused:
+            self._fused[key] = _Fused(function, f"{self.degree}_{r}")
+        return self._fused[key]
+
+    def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor, c: Tensor) -> None:
+        """``out`` becomes ``base`` + Σ c_k (BA)^k."""
+        r = A.shape[0]
+        if r > LARGEST_FUSED_RANK or not self._is_compiled(out):
+            torch.mm(B, A, out=out)
+            self.evaluate_(out, base, c)
+        elif base is None:
+            self._fuse(_product_value, r)(out, B, A, c)
+        else:
+            self._fuse(_product_value_on_base, r)(out, B, A, base, c)
 
     def evaluate_(self, t: Tensor, base: Tensor | None, c: Tensor) -> None:
         """``t`` becomes ``base`` + Σ c_k t^k."""
-        if self._is_compiled(t):
-            if base is None:
-                self._value(t, c)
-            else:
-                self._value_on_base(t, base, c)
-            return
-        for rows in _in_cache(t):
-            _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
+        if not self._is_compiled(t):
+            for rows in _in_cache(t):
+                _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
+        elif base is None:
+            self._fuse(_value)(t, c)
+        else:
+            self._fuse(_value_on_base)(t, base, c)
 
     def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, c: Tensor, slope: Tensor) -> Tensor:
         """``gradient`` is multiplied by the derivative, and ``t`` becomes as above if there is a ``base``.
@@ -65,9 +81,10 @@ class Passes:
             The moments Σ gradient · t^k, k = 0 … degree, float64.
         """
         if self._is_compiled(t):
-            moments = (
-                self._pull(t, gradient, slope) if base is None else self._pull_on_base(t, base, gradient, c, slope)
-            )
+            if base is None:
+                moments = self._fuse(_pull)(t, gradient, slope)
+            else:
+                moments = self._fuse(_pull_on_base)(t, base, gradient, c, slope)
             return moments.sum(1, dtype=torch.float64)  # type: ignore[no-any-return]
         total = torch.zeros(self.degree + 1, dtype=torch.float64, device=t.device)
         for rows in _in_cache(t):
@@ -92,7 +109,9 @@ _passes: dict[int, Passes] = {}
 def passes_of(degree: int) -> Passes:
     """The passes for a polynomial of ``degree``, at most 24: of that degree or the next in :data:`DEGREES`."""
     degree = next(d for d in DEGREES if d >= degree)
-    return _passes.setdefault(degree, Passes(degree))
+    if degree not in _passes:
+        _passes[degree] = Passes(degree)
+    return _passes[degree]
 
 
 # -- in place, one operation after the other ------------------------------------------------------------------
@@ -140,7 +159,23 @@ def _moments(t: Tensor, gradient: Tensor, degree: int) -> Tensor:
 
 # -- the same as one loop each --------------------------------------------------------------------------------
 # The coefficients of the derivative come ready-made: multiplying them by k inside the loop would take as long as the
-# polynomial. Moments are summed along rows, which needs no care for rounding, where one sum over the block would get it.
+# polynomial. Moments are summed along rows, which needs no care for rounding; one sum over the block would get it.
+
+
+def _product_value(out: Tensor, B: Tensor, A: Tensor, c: Tensor) -> None:
+    out.copy_(_polynomial(_product(B, A), c))
+
+
+def _product_value_on_base(out: Tensor, B: Tensor, A: Tensor, base: Tensor, c: Tensor) -> None:
+    out.copy_(base + _polynomial(_product(B, A), c))
+
+
+def _product(B: Tensor, A: Tensor) -> Tensor:
+    """BA, term by term: one multiplication and addition per rank and entry, in registers."""
+    t = B[:, :1] * A[:1]
+    for k in range(1, A.shape[0]):
+        t = t + B[:, k : k + 1] * A[k : k + 1]
+    return t
 
 
 def _value(t: Tensor, c: Tensor) -> None:
@@ -186,16 +221,24 @@ def _row_moments(t: Tensor, gradient: Tensor, degree: int) -> Tensor:
 class _Fused:
     """A pass through ``torch.compile``, started when it is first called."""
 
-    def __init__(self, function: Callable[..., Any], degree: int) -> None:
+    # Every intermediate value of a loop is to stay in a register; the compiler's own thresholds would store powers.
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "realize_opcount_threshold": 1_000_000,
+        "realize_reads_threshold": 1_000_000,
+        "realize_acc_reads_threshold": 1_000_000,
+        "max_fusion_size": 1000,
+    }
+
+    def __init__(self, function: Callable[..., Any], version: str) -> None:
         assert isinstance(function, FunctionType)
         # A code object of its own: the compiler allows few versions of one, and each degree is a version.
-        code = function.__code__.replace(co_name=f"{function.__name__}_{degree}")
+        code = function.__code__.replace(co_name=f"{function.__name__}_{version}")
         self._function = FunctionType(code, function.__globals__, code.co_name)
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *tensors: Tensor) -> Any:
         if self._compiled is None:
-            self._compiled = torch.compile(self._function, dynamic=True, fullgraph=True)
+            self._compiled = torch.compile(self._function, dynamic=True, fullgraph=True, options=self.OPTIONS)
             return _compiler.first_call(self._compiled, *tensors)
         return self._compiled(*tensors)
 

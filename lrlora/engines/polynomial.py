@@ -29,7 +29,7 @@ class PolynomialEngine(FittingEngine):
         found: list[Surrogate] = []
         fitted = fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients)
         for i, surrogate in enumerate(fitted):
-            found.append(surrogate or self._by_recurrence(theta[[i]], ranges[i], scales[i], dtype, gradients))
+            found.append(surrogate or self._by_recurrence(theta.of_layer(i), ranges[i], scales[i], dtype, gradients))
         return found
 
     def _by_recurrence(

@@ -58,20 +58,18 @@ def bounds(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[float, float]]:
     The bound is the largest row norm of B times the largest column norm of A (Cauchy-Schwarz). The mean square is
     tr(BᵀB AAᵀ) / mn.
     """
-    found = []
-    for A, B in pairs:
-        bound = torch.linalg.vector_norm(B, dim=1).amax() * torch.linalg.vector_norm(A, dim=0).amax()
-        # Scaled by the bound, so that no square of a tiny or a huge entry leaves the range of float32.
-        a, b = A / A.abs().amax().clamp_min(1e-30), B / B.abs().amax().clamp_min(1e-30)
-        mean_square = (b.T @ b).mul_(a @ a.T).sum().clamp_min(0) / (B.shape[0] * A.shape[1])
-        found.append(torch.stack([bound, mean_square.sqrt() * A.abs().amax() * B.abs().amax()]))
-    by_device: dict[torch.device, list[int]] = {}
-    for i, value in enumerate(found):
-        by_device.setdefault(value.device, []).append(i)
-    out: list[tuple[float, float]] = [(0.0, 0.0)] * len(found)
-    for places in by_device.values():
-        for i, (bound_, rms) in zip(places, torch.stack([found[i] for i in places]).tolist(), strict=True):
-            out[i] = (bound_, rms)
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i, (A, B) in enumerate(pairs):
+        alike.setdefault((A.device, A.shape, B.shape), []).append(i)
+    out: list[tuple[float, float]] = [(0.0, 0.0)] * len(pairs)
+    for places in alike.values():
+        a, b = (torch.stack([pairs[i][side] for i in places]) for side in (0, 1))
+        bound = torch.linalg.vector_norm(b, dim=2).amax(1) * torch.linalg.vector_norm(a, dim=1).amax(1)
+        # In float64, as the squares of the squares of small entries leave the range of float32.
+        grams = (b.mT @ b).double() * (a @ a.mT).double()
+        rms = (grams.sum((1, 2)).clamp_min(0) / (b.shape[1] * a.shape[2])).sqrt()
+        for i, (largest, mean) in zip(places, torch.stack([bound.double(), rms], dim=1).tolist(), strict=True):
+            out[i] = (largest, mean)
     return out
 
 

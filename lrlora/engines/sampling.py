@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from lrlora.transfer import TransferFunction, checked_features
 
 CHUNK = 1 << 17
-"""Values of basis functions per call: enough for vector units, few enough for the temporaries to stay in cache."""
+"""Values of basis functions to ask for at a time: enough for several threads, few enough to stay in cache."""
 
 STORED = 1 << 21
 """Values of one layer that are kept between the passes; of more than these only the points are, and they are redone."""
@@ -45,11 +46,13 @@ class Theta:
 
         return cls(transfers[0], stacked("amplitude"), stacked("bandwidth"), stacked("grid"))
 
-    def __getitem__(self, layers: list[int]) -> Theta:
-        """The same for some of the layers."""
-        if layers == list(range(len(self.amplitude))):
-            return self
-        return Theta(self.transfer, self.amplitude[layers], self.bandwidth[layers], self.grid[layers])
+    def of_layers(self, which: slice) -> Theta:
+        """That of some of the layers."""
+        return Theta(self.transfer, self.amplitude[which], self.bandwidth[which], self.grid[which])
+
+    def of_layer(self, layer: int) -> Theta:
+        """That of one layer, still with a leading dimension."""
+        return self.of_layers(slice(layer, layer + 1))
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,23 @@ class Samples:
     origin_in_grid: Tensor | None
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Samples:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return Samples(**{name: value if value is None else change(value) for name, value in values.items()})
 
     def of_layer(self, layer: int) -> Samples:
         """Those of one layer, still with a leading dimension."""
         return self._map(lambda values: values[layer : layer + 1])
 
-    def to(self, dtype: torch.dtype) -> Samples:
-        """Cast."""
-        return self._map(lambda values: values.to(dtype))
+    def room_for(self, layers: int, dtype: torch.dtype) -> Samples:
+        """Uninitialised room for so many layers."""
+        return self._map(lambda values: values.new_empty(layers, *values.shape[1:], dtype=dtype))
+
+    def put(self, which: slice, samples: Samples) -> None:
+        """Fill in some of the layers."""
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if values is not None:
+                values[which] = getattr(samples, field.name)
 
 
 def sample(theta: Theta, points: Tensor, *, bandwidth: bool = False, grid: bool = False) -> Samples:
@@ -97,24 +107,12 @@ def sample(theta: Theta, points: Tensor, *, bandwidth: bool = False, grid: bool 
         ValueError: The basis returned another shape than its contract says.
     """
     layers, count = points.shape
-    n = theta.amplitude.shape[1]
-    with_origin = torch.cat([points, torch.zeros_like(points[:, :1])], dim=1)
-    wanted = (True, bandwidth, grid)
-    pieces: list[list[Tensor]] = [[], [], []]
-    rows_per_call = max(1, CHUNK // n)
-    flat = with_origin.reshape(-1)
-    for start in range(0, len(flat), rows_per_call):
-        rows = torch.arange(start, min(start + rows_per_call, len(flat)), device=flat.device)
-        of_layer = rows // (count + 1)
-        found = _rows(theta, flat[rows], theta.grid[of_layer], theta.bandwidth[of_layer], bandwidth, grid)
-        for piece, values in zip(pieces, found, strict=True):
-            if values is not None:
-                piece.append(values)
-    tensors = [
-        torch.cat(piece).view(layers, count + 1, n) if w else None for piece, w in zip(pieces, wanted, strict=True)
-    ]
-    inner = [None if t is None else t[:, :-1] - t[:, -1:] for t in tensors]
-    origin = [None if t is None else t[:, -1] for t in tensors]
+    z = torch.cat([points, torch.zeros_like(points[:, :1])], dim=1).reshape(-1)
+    of_layer = torch.arange(layers, device=z.device).repeat_interleave(count + 1)
+    found = _rows(theta, z, theta.grid[of_layer], theta.bandwidth[of_layer], bandwidth, grid)
+    tensors = [None if values is None else values.view(layers, count + 1, -1) for values in found]
+    inner = [None if values is None else values[:, :-1] - values[:, -1:] for values in tensors]
+    origin = [None if values is None else values[:, -1] for values in tensors]
     assert inner[0] is not None
     assert origin[0] is not None
     return Samples(inner[0], inner[1], inner[2], origin[0], origin[1], origin[2])
@@ -151,15 +149,15 @@ class ThetaGradient:
     """The gradient of θ of one layer, from the gradient with respect to the samples of f.
 
     Args:
-        theta: The parameters, of this one layer.
-        points: ``(K,)``.
-        samples: Of this layer, where they are few enough to be kept; None: they are made anew when asked for.
+        theta: The parameters of L layers.
+        points: ``(L, K)``.
+        samples: Of all of them, where they are few enough to be kept; None: they are made anew when asked for.
+        layer: Which layer this is.
     """
 
-    def __init__(self, theta: Theta, points: Tensor, samples: Samples | None) -> None:
-        self._theta = theta
-        self._points = points
-        self._samples = samples
+    def __init__(self, theta: Theta, points: Tensor, samples: Samples | None, layer: int = 0) -> None:
+        self._all = theta, points, samples
+        self._layer = layer
 
     def __call__(
         self, at_points: Tensor, at_origin: Tensor | None, *, amplitude: bool, bandwidth: bool, grid: bool
@@ -169,15 +167,20 @@ class ThetaGradient:
         Args:
             at_points: ``(K,)``, the gradient with respect to f(z_k) − f(0).
             at_origin: The gradient with respect to f(0), for a function that is not centred.
-            amplitude, bandwidth, grid: What is wanted.
+            amplitude: Whether that of a is wanted.
+            bandwidth: Whether that of ω is.
+            grid: Whether that of the grid points is.
         """
+        of_all, all_points, all_samples = self._all
+        theta, points = of_all.of_layer(self._layer), all_points[self._layer]
         total: list[Tensor | None] = [None, None, None]
-        step = len(self._points) if self._samples is not None else max(1, STORED // self._theta.amplitude.shape[1])
-        for start in range(0, len(self._points), step):
+        step = len(points) if all_samples is not None else max(1, STORED // theta.amplitude.shape[1])
+        for start in range(0, len(points), step):
             part = slice(start, start + step)
-            samples = self._samples
-            if samples is None:
-                samples = sample(self._theta, self._points[None, part], bandwidth=bandwidth, grid=grid)
+            if all_samples is None:
+                samples = sample(theta, points[None, part], bandwidth=bandwidth, grid=grid)
+            else:
+                samples = all_samples.of_layer(self._layer)
             matrices = (samples.features, samples.in_bandwidth, samples.in_grid)
             origins = (samples.origin, samples.origin_in_bandwidth, samples.origin_in_grid)
             for i, (wanted, matrix, origin) in enumerate(
@@ -190,5 +193,5 @@ class ThetaGradient:
                     found = found + at_origin.to(origin.dtype) * origin[0]
                 before = total[i]
                 total[i] = found if before is None else before + found
-        a = self._theta.amplitude[0]
+        a = theta.amplitude[0]
         return total[0], *(None if found is None else found * a for found in total[1:])  # type: ignore[return-value]

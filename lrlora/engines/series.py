@@ -16,9 +16,9 @@ from lrlora.engines.chebyshev import (
     on_equidistant_nodes,
     values_at_zero,
 )
-from lrlora.engines.columns import columns_of
+from lrlora.engines.columns import sampled_columns
 from lrlora.engines.ranges import Range
-from lrlora.engines.sampling import STORED, Theta, ThetaGradient, sample
+from lrlora.engines.sampling import STORED, Theta, ThetaGradient
 from lrlora.engines.surrogate import SAFETY, Surrogate
 from lrlora.engines.tables import MOST_NODES, Table, hermite_cells, refine
 from lrlora.engines.tails import Tails
@@ -56,8 +56,8 @@ class SeriesFit:
         self._scale, self._tolerance, self._dtype, self._orders = scale, tolerance, dtype, orders
         nodes, self._to_series = chebyshev_nodes(orders, theta.amplitude.device)
         z = self.rho * nodes
-        samples = sample(theta, z[None], bandwidth=gradients, grid=gradients and theta.transfer.basis.uses_grid)
-        columns = columns_of(theta, z[None], samples)
+        keep = gradients and theta.amplitude.shape[1] * orders <= STORED
+        columns, stored = sampled_columns(theta, z[None], gradients=gradients, store=dtype if keep else None)
         self._centered = theta.transfer.centered
         self._f = columns.values[0, :, 0]
         self._at_zero = columns.at_zero[0, 0]
@@ -65,10 +65,7 @@ class SeriesFit:
         series[0] += columns.at_zero[0]
         self._tails = Tails([series[:, group] for group in columns.groups], range.spread)
         self.degree = self._tails.lowest_degree(SAFETY * tolerance)
-        self._theta: ThetaGradient | None = None
-        if gradients:
-            stored = samples if theta.amplitude.shape[1] * orders <= STORED else None
-            self._theta = ThetaGradient(theta, z, stored)
+        self._theta = ThetaGradient(theta, z[None], stored) if gradients else None
 
     def polynomial(self) -> Surrogate | None:
         """The polynomial that stands for s_out · f.
@@ -140,7 +137,7 @@ class ChebyshevSeries(Surrogate):
         value = _clenshaw(t, self.coefficients)
         t.copy_(value if base is None else value.add_(base))
 
-    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor) -> Tensor:
+    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, *, less_linear: bool = False) -> Tensor:
         """See :meth:`Surrogate.pull_back_`: the moments Σ gradient · T_k(t)."""
         twice = 2 * t
         last, now = gradient.clone(), gradient * t

@@ -7,13 +7,31 @@ coefficients only, and the cost of an update does not depend on N.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lrlora.engines.sampling import ThetaGradient
 
 SAFETY = 0.3
 """The share of the tolerance that f and its features may use: gradients of θ, sums that partly cancel, magnify it."""
+
+
+class Split(NamedTuple):
+    """The part of a surrogate that a rounded gradient may spare: its best straight line.
+
+    Gradients through a straight line need no dense product: they are thin ones, as LoRA's, and are taken in full
+    precision. What rounding then disturbs is the rest only.
+
+    Attributes:
+        slope: Of the line.
+        correction: ``(moments, 2)``: by how much each moment is off, from how much those of order 0 and 1 are, which
+            are known in full precision.
+    """
+
+    slope: float
+    correction: Tensor
 
 
 class Surrogate(ABC):
@@ -23,25 +41,33 @@ class Surrogate(ABC):
 
     Attributes:
         rho: ρ.
+        split: For a surrogate whose gradients may be taken from a rounded product gyᵀx; None where they may not.
         theta: The gradient of θ from that of the samples; None where no gradient was in sight when it was fitted.
     """
 
     def __init__(self, rho: float, theta: ThetaGradient | None) -> None:
         self.rho = rho
         self.theta = theta
+        self.split: Split | None = None
 
     @abstractmethod
     def evaluate_(self, t: Tensor, base: Tensor | None) -> None:
         """Replace every entry of the block ``t`` by its value, plus that of ``base``."""
 
+    def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor) -> None:
+        """The same for t = BA, which goes to ``out``."""
+        torch.mm(B, A, out=out)
+        self.evaluate_(out, base)
+
     @abstractmethod
-    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor) -> Tensor:
+    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, *, less_linear: bool = False) -> Tensor:
         """One pass back over a block.
 
         Args:
             t: Becomes what :meth:`evaluate_` makes of it if there is a ``base``, and is undefined after if not.
             base: See there.
             gradient: With respect to the value, shaped as ``t``; becomes that with respect to t.
+            less_linear: Leave out of the latter what comes from the :class:`Split`.
 
         Returns:
             Σ gradient · ∂value/∂coefficients over the block, in float64: as many as :meth:`to_samples` takes.

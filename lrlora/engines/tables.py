@@ -28,8 +28,8 @@ class Table(Surrogate):
         f: f(z_k) − f(0) at the samples, ``(K,)``.
         origin: f(0).
         centered: Whether f(0) is zero by construction.
-        interpolate: From values at the samples to values, and to derivatives in t, at the nodes; linear. Derivatives are
-            interpolated as well: they are more accurate than the steps that are the derivative of the interpolant.
+        interpolate: From values at the samples to values, and to derivatives in t, at the nodes; linear. Derivatives
+            are interpolated as well: they are more accurate than the steps that the interpolant has.
         theta: Gradient of θ.
         error: Relative error, estimated.
         dtype: Of the entries.
@@ -62,7 +62,7 @@ class Table(Surrogate):
         else:
             torch.add(base, value, out=t)
 
-    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor) -> Tensor:
+    def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, *, less_linear: bool = False) -> Tensor:
         """See :meth:`Surrogate.pull_back_`: the gradient is spread over the two nodes beside each entry."""
         places = _places(t)
         incoming = gradient.view(places.shape[0], 1, 1, -1)

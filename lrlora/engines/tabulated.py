@@ -13,10 +13,10 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from lrlora.engines.columns import columns_of
+from lrlora.engines.columns import sampled_columns
 from lrlora.engines.fitting import FittingEngine
 from lrlora.engines.ranges import Range
-from lrlora.engines.sampling import STORED, Samples, Theta, ThetaGradient, sample
+from lrlora.engines.sampling import STORED, Theta, ThetaGradient, sample
 from lrlora.engines.surrogate import SAFETY, Surrogate
 from lrlora.engines.tables import MOST_NODES, Table, hermite_cells, refine
 
@@ -35,7 +35,7 @@ class TabulatedEngine(FittingEngine):
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
         return [
-            sampled_table(theta[[i]], where, scale, self.tolerance, dtype, gradients)
+            sampled_table(theta.of_layer(i), where, scale, self.tolerance, dtype, gradients)
             for i, (where, scale) in enumerate(zip(ranges, scales, strict=True))
         ]
 
@@ -48,7 +48,7 @@ def sampled_table(
     device, wants_grid = theta.amplitude.device, gradients and theta.transfer.basis.uses_grid
 
     def errors(cells: int) -> tuple[float, float]:
-        return _errors(theta, rho, cells, range.spread, bandwidth=gradients, grid=wants_grid)
+        return _errors(theta, rho, cells, range.spread, gradients)
 
     cells = FEWEST_CELLS
     error, bend = errors(cells)
@@ -66,7 +66,7 @@ def sampled_table(
     origin = torch.zeros_like(f[0]) if theta.transfer.centered else samples.origin[0] @ theta.amplitude[0]
     if not range.finite:
         f = f * math.nan  # A or B is not finite, and so neither is the update
-    gradient = ThetaGradient(theta, z, samples if stored else None) if gradients else None
+    gradient = ThetaGradient(theta, z[None], samples if stored else None) if gradients else None
     return Table(
         rho,
         scale,
@@ -91,7 +91,7 @@ def _cells(samples: Tensor) -> Tensor:
     return hermite_cells(samples[2:-2], slopes)
 
 
-def _errors(theta: Theta, rho: float, cells: int, spread: float, *, bandwidth: bool, grid: bool) -> tuple[float, float]:
+def _errors(theta: Theta, rho: float, cells: int, spread: float, gradients: bool) -> tuple[float, float]:
     """Relative errors of f, and of what θ's gradient sums, weighed by how the entries lie.
 
     Returns:
@@ -102,8 +102,7 @@ def _errors(theta: Theta, rho: float, cells: int, spread: float, *, bandwidth: b
     weight = torch.exp(-0.5 * (middle / (rho * spread)).square())[:, None]
 
     def at(z: Tensor) -> tuple[Tensor, Tensor, list[slice]]:
-        samples: Samples = sample(theta, z[None], bandwidth=bandwidth, grid=grid)
-        columns = columns_of(theta, z[None], samples)
+        columns, _ = sampled_columns(theta, z[None], gradients=gradients)
         return columns.values[0], columns.at_zero[0], columns.groups
 
     (at_nodes, _, _), (truth, at_zero, groups) = at(nodes), at(middle)

@@ -68,8 +68,8 @@ def weighted_bases(device: torch.device) -> WeightedBasis:
 
 def _basis(spread: float) -> tuple[np.ndarray, ...]:
     x = nodes()
-    weight: np.ndarray = np.exp(-0.5 * (x / (WIDER * spread)) ** 2) + EVEN_SHARE
-    weight *= np.sqrt(1 - x**2)  # of the quadrature at Chebyshev nodes
+    # The root is that of the quadrature at Chebyshev nodes.
+    weight = np.asarray((np.exp(-0.5 * (x / (WIDER * spread)) ** 2) + EVEN_SHARE) * np.sqrt(1 - x**2))
     weight /= weight.sum()
     at_zero = chebyshev.chebval(0.0, np.eye(NODES))
     series = np.eye(NODES)[:, 1:]

@@ -123,7 +123,7 @@ class LRLoraConfig(PeftConfig):
         ),
     )
     engine: str = field(default="auto", metadata=_help("How φ is evaluated; the result is the same to the tolerance."))
-    engine_tolerance: float = field(default=1e-3, metadata=_help("Relative error that evaluation may make."))
+    engine_tolerance: float = field(default=2e-3, metadata=_help("Relative error that evaluation may make."))
     preset: str = field(default="default", metadata=_help("'default', 'identity' or 'paper'."))
 
     def __post_init__(self) -> None:

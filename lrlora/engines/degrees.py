@@ -1,0 +1,102 @@
+"""Which degree a polynomial needs, judged by what the fit leaves over at the nodes, for many layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrlora.engines.chebyshev import constant
+from lrlora.engines.columns import Columns
+from lrlora.engines.ranges import Range
+from lrlora.engines.surrogate import SAFETY
+from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, level_of, nodes, weighted_bases
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Polynomials in t for L layers.
+
+    Attributes:
+        degree: Of each; 0 where none will do.
+        error: Relative error of each, the largest of those that were judged.
+        powers: ``(L, 24)``, the coefficients of t … t²⁴ of f, zero past the degree.
+        line: Slope of the straight line that is nearest to f on the average.
+        bent: The largest share of f', or of what the gradient of θ sums, that no straight line takes.
+    """
+
+    degree: list[int]
+    error: list[float]
+    powers: Tensor
+    line: list[float]
+    bent: list[float]
+
+
+def lowest_degrees(
+    columns: Columns, ranges: Sequence[Range], degrees: Sequence[int], tolerance: float, dtype: torch.dtype
+) -> Fits:
+    """The lowest of ``degrees`` at which all columns, and the slope of f, are fitted to the tolerance.
+
+    Not where the terms of the polynomial are so much larger than their sum that rounding in ``dtype`` would show.
+    """
+    device = columns.values.device
+    bases = weighted_bases(device)
+    level = torch.tensor([level_of(where.spread) for where in ranges], device=device)
+    weight = bases.weight[level]
+    b = bases.analysis[level] @ columns.values  # (L, 31, columns), in the orthonormal functions
+    whole = columns.values + columns.at_zero[:, None]
+
+    def by_group(squares: Tensor) -> Tensor:
+        return torch.stack([squares[..., group].sum(-1) for group in columns.groups], dim=-1)
+
+    sizes = by_group((weight[:, :, None] * whole.square()).sum(1))
+    beyond = by_group((weight[:, :, None] * columns.values.square()).sum(1) - b.square().sum(1)).clamp_min(0)
+    left = by_group(b.square().flip(1).cumsum(1).flip(1)) + beyond[:, None]  # at each degree
+    slopes = (b[:, :, :1] * bases.slopes[level]).flip(1).cumsum(1).flip(1)  # (L, 31, nodes), of what is left
+    slopes_left = (weight[:, None] * slopes.square()).sum(2)
+    errors = torch.cat([_ratio(left, sizes[:, None]), _ratio(slopes_left, slopes_left[:, :1])[..., None]], dim=2)
+    error = errors.amax(2).sqrt()
+
+    candidates = torch.tensor(degrees, device=device)
+    meets = error[:, candidates] <= SAFETY * tolerance
+    degree = torch.where(meets.any(1), candidates[meets.int().argmax(1)], 0)
+    kept = torch.arange(MAX_MONOMIAL_DEGREE, device=device) < degree[:, None]
+    powers = bases.monomials[level] @ (b[:, :MAX_MONOMIAL_DEGREE] * kept[..., None])
+    # The terms at entries of three times the spread, beside the sum: what rounding errors are magnified by.
+    reach = 3 * torch.tensor([where.spread for where in ranges], dtype=torch.float64, device=device).clamp_max(1 / 3)
+    height = reach[:, None] ** torch.arange(1, MAX_MONOMIAL_DEGREE + 1, device=device)
+    terms = (by_group(powers.square()).sqrt() * height[..., None]).sum(1)
+    rounding = _ratio(terms, sizes.sqrt()).amax(1) * (torch.finfo(dtype).eps / 2)
+    degree = torch.where((rounding <= tolerance) & error.isfinite().all(1), degree, 0)
+
+    x = torch.as_tensor(nodes(), device=device)[:, None]
+    flat = (weight[:, :, None] * whole).sum(1).square()
+    straight = (weight[:, :, None] * x * whole).sum(1).square() / (weight * x.T.square()).sum(1, keepdim=True)
+    bent = _ratio((sizes - by_group(flat + straight)).clamp_min(0), sizes)[:, 1:].amax(1)  # of f itself only the slope
+    line = (weight * slopes[:, 0]).sum(1)
+    bent = torch.maximum(bent, _ratio((slopes_left[:, 0] - line.square()).clamp_min(0), slopes_left[:, 0]))
+
+    report = torch.stack([degree.double(), error.gather(1, degree[:, None])[:, 0], line, bent.sqrt()]).tolist()
+    return Fits([int(d) for d in report[0]], report[1], powers[:, :, 0], report[2], report[3])
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole.clamp_min(1e-300), 0.0)  # there is nothing to lose in what is zero
+
+
+@constant
+def to_nodes(level: int, degree: int, device: torch.device) -> Tensor:
+    """From the moments of t … t^d to the gradient at the nodes, ``(nodes, d)``: the fit, transposed."""
+    bases = weighted_bases(device)
+    return bases.analysis[level, :degree].T @ bases.monomials[level, :degree, :degree].T
+
+
+@constant
+def moment_correction(level: int, orders: int, device: torch.device) -> Tensor:
+    """The straight line nearest to t^k on the average, k = 0 … orders − 1: ``(orders, 2)``, constant and slope."""
+    weight = weighted_bases(device).weight[level]
+    x = torch.as_tensor(nodes(), device=device)
+    power = x ** torch.arange(orders, device=device)[:, None]
+    return torch.stack([power @ weight, power @ (weight * x) / (weight @ x.square())], dim=1)
