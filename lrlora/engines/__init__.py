@@ -13,6 +13,7 @@ ENGINES: Registry[Engine] = Registry(
     builtins={
         "auto": "lrlora.engines.auto:AutoEngine",
         "direct": "lrlora.engines.direct:DirectEngine",
+        "factored": "lrlora.engines.factored:FactoredEngine",
         "polynomial": "lrlora.engines.polynomial:PolynomialEngine",
         "tabulated": "lrlora.engines.tabulated:TabulatedEngine",
     },

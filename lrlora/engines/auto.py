@@ -1,4 +1,4 @@
-"""Picks the evaluation by the tolerance: a polynomial wherever one is good enough, else a table."""
+"""Picks the evaluation by tolerance and cost: a polynomial wherever one is good enough, else a table."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from lrlora.engines.fitting import FittingEngine
+from lrlora.engines.costs import COSTS
+from lrlora.engines.fitting import FittingEngine, Shape
 from lrlora.engines.monomials import fit_monomials
 from lrlora.engines.ranges import Range
+from lrlora.engines.rounding import has_fast_bfloat16
 from lrlora.engines.sampling import Theta
 from lrlora.engines.series import ORDERS, SeriesFit
 from lrlora.engines.surrogate import Surrogate
@@ -16,17 +18,33 @@ from lrlora.engines.tabulated import sampled_table
 
 
 class AutoEngine(FittingEngine):
-    """A polynomial where degree 24 or less suffices, else a table. Never refuses."""
+    """A polynomial where degree 24 or less suffices, through monomials where they are few; else a table.
+
+    It never refuses.
+    """
 
     def fit(
-        self, theta: Theta, ranges: Sequence[Range], scales: Sequence[float], dtype: torch.dtype, gradients: bool
+        self,
+        theta: Theta,
+        ranges: Sequence[Range],
+        scales: Sequence[float],
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        gradients: bool,
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
+        fitted = fit_monomials(
+            theta, ranges, scales, self.tolerance, dtype, gradients, may_round=dtype == torch.float32
+        )
         found: list[Surrogate] = []
-        for i, fitted in enumerate(
-            fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients, may_round=dtype == torch.float32)
-        ):
-            found.append(fitted or self._table(theta.of_layer(i), ranges[i], scales[i], dtype, gradients))
+        for i, (surrogate, shape) in enumerate(zip(fitted, shapes, strict=True)):
+            if surrogate is None:
+                found.append(self._table(theta.of_layer(i), ranges[i], scales[i], dtype, gradients))
+                continue
+            rounded = surrogate.split is not None and has_fast_bfloat16(theta.amplitude.device.type)
+            entrywise = COSTS.polynomial(shape.out, shape.inside, surrogate.degree, rounded=rounded)
+            surrogate.factored = COSTS.factored(*shape, surrogate.degree) < entrywise
+            found.append(surrogate)
         return found
 
     def _table(self, theta: Theta, range: Range, scale: float, dtype: torch.dtype, gradients: bool) -> Surrogate:

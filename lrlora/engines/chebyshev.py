@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -73,20 +73,37 @@ def on_equidistant_nodes(orders: int, intervals: int, device: torch.device) -> t
     return torch.tensor(np.cos(k * angle), device=device), torch.tensor(slope, device=device)
 
 
-SAMPLE = 33
+QUANTILES = 33
+ENDS = (0.8, 0.9, 1.0)
+AT_AN_END = 1e-4
+"""The share of the entries that is taken to lie near each of the ends: where f explodes, they are all that matters."""
 
 
-def on_normal_sample(orders: int, spread: float, device: torch.device) -> Tensor:
-    """T_k, T_k' and T_k'' at normal quantiles of the given spread, clipped to [−1, 1]: ``(3, SAMPLE, orders)``."""
+class Sample(NamedTuple):
+    """Where entries lie.
+
+    Attributes:
+        terms: T_k, T_k' and T_k'' there, ``(3, places, orders)``.
+        weight: Of the places, ``(places,)``.
+    """
+
+    terms: Tensor
+    weight: Tensor
+
+
+def on_normal_sample(orders: int, spread: float, device: torch.device) -> Sample:
+    """Normal quantiles of the given spread, clipped to [−1, 1], and a little at the ends."""
     # The quantised spread keeps the cache small; a few per cent of it make no difference to a degree.
     return _cached_sample(orders, round(math.log2(spread) * 4), device)
 
 
 @constant
-def _cached_sample(orders: int, log_spread: int, device: torch.device) -> Tensor:
-    quantiles = torch.special.ndtri((torch.arange(SAMPLE, dtype=torch.float64) + 0.5) / SAMPLE)
-    t = (quantiles * 2 ** (log_spread / 4)).clamp(-1, 1).numpy()
-    return torch.tensor(np.stack(_with_derivatives(t, orders)), device=device)
+def _cached_sample(orders: int, log_spread: int, device: torch.device) -> Sample:
+    quantiles = torch.special.ndtri((torch.arange(QUANTILES, dtype=torch.float64) + 0.5) / QUANTILES)
+    ends = torch.tensor([sign * end for end in ENDS for sign in (-1, 1)], dtype=torch.float64)
+    t = torch.cat([(quantiles * 2 ** (log_spread / 4)).clamp(-1, 1), ends])
+    weight = torch.cat([torch.full_like(quantiles, 1 / QUANTILES), torch.full_like(ends, AT_AN_END)])
+    return Sample(torch.tensor(np.stack(_with_derivatives(t.numpy(), orders)), device=device), weight.to(device))
 
 
 def _with_derivatives(t: Any, orders: int) -> tuple[Any, Any, Any]:

@@ -16,6 +16,8 @@ from lrlora.engines.chebyshev import constant
 from lrlora.engines.sampling import CHUNK, Samples, Theta, sample
 
 PROBES = 8
+STRICTNESS = 3.0
+"""Of the gradients of ω and of the grid: they sum derivatives, which change sign more often, and so cancel more."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Columns:
         values: ``(L, nodes, columns)``, less the values at 0.
         at_zero: ``(L, columns)``, what they are at 0; zero where the update is centred.
         groups: Columns that are judged together, norm-wise, as the gradient of a part of θ is.
+        strictness: By how much smaller than f's the error of a group is to be.
     """
 
     values: Tensor
     at_zero: Tensor
     groups: list[slice]
+    strictness: list[float]
 
 
 def sampled_columns(
@@ -58,7 +62,7 @@ def sampled_columns(
             stored = stored or samples.room_for(layers, store)
             stored.put(which, samples)
     values, at_zero = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "at_zero"))
-    return Columns(values, at_zero, parts[0].groups), stored
+    return Columns(values, at_zero, parts[0].groups, parts[0].strictness), stored
 
 
 def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
@@ -67,6 +71,7 @@ def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
     phi = torch.einsum("lkn,ln->lk", samples.features, a)
     values = [(z + phi if transfer.residual else phi)[:, :, None]]
     origins = [torch.einsum("ln,ln->l", samples.origin, a)[:, None]]
+    strictness = [1.0]
     signs = _signs(a.shape[1], a.device)
     for matrix, origin, weights in (
         (samples.features, samples.origin, None),
@@ -78,6 +83,7 @@ def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
         sums = signs if weights is None else weights[:, :, None] * signs
         values.append(matrix @ sums)
         origins.append((origin[:, None] @ sums)[:, 0])
+        strictness.append(1.0 if weights is None else STRICTNESS)
     starts = [0]
     for part in values:
         starts.append(starts[-1] + part.shape[2])
@@ -86,6 +92,7 @@ def columns_of(theta: Theta, z: Tensor, samples: Samples) -> Columns:
         torch.cat(values, dim=2),
         torch.zeros_like(at_zero) if transfer.centered else at_zero,
         [slice(first, last) for first, last in pairwise(starts)],
+        strictness,
     )
 
 

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.engines.chebyshev import constant
+from lrlora.engines.chebyshev import chebyshev_nodes, constant
 from lrlora.engines.columns import Columns
 from lrlora.engines.ranges import Range
 from lrlora.engines.surrogate import SAFETY
-from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, level_of, nodes, weighted_bases
+from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, NODES, level_of, nodes, weighted_bases
+
+
+AT_THE_LARGEST = 0.03
+"""The root of the share of entries that are near the largest."""
+HIGHEST = 4
+"""Terms of a series whose size shows whether the nodes resolve the function. If they do not, what a fit leaves over at
+them says nothing of what it leaves over between."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +63,26 @@ def lowest_degrees(
     left = by_group(b.square().flip(1).cumsum(1).flip(1)) + beyond[:, None]  # at each degree
     slopes = (b[:, :, :1] * bases.slopes[level]).flip(1).cumsum(1).flip(1)  # (L, 31, nodes), of what is left
     slopes_left = (weight[:, None] * slopes.square()).sum(2)
-    errors = torch.cat([_ratio(left, sizes[:, None]), _ratio(slopes_left, slopes_left[:, :1])[..., None]], dim=2)
-    error = errors.amax(2).sqrt()
+    strictness = torch.tensor(columns.strictness, dtype=torch.float64, device=device).square()
+    of_groups = strictness * _ratio(left, sizes[:, None])
+    error = torch.cat([of_groups, _ratio(slopes_left, slopes_left[:, :1])[..., None]], dim=2).amax(2).sqrt()
 
     candidates = torch.tensor(degrees, device=device)
     meets = error[:, candidates] <= SAFETY * tolerance
     degree = torch.where(meets.any(1), candidates[meets.int().argmax(1)], 0)
     kept = torch.arange(MAX_MONOMIAL_DEGREE, device=device) < degree[:, None]
     powers = bases.monomials[level] @ (b[:, :MAX_MONOMIAL_DEGREE] * kept[..., None])
-    # The terms at entries of three times the spread, beside the sum: what rounding errors are magnified by.
+    # The terms beside the sum are what rounding errors are magnified by: at entries of three times the spread, and, as
+    # these are few, a little at the largest ones.
     reach = 3 * torch.tensor([where.spread for where in ranges], dtype=torch.float64, device=device).clamp_max(1 / 3)
     height = reach[:, None] ** torch.arange(1, MAX_MONOMIAL_DEGREE + 1, device=device)
-    terms = (by_group(powers.square()).sqrt() * height[..., None]).sum(1)
+    terms = by_group(powers.square()).sqrt()
+    terms = torch.maximum((terms * height[..., None]).sum(1), AT_THE_LARGEST * terms.sum(1))
     rounding = _ratio(terms, sizes.sqrt()).amax(1) * (torch.finfo(dtype).eps / 2)
-    degree = torch.where((rounding <= tolerance) & error.isfinite().all(1), degree, 0)
+    series = chebyshev_nodes(NODES, device)[1] @ columns.values
+    unresolved = _ratio(by_group(series[:, -HIGHEST:].square().sum(1)), by_group(series.square().sum(1))).amax(1)
+    usable = (rounding <= tolerance) & (unresolved <= (2 * SAFETY * tolerance) ** 2) & error.isfinite().all(1)
+    degree = torch.where(usable, degree, 0)
 
     x = torch.as_tensor(nodes(), device=device)[:, None]
     flat = (weight[:, :, None] * whole).sum(1).square()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lrlora.engines.dense import dense_delta, dense_linear
 from lrlora.engines.engine import Engine
+from lrlora.engines.monomials import Monomials
 from lrlora.engines.ranges import Range, range_of
 from lrlora.engines.sampling import Theta
 from lrlora.engines.surrogate import Surrogate
+from lrlora.engines.thin import factored_linear
 from lrlora.transfer import TransferFunction
 
 
@@ -31,12 +34,26 @@ class Site:
     range: Range | None = None
 
 
+class Shape(NamedTuple):
+    """Of an update: its rows, its columns, and the rank of BA."""
+
+    out: int
+    inside: int
+    r: int
+
+
 class FittingEngine(Engine):
-    """An engine that evaluates a surrogate of f on every entry of BA."""
+    """An engine that evaluates a surrogate of f."""
 
     @abstractmethod
     def fit(
-        self, theta: Theta, ranges: Sequence[Range], scales: Sequence[float], dtype: torch.dtype, gradients: bool
+        self,
+        theta: Theta,
+        ranges: Sequence[Range],
+        scales: Sequence[float],
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        gradients: bool,
     ) -> list[Surrogate]:
         """The surrogates of s_out · f for L layers of one adapter.
 
@@ -44,6 +61,7 @@ class FittingEngine(Engine):
             theta: Their parameters.
             ranges: Where their entries lie.
             scales: s_out of each.
+            shapes: Of their updates.
             dtype: Of the entries.
             gradients: Whether gradients of θ will be wanted.
 
@@ -61,7 +79,8 @@ class FittingEngine(Engine):
             ranges = [site.range or range_of(site.A, site.B, site.transfer.input_scale) for site in sites]
             theta = Theta.stack([site.transfer for site in sites])
             scales = [site.transfer.output_scale for site in sites]
-            return self.fit(theta, ranges, scales, first.A.dtype, gradients)
+            shapes = [Shape(site.B.shape[0], site.A.shape[1], site.A.shape[0]) for site in sites]
+            return self.fit(theta, ranges, scales, shapes, first.A.dtype, gradients)
 
     def _one(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
         theta = (transfer.amplitude, transfer.bandwidth, transfer.grid)
@@ -83,7 +102,11 @@ class FittingEngine(Engine):
         fitted: Surrogate | None = None,
     ) -> Tensor:
         """See :meth:`Engine.linear`. One product forward, two backward; no m × n tensor is kept between them."""
-        return dense_linear(x, weight, bias, A, B, transfer, fitted or self._one(A, B, transfer))
+        surrogate = fitted or self._one(A, B, transfer)
+        frozen = weight is None or not weight.requires_grad
+        if isinstance(surrogate, Monomials) and surrogate.factored and x.dtype == A.dtype and frozen:
+            return factored_linear(x, weight, bias, A, B, transfer, surrogate)
+        return dense_linear(x, weight, bias, A, B, transfer, surrogate)
 
     def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
         """See :meth:`Engine.describe`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from lrlora.engines.engine import EngineError
-from lrlora.engines.fitting import FittingEngine, Site
+from lrlora.engines.fitting import FittingEngine, Shape
 from lrlora.engines.monomials import fit_monomials
 from lrlora.engines.ranges import Range
 from lrlora.engines.sampling import Theta
@@ -19,7 +19,13 @@ class PolynomialEngine(FittingEngine):
     """Evaluates f as a polynomial, of the lowest degree that meets the tolerance: no gather, no scatter, whatever N."""
 
     def fit(
-        self, theta: Theta, ranges: Sequence[Range], scales: Sequence[float], dtype: torch.dtype, gradients: bool
+        self,
+        theta: Theta,
+        ranges: Sequence[Range],
+        scales: Sequence[float],
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        gradients: bool,
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`.
 
@@ -42,6 +48,3 @@ class PolynomialEngine(FittingEngine):
                 f"on the range |z| ≤ {range.rho:.3g}: use engine='tabulated', or 'auto', which picks by tolerance"
             )
         return surrogate
-
-
-__all__ = ["PolynomialEngine", "Site"]

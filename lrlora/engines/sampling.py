@@ -75,8 +75,11 @@ class Samples:
     origin_in_grid: Tensor | None
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Samples:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Samples(**{name: value if value is None else change(value) for name, value in values.items()})
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = None if value is None else change(value)
+        return Samples(**values)
 
     def of_layer(self, layer: int) -> Samples:
         """Those of one layer, still with a leading dimension."""

@@ -63,7 +63,8 @@ class SeriesFit:
         self._at_zero = columns.at_zero[0, 0]
         series = self._to_series @ columns.values[0]
         series[0] += columns.at_zero[0]
-        self._tails = Tails([series[:, group] for group in columns.groups], range.spread)
+        groups = [series[:, group] for group in columns.groups]
+        self._tails = Tails(groups, columns.strictness, range.spread)
         self.degree = self._tails.lowest_degree(SAFETY * tolerance)
         self._theta = ThetaGradient(theta, z[None], stored) if gradients else None
 
@@ -87,6 +88,8 @@ class SeriesFit:
         if self.degree is None:
             return None
         bend = self._tails.bend()  # of linear interpolation between two nodes, which falls as their number squared
+        if not math.isfinite(bend):
+            return None
         cells = 4 * self._orders
         nodes = 1 << max(6, math.ceil(math.log2(max(bend / (SAFETY * self._tolerance), 1.0)) / 2))
         refinement = min(max(1, nodes // cells), MOST_NODES // cells)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lrlora.engines.sampling import ThetaGradient
 
-SAFETY = 0.3
-"""The share of the tolerance that f and its features may use: gradients of θ, sums that partly cancel, magnify it."""
+SAFETY = 0.5
+"""The share of the tolerance that a fit may use: gradients are sums that partly cancel, which magnifies its error."""
 
 
 class Split(NamedTuple):
@@ -42,6 +42,7 @@ class Surrogate(ABC):
     Attributes:
         rho: ρ.
         split: For a surrogate whose gradients may be taken from a rounded product gyᵀx; None where they may not.
+        factored: Whether layers evaluate it through monomials of A and B, and not entry by entry.
         theta: The gradient of θ from that of the samples; None where no gradient was in sight when it was fitted.
     """
 
@@ -49,6 +50,7 @@ class Surrogate(ABC):
         self.rho = rho
         self.theta = theta
         self.split: Split | None = None
+        self.factored = False
 
     @abstractmethod
     def evaluate_(self, t: Tensor, base: Tensor | None) -> None:

@@ -13,8 +13,9 @@ import torch
 from einops import einsum
 from torch import Tensor
 
-from lrlora.engines.columns import sampled_columns
-from lrlora.engines.fitting import FittingEngine
+from lrlora.engines.chebyshev import AT_AN_END
+from lrlora.engines.columns import Columns, sampled_columns
+from lrlora.engines.fitting import FittingEngine, Shape
 from lrlora.engines.ranges import Range
 from lrlora.engines.sampling import STORED, Theta, ThetaGradient, sample
 from lrlora.engines.surrogate import SAFETY, Surrogate
@@ -31,7 +32,13 @@ class TabulatedEngine(FittingEngine):
     """
 
     def fit(
-        self, theta: Theta, ranges: Sequence[Range], scales: Sequence[float], dtype: torch.dtype, gradients: bool
+        self,
+        theta: Theta,
+        ranges: Sequence[Range],
+        scales: Sequence[float],
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        gradients: bool,
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
         return [
@@ -56,7 +63,8 @@ def sampled_table(
         cells *= 2
         error, bend = errors(cells)
     # Linear interpolation between m nodes in a cell is off by the bend of a cell over m².
-    refinement = 1 << max(0, math.ceil(math.log2(max(bend / (SAFETY * tolerance), 1e-300)) / 2))
+    needed = bend / (SAFETY * tolerance) if math.isfinite(bend) else 1.0
+    refinement = 1 << max(0, math.ceil(math.log2(max(needed, 1.0)) / 2))
     refinement = min(refinement, MOST_NODES // cells)
     z = _nodes(rho, cells, device)
     stored = len(z) * theta.amplitude.shape[1] <= STORED
@@ -99,21 +107,22 @@ def _errors(theta: Theta, rho: float, cells: int, spread: float, gradients: bool
     """
     nodes = _nodes(rho, cells, theta.amplitude.device)
     middle = (nodes[2:-3] + nodes[3:-2]) / 2
-    weight = torch.exp(-0.5 * (middle / (rho * spread)).square())[:, None]
+    weight = (torch.exp(-0.5 * (middle / (rho * spread)).square()) + AT_AN_END)[:, None]
 
-    def at(z: Tensor) -> tuple[Tensor, Tensor, list[slice]]:
+    def at(z: Tensor) -> Columns:
         columns, _ = sampled_columns(theta, z[None], gradients=gradients)
-        return columns.values[0], columns.at_zero[0], columns.groups
+        return columns
 
-    (at_nodes, _, _), (truth, at_zero, groups) = at(nodes), at(middle)
+    at_nodes, between = at(nodes).values[0], at(middle)
+    truth, at_zero = between.values[0], between.at_zero[0]
     half = torch.tensor([1, 1 / 2, 1 / 4, 1 / 8], dtype=torch.float64, device=nodes.device)
     coefficients = _cells(at_nodes)
     lost = einsum(coefficients, half, "cell power column, power -> cell column") - truth
     bent = (2 * coefficients[:, 2] + 3 * coefficients[:, 3]) / 8  # f'' · width² / 8, midway
     cubic, linear = 0.0, 0.0
-    for group in groups:
+    for group, strict in zip(between.groups, between.strictness, strict=True):
         size = float((weight * (truth + at_zero)[:, group].square()).sum())
         if size > 0:
-            cubic = max(cubic, float((weight * lost[:, group].square()).sum() / size) ** 0.5)
-            linear = max(linear, float((weight * bent[:, group].square()).sum() / size) ** 0.5)
+            cubic = max(cubic, strict * float((weight * lost[:, group].square()).sum() / size) ** 0.5)
+            linear = max(linear, strict * float((weight * bent[:, group].square()).sum() / size) ** 0.5)
     return cubic, linear

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lrlora.engines.chebyshev import SAMPLE, on_normal_sample
+from lrlora.engines.chebyshev import on_normal_sample
 
 RESOLVED = 7 / 8
 """The share of its orders at which a series still shows its tail."""
@@ -17,18 +17,20 @@ class Tails:
     Args:
         groups: ``(orders, columns)`` each, f first. A group is judged norm-wise over its columns, as the gradient of θ
             is; of f also the derivative, for the gradients of A and B.
+        strictness: By how much smaller than that of f the error of each group is to be.
         spread: Root mean square of t = z/ρ over the entries, which are taken as normal.
     """
 
-    def __init__(self, groups: list[Tensor], spread: float) -> None:
+    def __init__(self, groups: list[Tensor], strictness: list[float], spread: float) -> None:
         self.spread = spread
         sample = on_normal_sample(len(groups[0]), spread, groups[0].device)
         self.groups: list[tuple[Tensor, float, float, float]] = []
-        for group in groups:
+        for group, strict in zip(groups, strictness, strict=True):
             # Norms over the columns, root mean squares over the sample: of the value, the slope and the curvature.
-            value, slope, curvature = torch.linalg.vector_norm(sample @ group, dim=(1, 2)).div(SAMPLE**0.5).tolist()
+            weighed = sample.weight[:, None].sqrt() * (sample.terms @ group)
+            value, slope, curvature = torch.linalg.vector_norm(weighed, dim=(1, 2)).tolist()
             if value != 0:  # nothing to lose in a function that is zero
-                self.groups.append((group, value, slope, curvature))
+                self.groups.append((group * strict, value, slope, curvature * strict))
 
     def lowest_degree(self, tolerance: float) -> int | None:
         """The lowest degree whose tail, and whose derivative's tail, are below the tolerance; None if none is."""

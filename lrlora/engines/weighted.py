@@ -24,7 +24,7 @@ MAX_MONOMIAL_DEGREE = 24
 """Past this degree the monomial coefficients cancel in float32."""
 WIDER = 1.2
 """The normal weight is this much wider than the entries: trained ones have heavier tails than a normal distribution."""
-EVEN_SHARE = 3e-3
+EVEN_SHARE = 1e-3
 """Weight everywhere on the interval, as a share of the normal weight at its peak."""
 
 
@@ -71,7 +71,7 @@ def _basis(spread: float) -> tuple[np.ndarray, ...]:
     # The root is that of the quadrature at Chebyshev nodes.
     weight = np.asarray((np.exp(-0.5 * (x / (WIDER * spread)) ** 2) + EVEN_SHARE) * np.sqrt(1 - x**2))
     weight /= weight.sum()
-    at_zero = chebyshev.chebval(0.0, np.eye(NODES))
+    at_zero = np.asarray(chebyshev.chebval(0.0, np.eye(NODES)))
     series = np.eye(NODES)[:, 1:]
     series[0] = -at_zero[1:]  # T_j − T_j(0), j = 1 … 31, as columns of Chebyshev coefficients
     values = chebyshev.chebvander(x, FUNCTIONS) @ series
