@@ -10,7 +10,7 @@ from lrlora.engines.costs import COSTS
 from lrlora.engines.fitting import FittingEngine, Shape
 from lrlora.engines.monomials import fit_monomials
 from lrlora.engines.ranges import Range
-from lrlora.engines.rounding import has_fast_bfloat16
+from lrlora.engines.rounding import LARGEST_SQUARED_RANK, has_fast_bfloat16
 from lrlora.engines.sampling import Theta
 from lrlora.engines.series import ORDERS, SeriesFit
 from lrlora.engines.surrogate import Surrogate
@@ -34,14 +34,14 @@ class AutoEngine(FittingEngine):
     ) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
         fitted = fit_monomials(
-            theta, ranges, scales, self.tolerance, dtype, gradients, may_round=dtype == torch.float32
+            theta, ranges, scales, self.tolerance, dtype, gradients, most_exact=_most_exact(theta, shapes, dtype)
         )
         found: list[Surrogate] = []
         for i, (surrogate, shape) in enumerate(zip(fitted, shapes, strict=True)):
             if surrogate is None:
                 found.append(self._table(theta.of_layer(i), ranges[i], scales[i], dtype, gradients))
                 continue
-            rounded = surrogate.split is not None and has_fast_bfloat16(theta.amplitude.device.type)
+            rounded = surrogate.split is not None
             entrywise = COSTS.polynomial(shape.out, shape.inside, surrogate.degree, rounded=rounded)
             surrogate.factored = COSTS.factored(*shape, surrogate.degree) < entrywise
             found.append(surrogate)
@@ -54,3 +54,10 @@ class AutoEngine(FittingEngine):
                 return table
         # What a series of a thousand orders does not resolve is sampled ever more finely.
         return sampled_table(theta, range, scale, self.tolerance, dtype, gradients)
+
+
+def _most_exact(theta: Theta, shapes: Sequence[Shape], dtype: torch.dtype) -> list[int]:
+    """How many moments of each layer may be exact beside a rounded product; empty where nothing is to be rounded."""
+    if dtype != torch.float32 or not has_fast_bfloat16(theta.amplitude.device.type):
+        return []
+    return [3 if shape.r <= LARGEST_SQUARED_RANK else 2 for shape in shapes]

@@ -14,7 +14,6 @@ from lrlora.engines.ranges import Range
 from lrlora.engines.surrogate import SAFETY
 from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, NODES, level_of, nodes, weighted_bases
 
-
 AT_THE_LARGEST = 0.03
 """The root of the share of entries that are near the largest."""
 HIGHEST = 4
@@ -31,14 +30,16 @@ class Fits:
         error: Relative error of each, the largest of those that were judged.
         powers: ``(L, 24)``, the coefficients of t … t²⁴ of f, zero past the degree.
         line: Slope of the straight line that is nearest to f on the average.
-        bent: The largest share of f', or of what the gradient of θ sums, that no straight line takes.
+        curved: The share of f' that no constant takes.
+        bent: The largest share of what the gradient of θ sums that no straight line takes, and no parabola.
     """
 
     degree: list[int]
     error: list[float]
     powers: Tensor
     line: list[float]
-    bent: list[float]
+    curved: list[float]
+    bent: list[tuple[float, float]]
 
 
 def lowest_degrees(
@@ -84,15 +85,20 @@ def lowest_degrees(
     usable = (rounding <= tolerance) & (unresolved <= (2 * SAFETY * tolerance) ** 2) & error.isfinite().all(1)
     degree = torch.where(usable, degree, 0)
 
-    x = torch.as_tensor(nodes(), device=device)[:, None]
-    flat = (weight[:, :, None] * whole).sum(1).square()
-    straight = (weight[:, :, None] * x * whole).sum(1).square() / (weight * x.T.square()).sum(1, keepdim=True)
-    bent = _ratio((sizes - by_group(flat + straight)).clamp_min(0), sizes)[:, 1:].amax(1)  # of f itself only the slope
+    taken = [by_group(part) for part in (orthonormal_parabolas(device)[level] @ whole).square().unbind(1)]
+    straight, parabola = (
+        _ratio((sizes - sum(taken[:count])).clamp_min(0), sizes)[:, 1:].amax(1, keepdim=False).sqrt()
+        if len(columns.groups) > 1
+        else torch.zeros_like(sizes[:, 0])
+        for count in (2, 3)
+    )
     line = (weight * slopes[:, 0]).sum(1)
-    bent = torch.maximum(bent, _ratio((slopes_left[:, 0] - line.square()).clamp_min(0), slopes_left[:, 0]))
+    curved = _ratio((slopes_left[:, 0] - line.square()).clamp_min(0), slopes_left[:, 0]).sqrt()
 
-    report = torch.stack([degree.double(), error.gather(1, degree[:, None])[:, 0], line, bent.sqrt()]).tolist()
-    return Fits([int(d) for d in report[0]], report[1], powers[:, :, 0], report[2], report[3])
+    at_degree = error.gather(1, degree[:, None])[:, 0]
+    report = torch.stack([degree.double(), at_degree, line, curved, straight, parabola]).tolist()
+    bent = list(zip(report[4], report[5], strict=True))
+    return Fits([int(d) for d in report[0]], report[1], powers[:, :, 0], report[2], report[3], bent)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -107,9 +113,21 @@ def to_nodes(level: int, degree: int, device: torch.device) -> Tensor:
 
 
 @constant
-def moment_correction(level: int, orders: int, device: torch.device) -> Tensor:
-    """The straight line nearest to t^k on the average, k = 0 … orders − 1: ``(orders, 2)``, constant and slope."""
-    weight = weighted_bases(device).weight[level]
+def orthonormal_parabolas(device: torch.device) -> Tensor:
+    """For each level, from values at the nodes to the coefficients of 1, t and t² made orthonormal: ``(18, 3, 32)``."""
     x = torch.as_tensor(nodes(), device=device)
-    power = x ** torch.arange(orders, device=device)[:, None]
-    return torch.stack([power @ weight, power @ (weight * x) / (weight @ x.square())], dim=1)
+    found = []
+    for weight in weighted_bases(device).weight:
+        functions, _ = torch.linalg.qr(weight.sqrt()[:, None] * torch.stack([x**0, x, x**2], dim=1))
+        found.append(functions.T * weight.sqrt())
+    return torch.stack(found)
+
+
+@constant
+def moment_correction(level: int, orders: int, exact: int, device: torch.device) -> Tensor:
+    """The line or parabola nearest to each of t^0 … t^(orders − 1): ``(orders, exact)``, lowest power first."""
+    weight = weighted_bases(device).weight[level].sqrt()[:, None]
+    x = torch.as_tensor(nodes(), device=device)
+    powers = weight * x[:, None] ** torch.arange(orders, device=device)
+    nearest: Tensor = torch.linalg.lstsq(powers[:, :exact], powers).solution
+    return nearest.T

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lrlora.engines.rounding import FEWEST_TOKENS, ThinProducts, has_fast_bfloat16
+from lrlora.engines.rounding import FEWEST_TOKENS, ThinProducts
 from lrlora.engines.scratch import row_blocks, scratch
 from lrlora.engines.surrogate import Surrogate
 from lrlora.transfer import TransferFunction
@@ -69,13 +69,13 @@ class _Pullback:
         else:
             self.grad_A.addmm_(scaled_B.T, gradient)
 
-    def make_good(self, x: Tensor, gy: Tensor) -> None:
+    def make_good(self, x: Tensor, gy: Tensor, scaled_B: Tensor) -> None:
         """Add what was left out of the blocks, where their gradients were rounded."""
         if self.thin is None:
             return
         slope, correction = self.ctx.surrogate.split
         assert self.moments is not None
-        self.moments = self.thin.corrected(self.moments, correction, x, gy)
+        self.moments = self.thin.corrected(self.moments, correction, x, gy, self.A, scaled_B)
         self.grad_B.addmm_(gy.T, self.thin.down.T, alpha=slope)
         self.grad_A.addmm_(self.thin.up, x, alpha=slope)
 
@@ -187,7 +187,7 @@ class _Linear(torch.autograd.Function):
                     torch.mm(incoming, block, out=grad_x)
                 else:
                     grad_x.addmm_(incoming, block)
-        pullback.make_good(x_rows, grad_rows)
+        pullback.make_good(x_rows, grad_rows, scaled)
         grad_bias = grad_rows.sum(0) if wants_bias else None
         return (
             None if grad_x is None else grad_x.view(x.shape),
@@ -221,12 +221,7 @@ def _as(entries: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _may_round(surrogate: Surrogate, x: Tensor, A: Tensor) -> bool:
-    return (
-        surrogate.split is not None
-        and x.dtype == A.dtype == torch.float32
-        and len(x) >= FEWEST_TOKENS
-        and has_fast_bfloat16(x.device.type)
-    )
+    return surrogate.split is not None and x.dtype == A.dtype == torch.float32 and len(x) >= FEWEST_TOKENS
 
 
 def _product(grad_rows: Tensor, x_rows: Tensor, A: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -19,9 +19,9 @@ from lrlora.engines.sampling import STORED, Theta, ThetaGradient
 from lrlora.engines.surrogate import Split, Surrogate
 from lrlora.engines.weighted import NODES, level_of, nodes
 
-ROUNDING = 5e-3
+ROUNDING = 6e-3
 """Relative error of gradients from a product gyᵀx in bfloat16: 1.66e-3 by rounding each of the factors and the result,
-and half as much again, as the sums over the entries cancel more in a gradient than in its error."""
+and twice that, as the sums over the entries cancel more in a gradient than in its error."""
 
 
 class Monomials(Surrogate):
@@ -58,10 +58,17 @@ class Monomials(Surrogate):
         self._passes = passes_of(degree)
         self._slope, self._scale, self._level, self._centered = slope, scale, level, centered
 
-    def split_at(self, line: float) -> None:
-        """Allow that gradients come from a rounded product; ``line`` is the slope of the straight line in f."""
-        correction = moment_correction(self._level, len(self.coefficients), self.coefficients.device)
+    def split_at(self, line: float, exact: int) -> None:
+        """Allow that gradients come from a rounded product.
+
+        Args:
+            line: Slope of the straight line in f.
+            exact: How many moments are to be exact: two, or three.
+        """
+        correction = moment_correction(self._level, len(self.coefficients), exact, self.coefficients.device)
         self.split = Split(line * self._scale, correction)
+        self._slope_off_line = self._slope.clone()
+        self._slope_off_line[0] -= self.split.slope
 
     def evaluate_(self, t: Tensor, base: Tensor | None) -> None:
         """See :meth:`Surrogate.evaluate_`."""
@@ -73,11 +80,7 @@ class Monomials(Surrogate):
 
     def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, *, less_linear: bool = False) -> Tensor:
         """See :meth:`Surrogate.pull_back_`: the moments Σ gradient · t^k."""
-        slope = self._slope
-        if less_linear:
-            assert self.split is not None
-            slope = slope.clone()
-            slope[0] -= self.split.slope
+        slope = self._slope_off_line if less_linear else self._slope
         return self._passes.pull_back_(t, base, gradient, self.coefficients, slope)
 
     def to_samples(self, moments: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -101,7 +104,7 @@ def fit_monomials(
     gradients: bool,
     *,
     degrees: Sequence[int] = DEGREES,
-    may_round: bool = False,
+    most_exact: Sequence[int] = (),
 ) -> list[Monomials | None]:
     """Fit every layer; None where the highest degree is not enough, or would lose too many digits in ``dtype``.
 
@@ -113,7 +116,8 @@ def fit_monomials(
         dtype: Of the entries.
         gradients: Whether gradients of θ will be wanted.
         degrees: To choose from, ascending, 24 at most.
-        may_round: Whether gradients may come from a rounded product where the tolerance allows.
+        most_exact: Of each layer, how many moments may be taken exactly, so that the others may come from a rounded
+            product where the tolerance allows; empty: none may.
     """
     device, centered = theta.amplitude.device, theta.transfer.centered
     # Where A or B is not finite, neither is the result, whatever the coefficients.
@@ -146,7 +150,11 @@ def fit_monomials(
             theta=ThetaGradient(theta, z, stored, i) if gradients else None,
             error=fits.error[i],
         )
-        if may_round and (fits.error[i] ** 2 + (ROUNDING * fits.bent[i]) ** 2) ** 0.5 <= tolerance:
-            surrogate.split_at(fits.line[i])
+        if most_exact:
+            allowed = (tolerance**2 - fits.error[i] ** 2) ** 0.5 / ROUNDING
+            for exact in range(2, most_exact[i] + 1):
+                if max(fits.curved[i], fits.bent[i][exact - 2]) <= allowed:
+                    surrogate.split_at(fits.line[i], exact)
+                    break
         found.append(surrogate)
     return found

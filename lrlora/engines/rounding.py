@@ -13,6 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+LARGEST_SQUARED_RANK = 5
+"""Up to this rank the moment of order 2 is worth its r (r + 1) / 2 thin products."""
+
 FEWEST_TOKENS = 128
 """With fewer, rounding x and gy takes what the product saves."""
 
@@ -41,9 +44,16 @@ class ThinProducts(NamedTuple):
         """Rank first: with tokens first the matrix library is up to twice as slow."""
         return cls(A @ x.T, scaled_B.T @ gy.T)
 
-    def corrected(self, moments: Tensor, correction: Tensor, x: Tensor, gy: Tensor) -> Tensor:
+    def corrected(
+        self, moments: Tensor, correction: Tensor, x: Tensor, gy: Tensor, A: Tensor, scaled_B: Tensor
+    ) -> Tensor:
         """Moments from a rounded product, less the part of their error that is known."""
-        order_0 = torch.dot(gy.sum(1), x.sum(1))
-        order_1 = torch.dot(self.down.flatten(), self.up.flatten())
-        off = torch.stack([order_0, order_1]).double() - moments[:2]
+        exact = [torch.dot(gy.sum(1), x.sum(1)), torch.dot(self.down.flatten(), self.up.flatten())]
+        if correction.shape[1] > 2:
+            # (Σ_p B_p A_p)² over pairs p ≤ q, of which those with p < q count twice.
+            p, q = torch.triu_indices(len(A), len(A), device=A.device)
+            up = (scaled_B.T[p] * scaled_B.T[q]) @ gy.T
+            up *= torch.where(p == q, 1.0, 2.0)[:, None]
+            exact.append(torch.dot(((A[p] * A[q]) @ x.T).flatten(), up.flatten()))
+        off = torch.stack(exact).double() - moments[: len(exact)]
         return moments + correction @ off

@@ -7,7 +7,7 @@ each, and differentiated by ordinary autograd, so it stays plain PyTorch for a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -74,20 +74,13 @@ class Samples:
     origin_in_bandwidth: Tensor | None
     origin_in_grid: Tensor | None
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Samples:
-        values: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            values[field.name] = None if value is None else change(value)
-        return Samples(**values)
-
-    def of_layer(self, layer: int) -> Samples:
-        """Those of one layer, still with a leading dimension."""
-        return self._map(lambda values: values[layer : layer + 1])
-
     def room_for(self, layers: int, dtype: torch.dtype) -> Samples:
         """Uninitialised room for so many layers."""
-        return self._map(lambda values: values.new_empty(layers, *values.shape[1:], dtype=dtype))
+        room: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            room[field.name] = None if value is None else value.new_empty(layers, *value.shape[1:], dtype=dtype)
+        return Samples(**room)
 
     def put(self, which: slice, samples: Samples) -> None:
         """Fill in some of the layers."""
@@ -180,10 +173,9 @@ class ThetaGradient:
         step = len(points) if all_samples is not None else max(1, STORED // theta.amplitude.shape[1])
         for start in range(0, len(points), step):
             part = slice(start, start + step)
-            if all_samples is None:
-                samples = sample(theta, points[None, part], bandwidth=bandwidth, grid=grid)
-            else:
-                samples = all_samples.of_layer(self._layer)
+            layer, samples = self._layer, all_samples
+            if samples is None:
+                layer, samples = 0, sample(theta, points[None, part], bandwidth=bandwidth, grid=grid)
             matrices = (samples.features, samples.in_bandwidth, samples.in_grid)
             origins = (samples.origin, samples.origin_in_bandwidth, samples.origin_in_grid)
             for i, (wanted, matrix, origin) in enumerate(
@@ -191,9 +183,9 @@ class ThetaGradient:
             ):
                 if not wanted or matrix is None or origin is None:
                     continue  # also where a basis has no grid points
-                found = at_points[part].to(matrix.dtype) @ matrix[0]
+                found = at_points[part].to(matrix.dtype) @ matrix[layer]
                 if at_origin is not None and start == 0:
-                    found = found + at_origin.to(origin.dtype) * origin[0]
+                    found = found + at_origin.to(origin.dtype) * origin[layer]
                 before = total[i]
                 total[i] = found if before is None else before + found
         a = theta.amplitude[0]

@@ -14,20 +14,19 @@ from torch import Tensor
 
 from lrlora.engines.sampling import ThetaGradient
 
-SAFETY = 0.5
+SAFETY = 0.4
 """The share of the tolerance that a fit may use: gradients are sums that partly cancel, which magnifies its error."""
 
 
 class Split(NamedTuple):
-    """The part of a surrogate that a rounded gradient may spare: its best straight line.
+    """What rounding the gradient product is kept from: the best straight line, and the first moments.
 
-    Gradients through a straight line need no dense product: they are thin ones, as LoRA's, and are taken in full
-    precision. What rounding then disturbs is the rest only.
+    Gradients through a straight line need no dense product: they are thin ones, as LoRA's, and so are the moments of
+    order 0, 1 and, for small ranks, 2. They are taken in full precision, and rounding disturbs the rest only.
 
     Attributes:
         slope: Of the line.
-        correction: ``(moments, 2)``: by how much each moment is off, from how much those of order 0 and 1 are, which
-            are known in full precision.
+        correction: ``(moments, exact)``: by how much each moment is off, from how much the exact ones are.
     """
 
     slope: float

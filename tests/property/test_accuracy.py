@@ -73,8 +73,8 @@ def test_the_error_is_within_what_is_promised(
     engine: str, tolerance: float, promise: float, r: int, basis: str, max_z: float, n: int
 ) -> None:
     leaves, incoming, expected = data(basis, max_z, n, r)
-    if not all(e.isfinite().all() for e in expected):
-        pytest.skip("Chebyshev polynomials of order 512 leave the numbers at twice their interval")
+    if not all(e.float().square().sum().isfinite() for e in expected):
+        pytest.skip("Chebyshev polynomials of order 512 leave float32 outside of their interval")
     try:
         found = run(engine, tolerance, basis, [leaf.clone().requires_grad_() for leaf in leaves], incoming)
     except EngineError:
