@@ -72,13 +72,12 @@ MAGNIFICATION = {"ΔW": 10, "A": 30, "B": 30, "a": 30, "ω": 100, "grid": 100}
 
 
 def assert_close(case: Case, found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    # Where the amplitudes of the functions that matter happen to be small, so are the gradients of ω and the grid: what
-    # they can be held to is the size they would have at an ordinary amplitude.
-    a = case.leaves(torch.float64)[2].detach()
-    ordinary = float(expected[3].norm() * a.norm()) / case.n**0.5
-    # The gradient of a is a sum that can cancel to next to nothing; a hundredth of its usual size is left to it.
-    A, B = case.leaves(torch.float64)[:2]
-    sizes = {"ω": ordinary, "grid": ordinary, "a": 0.01 * float((B @ A).detach().norm())}
+    # The gradient of a is a sum that can cancel to next to nothing, and where the amplitudes of the functions that matter
+    # happen to be small, so are the gradients of ω and the grid: what they can be held to is the size they would have
+    # at an ordinary amplitude, and a hundredth of what the sum usually comes to.
+    A, B, a = (leaf.detach() for leaf in case.leaves(torch.float64)[:3])
+    usual = max(float(expected[3].norm()), 0.01 * float((B @ A).norm()))
+    sizes = {"a": usual, "ω": usual * float(a.norm()) / case.n**0.5, "grid": usual * float(a.norm()) / case.n**0.5}
     for (name, factor), f, e in zip(MAGNIFICATION.items(), found, expected, strict=True):
         size = max(float(e.norm()), sizes.get(name, 0.0))
         error = float((f.double() - e).norm())
