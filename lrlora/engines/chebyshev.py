@@ -39,13 +39,6 @@ def chebyshev_nodes(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @constant
-def to_monomials(degree: int, device: torch.device) -> Tensor:
-    """From Chebyshev to monomial coefficients, ``(degree + 1, degree + 1)``."""
-    columns = [np.pad(chebyshev.cheb2poly(row), (0, degree - k)) for k, row in _unit_series(degree)]
-    return torch.tensor(np.stack(columns, axis=1), dtype=torch.float64, device=device)
-
-
-@constant
 def derivative_matrix(degree: int, device: torch.device) -> Tensor:
     """From the coefficients of a series of this degree to those of its derivative, ``(degree, degree + 1)``."""
     columns = [np.pad(d := chebyshev.chebder(row), (0, degree - len(d))) for _, row in _unit_series(degree)]

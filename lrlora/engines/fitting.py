@@ -103,8 +103,7 @@ class FittingEngine(Engine):
     ) -> Tensor:
         """See :meth:`Engine.linear`. One product forward, two backward; no m × n tensor is kept between them."""
         surrogate = fitted or self._one(A, B, transfer)
-        frozen = weight is None or not weight.requires_grad
-        if isinstance(surrogate, Monomials) and surrogate.factored and x.dtype == A.dtype and frozen:
+        if isinstance(surrogate, Monomials) and surrogate.factored and x.dtype == A.dtype:
             return factored_linear(x, weight, bias, A, B, transfer, surrogate)
         return dense_linear(x, weight, bias, A, B, transfer, surrogate)
 

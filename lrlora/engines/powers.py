@@ -60,16 +60,16 @@ def monomials(M: Tensor, degree: int) -> Tensor:
 
 
 def power_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor, coefficients: Tensor, scale: float
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, A: Tensor, B: Tensor, coefficients: Tensor, scale: float
 ) -> Tensor:
-    """x (W + ΔW)ᵀ + b with ΔW = Σ_k c_k (scale · BA)^{∘k}. Differentiable once in every tensor.
+    """x (W + ΔW)ᵀ + b, or x ΔWᵀ, with ΔW = Σ_k c_k (scale · BA)^{∘k}. Differentiable once in every tensor.
 
     Between forward and backward it keeps its arguments, as LoRA does, and nothing else.
 
     Args:
         x: ``(..., in)``.
-        weight: ``(out, in)``.
-        bias: ``(out,)``.
+        weight: ``(out, in)``, or None.
+        bias: ``(out,)``, of a layer that has a weight.
         A: ``(r, in)``.
         B: ``(out, r)``.
         coefficients: c_0 … c_d, ``(d + 1,)``, d ≥ 1; of any floating type, which is also that of its gradient.
@@ -154,13 +154,13 @@ def power_pullback(
 class _PowerLinear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor, c: Tensor, scale: float
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, A: Tensor, B: Tensor, c: Tensor, scale: float
     ) -> Tensor:
         ctx.save_for_backward(x, weight, A, B, c)
         ctx.scale = scale
         rows = x.reshape(-1, x.shape[-1])
-        out = power_forward(rows, A, B, c, scale, onto=F.linear(rows, weight, bias))
-        return out.view(*x.shape[:-1], weight.shape[0])
+        onto = None if weight is None else F.linear(rows, weight, bias)
+        return power_forward(rows, A, B, c, scale, onto=onto).view(*x.shape[:-1], B.shape[0])
 
     @staticmethod
     @once_differentiable
@@ -177,7 +177,7 @@ class _PowerLinear(torch.autograd.Function):
             c,
             ctx.scale,
             wants=(wants_x, *wants_rest),
-            onto=grad_rows @ weight if wants_x else None,
+            onto=grad_rows @ weight if wants_x and weight is not None else None,
         )
         grad_x = None if pulled[0] is None else pulled[0].view(x.shape)
         grad_weight = grad_rows.T @ rows if wants_weight else None

@@ -26,6 +26,7 @@ class LayerSummary:
         max_abs_z: Largest |s_in·BA| of any layer and seed.
         outside_grid: Mean fraction of the entries of s_in·BA that lie outside the grid.
         evaluations: How φ was evaluated, with the number of layers and seeds, the commonest first.
+        evaluation_error: Largest relative error of ΔW that evaluation made, as measured, of any layer and seed.
     """
 
     layers: int
@@ -36,6 +37,7 @@ class LayerSummary:
     max_abs_z: float | None
     outside_grid: float | None
     evaluations: Mapping[str, int]
+    evaluation_error: float | None = None
 
 
 def group_of(role: str | None) -> str:
@@ -59,7 +61,7 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
             if layer.get("evaluation"):
                 # The range, which differs in every layer, is told by max |z| already.
                 evaluations[str(layer["evaluation"]).partition(" on ")[0]] += 1
-            for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid"):
+            for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid", "evaluation_error"):
                 value = finite(layer.get(field))
                 if value is not None:
                     values[field].append(value)
@@ -78,6 +80,7 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
         max_abs_z=max(values["max_abs_z"], default=None),
         outside_grid=fmean(outside) if outside else None,
         evaluations=dict(evaluations.most_common()),
+        evaluation_error=max(values["evaluation_error"], default=None),
     )
 
 

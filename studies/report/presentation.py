@@ -237,12 +237,17 @@ def runs(variant: VariantSummary) -> str:
 
 
 def _evaluated_by(layers: LayerSummary) -> str:
-    """The commonest way in which ΔW was evaluated, and how many others there are."""
+    """The commonest way in which ΔW was evaluated, how many others there are, and the largest error made."""
     if not layers.evaluations:
         return MISSING
     commonest = next(iter(layers.evaluations))
     others = len(layers.evaluations) - 1
-    return commonest + (f" and {plural(others, 'other')}" if others else "")
+    error = layers.evaluation_error
+    return (
+        commonest
+        + (f" and {plural(others, 'other')}" if others else "")
+        + (f", error up to {error:.0e}" if error else "")
+    )
 
 
 def _difference_cells(variant: VariantSummary, scale: Scale) -> list[str]:

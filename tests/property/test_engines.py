@@ -72,9 +72,9 @@ MAGNIFICATION = {"ΔW": 10, "A": 30, "B": 30, "a": 30, "ω": 100, "grid": 100}
 
 
 def assert_close(case: Case, found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    # The gradient of a is a sum that can cancel to next to nothing, and where the amplitudes of the functions that matter
-    # happen to be small, so are the gradients of ω and the grid: what they can be held to is the size they would have
-    # at an ordinary amplitude, and a hundredth of what the sum usually comes to.
+    # The gradient of a is a sum that can cancel to next to nothing, and where the amplitudes of the functions that
+    # matter happen to be small, so are the gradients of ω and the grid: what they can be held to is the size they would
+    # have at an ordinary amplitude, and a hundredth of what the sum usually comes to.
     A, B, a = (leaf.detach() for leaf in case.leaves(torch.float64)[:3])
     usual = max(float(expected[3].norm()), 0.01 * float((B @ A).norm()))
     sizes = {"a": usual, "ω": usual * float(a.norm()) / case.n**0.5, "grid": usual * float(a.norm()) / case.n**0.5}
