@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, ClassVar
 
@@ -56,23 +57,27 @@ class Passes:
     def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor, c: Tensor) -> None:
         """``out`` becomes ``base`` + Σ c_k (BA)^k."""
         r = A.shape[0]
-        if r > LARGEST_FUSED_RANK or not self._is_compiled(out):
-            torch.mm(B, A, out=out)
-            self.evaluate_(out, base, c)
-        elif base is None:
-            self._fuse(_product_value, r)(out, B, A, c)
-        else:
-            self._fuse(_product_value_on_base, r)(out, B, A, base, c)
+        if r <= LARGEST_FUSED_RANK and self._is_compiled(out):
+            with _compiler.failing_over():
+                if base is None:
+                    self._fuse(_product_value, r)(out, B, A, c)
+                else:
+                    self._fuse(_product_value_on_base, r)(out, B, A, base, c)
+                return
+        torch.mm(B, A, out=out)
+        self.evaluate_(out, base, c)
 
     def evaluate_(self, t: Tensor, base: Tensor | None, c: Tensor) -> None:
         """``t`` becomes ``base`` + Σ c_k t^k."""
-        if not self._is_compiled(t):
-            for rows in _in_cache(t):
-                _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
-        elif base is None:
-            self._fuse(_value)(t, c)
-        else:
-            self._fuse(_value_on_base)(t, base, c)
+        if self._is_compiled(t):
+            with _compiler.failing_over():
+                if base is None:
+                    self._fuse(_value)(t, c)
+                else:
+                    self._fuse(_value_on_base)(t, base, c)
+                return
+        for rows in _in_cache(t):
+            _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
 
     def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, c: Tensor, slope: Tensor) -> Tensor:
         """``gradient`` is multiplied by the derivative, and ``t`` becomes as above if there is a ``base``.
@@ -81,11 +86,12 @@ class Passes:
             The moments Σ gradient · t^k, k = 0 … degree, float64.
         """
         if self._is_compiled(t):
-            if base is None:
-                moments = self._fuse(_pull)(t, gradient, slope)
-            else:
-                moments = self._fuse(_pull_on_base)(t, base, gradient, c, slope)
-            return moments.sum(1, dtype=torch.float64)  # type: ignore[no-any-return]
+            with _compiler.failing_over():
+                if base is None:
+                    moments = self._fuse(_pull)(t, gradient, slope)
+                else:
+                    moments = self._fuse(_pull_on_base)(t, base, gradient, c, slope)
+                return moments.sum(1, dtype=torch.float64)  # type: ignore[no-any-return]
         total = torch.zeros(self.degree + 1, dtype=torch.float64, device=t.device)
         for rows in _in_cache(t):
             total += _moments(t[rows], gradient[rows], self.degree)
@@ -238,8 +244,8 @@ class _Fused:
 
     def __call__(self, *tensors: Tensor) -> Any:
         if self._compiled is None:
+            _compiler.started = True
             self._compiled = torch.compile(self._function, dynamic=True, fullgraph=True, options=self.OPTIONS)
-            return _compiler.first_call(self._compiled, *tensors)
         return self._compiled(*tensors)
 
 
@@ -258,9 +264,15 @@ class _Compiler:
     def is_worth(self, entries: int) -> bool:
         return self.mode == "always" or entries > (WORTH_ANOTHER if self.started else WORTH_STARTING)
 
-    def first_call(self, compiled: Callable[..., Any], *tensors: Tensor) -> Any:
-        self.started = True
-        return compiled(*tensors)
+    @contextmanager
+    def failing_over(self) -> Iterator[None]:
+        """Go on without where there is no compiler; a pass that was not compiled has changed nothing."""
+        try:
+            yield
+        except Exception as error:
+            self.mode = "never"
+            reason = str(error).strip().partition("\n")[0]
+            log.warning("passes are not compiled, and take two to four times as long: %s", reason)
 
 
 _compiler = _Compiler()
