@@ -14,7 +14,7 @@ from lrlora.engines.ranges import Range
 from lrlora.engines.surrogate import SAFETY
 from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, NODES, level_of, nodes, weighted_bases
 
-AT_THE_LARGEST = 0.03
+AT_THE_LARGEST = 0.006
 """The root of the share of entries that are near the largest."""
 HIGHEST = 4
 """Terms of a series whose size shows whether the nodes resolve the function. If they do not, what a fit leaves over at

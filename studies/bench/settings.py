@@ -51,7 +51,7 @@ class Variant:
     engine: str
     rank: int
     grid_points: int = 50
-    tolerance: float = 1e-3
+    tolerance: float = 2e-3
 
     @property
     def ours(self) -> dict[str, object]:

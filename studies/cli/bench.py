@@ -56,7 +56,7 @@ def bench_layer(
     bases: Bases = None,
     engines: Engines = None,
     grid_points: GridPoints = None,
-    tolerance: Tolerance = 1e-3,
+    tolerance: Tolerance = 2e-3,
     tokens: Annotated[list[str] | None, typer.Option(metavar="T", help=f"By default 512. {_SEVERAL}")] = None,
     dtype: Dtype = "float32",
     steps: Steps = 15,
@@ -107,7 +107,7 @@ def bench_step(
     bases: Bases = None,
     engines: Engines = None,
     grid_points: GridPoints = None,
-    tolerance: Tolerance = 1e-3,
+    tolerance: Tolerance = 2e-3,
     tokens: Annotated[
         str | None,
         typer.Option(metavar="BATCHxLENGTH", help="By default 32x32 for minilm and 4x128 for smollm2."),
@@ -178,7 +178,7 @@ def bench_scaling(
     bases: Bases = None,
     engines: Engines = None,
     grid_points: GridPoints = None,
-    tolerance: Tolerance = 1e-3,
+    tolerance: Tolerance = 2e-3,
     tokens: Annotated[
         list[str] | None, typer.Option(metavar="T", help=f"By default 128, 512 and 2048. {_SEVERAL}")
     ] = None,
