@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -51,8 +52,7 @@ def replace_folder(folder: Path, files: Mapping[str, str]) -> Path:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        if folder.is_dir():
-            _copy_others(folder, staging, set(files))
+        _keep_others(folder, staging, set(files))
         _swap(staging, folder, retired)
     finally:
         if retired.exists() and not folder.exists():
@@ -62,12 +62,23 @@ def replace_folder(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
+def _keep_others(folder: Path, staging: Path, written: set[str]) -> None:
+    """Copy what else the folder holds. Another process may put a new folder in its place meanwhile: then again."""
+    for _ in range(20):
+        try:
+            if folder.is_dir():
+                _copy_others(folder, staging, written)
+            return
+        except (FileNotFoundError, shutil.Error):
+            time.sleep(0.01)
+
+
 def _copy_others(source: Path, target: Path, written: set[str]) -> None:
     for entry in source.iterdir():
         if entry.name in written:
             continue
         if entry.is_dir():
-            shutil.copytree(entry, target / entry.name, symlinks=True)
+            shutil.copytree(entry, target / entry.name, symlinks=True, dirs_exist_ok=True)
         else:
             shutil.copy2(entry, target / entry.name, follow_symlinks=False)
 
