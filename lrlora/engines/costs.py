@@ -25,7 +25,6 @@ class Costs:
         forward, backward: Per entry, of the passes of a polynomial, whatever its degree.
         per_degree: Per entry and degree, of both passes.
         thin: Per entry, of the products of A and B with the entries, there and back.
-        table: Per entry, of the passes of a table.
         monomial: Per monomial and row or column, of making it and pulling back through it.
         call: Fixed, of an evaluation through monomials.
     """
@@ -36,7 +35,6 @@ class Costs:
     backward: float = 0.25
     per_degree: float = 0.06
     thin: float = 0.8
-    table: float = 8.0
     monomial: float = 0.9
     call: float = 150_000.0
 

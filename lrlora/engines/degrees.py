@@ -87,7 +87,7 @@ def lowest_degrees(
 
     taken = [by_group(part) for part in (orthonormal_parabolas(device)[level] @ whole).square().unbind(1)]
     straight, parabola = (
-        _ratio((sizes - sum(taken[:count])).clamp_min(0), sizes)[:, 1:].amax(1, keepdim=False).sqrt()
+        _ratio((sizes - sum(taken[:count])).clamp_min(0), sizes)[:, 1:].amax(1).sqrt()
         if len(columns.groups) > 1
         else torch.zeros_like(sizes[:, 0])
         for count in (2, 3)

@@ -57,7 +57,11 @@ class Passes:
     def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor, c: Tensor) -> None:
         """``out`` becomes ``base`` + Σ c_k (BA)^k."""
         r = A.shape[0]
-        if r <= LARGEST_FUSED_RANK and self._is_compiled(out):
+        if r > LARGEST_FUSED_RANK:
+            torch.mm(B, A, out=out)
+            self.evaluate_(out, base, c)
+            return
+        if self._is_compiled(out):
             with _compiler.failing_over():
                 if base is None:
                     self._fuse(_product_value, r)(out, B, A, c)
@@ -65,7 +69,7 @@ class Passes:
                     self._fuse(_product_value_on_base, r)(out, B, A, base, c)
                 return
         torch.mm(B, A, out=out)
-        self.evaluate_(out, base, c)
+        _evaluate_in_cache(out, base, c)
 
     def evaluate_(self, t: Tensor, base: Tensor | None, c: Tensor) -> None:
         """``t`` becomes ``base`` + Σ c_k t^k."""
@@ -76,8 +80,7 @@ class Passes:
                 else:
                     self._fuse(_value_on_base)(t, base, c)
                 return
-        for rows in _in_cache(t):
-            _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
+        _evaluate_in_cache(t, base, c)
 
     def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, c: Tensor, slope: Tensor) -> Tensor:
         """``gradient`` is multiplied by the derivative, and ``t`` becomes as above if there is a ``base``.
@@ -126,6 +129,11 @@ def passes_of(degree: int) -> Passes:
 def _in_cache(t: Tensor) -> list[slice]:
     rows = max(1, IN_CACHE // max(1, t.shape[1]))
     return [slice(start, start + rows) for start in range(0, t.shape[0], rows)]
+
+
+def _evaluate_in_cache(t: Tensor, base: Tensor | None, c: Tensor) -> None:
+    for rows in _in_cache(t):
+        _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
 
 
 def _horner(t: Tensor, c: Tensor, base: Tensor | None, out: Tensor) -> None:
