@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lrlora.engines.chebyshev import chebyshev_nodes, constant
 from lrlora.engines.columns import Columns
+from lrlora.engines.newton import HIGHEST_DEGREE, functions_at
 from lrlora.engines.ranges import Range
 from lrlora.engines.surrogate import SAFETY
-from lrlora.engines.weighted import MAX_MONOMIAL_DEGREE, NODES, level_of, nodes, weighted_bases
+from lrlora.engines.weighted import NODES, level_of, nodes, weighted_bases
 
 AT_THE_LARGEST = 0.006
 """The root of the share of entries that are near the largest."""
@@ -28,7 +29,7 @@ class Fits:
     Attributes:
         degree: Of each; 0 where none will do.
         error: Relative error of each, the largest of those that were judged.
-        powers: ``(L, 24)``, the coefficients of t … t²⁴ of f, zero past the degree.
+        terms: ``(L, 28)``, the coefficients of P_1 … P_28 of f (see :mod:`.newton`), zero past the degree.
         line: Slope of the straight line that is nearest to f on the average.
         curved: The share of f' that no constant takes.
         bent: The largest share of what the gradient of θ sums that no straight line takes, and no parabola.
@@ -36,7 +37,7 @@ class Fits:
 
     degree: list[int]
     error: list[float]
-    powers: Tensor
+    terms: Tensor
     line: list[float]
     curved: list[float]
     bent: list[tuple[float, float]]
@@ -71,15 +72,16 @@ def lowest_degrees(
     candidates = torch.tensor(degrees, device=device)
     meets = error[:, candidates] <= SAFETY * tolerance
     degree = torch.where(meets.any(1), candidates[meets.int().argmax(1)], 0)
-    kept = torch.arange(MAX_MONOMIAL_DEGREE, device=device) < degree[:, None]
-    powers = bases.monomials[level] @ (b[:, :MAX_MONOMIAL_DEGREE] * kept[..., None])
+    kept = torch.arange(HIGHEST_DEGREE, device=device) < degree[:, None]
+    terms = bases.terms[level] @ (b[:, :HIGHEST_DEGREE] * kept[..., None])
     # The terms beside the sum are what rounding errors are magnified by: at entries of three times the spread, and, as
     # these are few, a little at the largest ones.
-    reach = 3 * torch.tensor([where.spread for where in ranges], dtype=torch.float64, device=device).clamp_max(1 / 3)
-    height = reach[:, None] ** torch.arange(1, MAX_MONOMIAL_DEGREE + 1, device=device)
-    terms = by_group(powers.square()).sqrt()
-    terms = torch.maximum((terms * height[..., None]).sum(1), AT_THE_LARGEST * terms.sum(1))
-    rounding = _ratio(terms, sizes.sqrt()).amax(1) * (torch.finfo(dtype).eps / 2)
+    size_of_terms = by_group(terms.square()).sqrt()
+    sum_of_terms = torch.maximum(
+        (size_of_terms * bases.heights[level][..., None]).sum(1),
+        AT_THE_LARGEST * (size_of_terms * bases.heights[0][:, None]).sum(1),
+    )
+    rounding = _ratio(sum_of_terms, sizes.sqrt()).amax(1) * (torch.finfo(dtype).eps / 2)
     series = chebyshev_nodes(NODES, device)[1] @ columns.values
     unresolved = _ratio(by_group(series[:, -HIGHEST:].square().sum(1)), by_group(series.square().sum(1))).amax(1)
     usable = (rounding <= tolerance) & (unresolved <= (2 * SAFETY * tolerance) ** 2) & error.isfinite().all(1)
@@ -98,7 +100,7 @@ def lowest_degrees(
     at_degree = error.gather(1, degree[:, None])[:, 0]
     report = torch.stack([degree.double(), at_degree, line, curved, straight, parabola]).tolist()
     bent = list(zip(report[4], report[5], strict=True))
-    return Fits([int(d) for d in report[0]], report[1], powers[:, :, 0], report[2], report[3], bent)
+    return Fits([int(d) for d in report[0]], report[1], terms[:, :, 0], report[2], report[3], bent)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -107,9 +109,9 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 @constant
 def to_nodes(level: int, degree: int, device: torch.device) -> Tensor:
-    """From the moments of t … t^d to the gradient at the nodes, ``(nodes, d)``: the fit, transposed."""
+    """From the moments of P_1 … P_d to the gradient at the nodes, ``(nodes, d)``: the fit, transposed."""
     bases = weighted_bases(device)
-    return bases.analysis[level, :degree].T @ bases.monomials[level, :degree, :degree].T
+    return bases.analysis[level, :degree].T @ bases.terms[level, :degree, :degree].T
 
 
 @constant
@@ -125,9 +127,8 @@ def orthonormal_parabolas(device: torch.device) -> Tensor:
 
 @constant
 def moment_correction(level: int, orders: int, exact: int, device: torch.device) -> Tensor:
-    """The line or parabola nearest to each of t^0 … t^(orders − 1): ``(orders, exact)``, lowest power first."""
+    """The sum of the first two or three P_k that is nearest to each of P_0 … P_(orders − 1): ``(orders, exact)``."""
     weight = weighted_bases(device).weight[level].sqrt()[:, None]
-    x = torch.as_tensor(nodes(), device=device)
-    powers = weight * x[:, None] ** torch.arange(orders, device=device)
-    nearest: Tensor = torch.linalg.lstsq(powers[:, :exact], powers).solution
+    functions = weight * torch.as_tensor(functions_at(nodes())[:, :orders], device=device)
+    nearest: Tensor = torch.linalg.lstsq(functions[:, :exact], functions).solution
     return nearest.T

@@ -85,10 +85,8 @@ class _Pullback:
             return (None,) * 5
         theta: tuple[Tensor | None, ...] = (None,) * 3
         if any(self.wants_theta):
-            amplitude, bandwidth, grid = self.wants_theta
             assert self.moments is not None
-            theta = self.ctx.surrogate.theta_gradient(self.moments, amplitude=amplitude, bandwidth=bandwidth, grid=grid)
-            theta = tuple(None if g is None else g.to(d) for g, d in zip(theta, self.ctx.theta_dtypes, strict=True))
+            theta = self.ctx.surrogate.theta_gradient(self.moments, self.wants_theta, self.ctx.theta_dtypes)
         grad_B = self.grad_B.mul_(self.ctx.scale)
         return (self.grad_A if self.wants_A else None, grad_B if self.wants_B else None, *theta)
 

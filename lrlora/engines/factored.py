@@ -5,46 +5,34 @@ Its speed is that of a LoRA layer whose rank is the number of monomials, C(r + d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
-
 from lrlora.engines.engine import EngineError
-from lrlora.engines.fitting import FittingEngine, Shape
-from lrlora.engines.monomials import fit_monomials
-from lrlora.engines.powers import monomial_count
-from lrlora.engines.ranges import Range
-from lrlora.engines.sampling import Theta
+from lrlora.engines.fitted_polynomial import fit_polynomials
+from lrlora.engines.fitting import FittingEngine
+from lrlora.engines.layers import Layers
+from lrlora.engines.powers import HIGHEST_DEGREE, monomial_count
 from lrlora.engines.surrogate import Surrogate
 
-DEGREES = tuple(range(1, 9))
+DEGREES = tuple(range(1, HIGHEST_DEGREE + 1))
 MOST_MONOMIALS = 1024
 
 
 class FactoredEngine(FittingEngine):
     """Evaluates f as a polynomial, through the monomials of A and B that it factors over."""
 
-    def fit(
-        self,
-        theta: Theta,
-        ranges: Sequence[Range],
-        scales: Sequence[float],
-        shapes: Sequence[Shape],
-        dtype: torch.dtype,
-        gradients: bool,
-    ) -> list[Surrogate]:
+    def fit(self, layers: Layers) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`.
 
         Raises:
             EngineError: More than degree 8, or more than 1,024 monomials, would be needed.
         """
         found: list[Surrogate] = []
-        fitted = fit_monomials(theta, ranges, scales, self.tolerance, dtype, gradients, degrees=DEGREES)
-        for surrogate, where, shape in zip(fitted, ranges, shapes, strict=True):
+        fitted = fit_polynomials(layers, self.tolerance, degrees=DEGREES)
+        for surrogate, where, shape in zip(fitted, layers.ranges, layers.shapes, strict=True):
             if surrogate is None:
                 raise EngineError(
-                    f"no polynomial of degree {DEGREES[-1]} or less follows this φ to {self.tolerance:g} in {dtype} on "
-                    f"the range |z| ≤ {where.rho:.3g}: use engine='polynomial', or 'auto', which picks by tolerance"
+                    f"no polynomial of degree {DEGREES[-1]} or less follows this φ to {self.tolerance:g} in "
+                    f"{layers.dtype} on the range |z| ≤ {where.rho:.3g}: use engine='polynomial', or 'auto', "
+                    "which picks by tolerance"
                 )
             count = monomial_count(shape.r, surrogate.degree)
             if count > MOST_MONOMIALS:

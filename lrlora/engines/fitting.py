@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lrlora.engines.dense import dense_delta, dense_linear
 from lrlora.engines.engine import Engine
-from lrlora.engines.monomials import Monomials
+from lrlora.engines.fitted_polynomial import FittedPolynomial
+from lrlora.engines.layers import Layers, Shape
 from lrlora.engines.ranges import Range, range_of
 from lrlora.engines.sampling import Theta
 from lrlora.engines.surrogate import Surrogate
@@ -34,36 +34,12 @@ class Site:
     range: Range | None = None
 
 
-class Shape(NamedTuple):
-    """Of an update: its rows, its columns, and the rank of BA."""
-
-    out: int
-    inside: int
-    r: int
-
-
 class FittingEngine(Engine):
     """An engine that evaluates a surrogate of f."""
 
     @abstractmethod
-    def fit(
-        self,
-        theta: Theta,
-        ranges: Sequence[Range],
-        scales: Sequence[float],
-        shapes: Sequence[Shape],
-        dtype: torch.dtype,
-        gradients: bool,
-    ) -> list[Surrogate]:
-        """The surrogates of s_out · f for L layers of one adapter.
-
-        Args:
-            theta: Their parameters.
-            ranges: Where their entries lie.
-            scales: s_out of each.
-            shapes: Of their updates.
-            dtype: Of the entries.
-            gradients: Whether gradients of θ will be wanted.
+    def fit(self, layers: Layers) -> list[Surrogate]:
+        """The surrogates of s_out · f, one for each of the layers.
 
         Raises:
             EngineError: Not to be had to the tolerance with this engine.
@@ -80,7 +56,7 @@ class FittingEngine(Engine):
             theta = Theta.stack([site.transfer for site in sites])
             scales = [site.transfer.output_scale for site in sites]
             shapes = [Shape(site.B.shape[0], site.A.shape[1], site.A.shape[0]) for site in sites]
-            return self.fit(theta, ranges, scales, shapes, first.A.dtype, gradients)
+            return self.fit(Layers(theta, ranges, scales, shapes, first.A.dtype, gradients))
 
     def _one(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
         theta = (transfer.amplitude, transfer.bandwidth, transfer.grid)
@@ -103,7 +79,7 @@ class FittingEngine(Engine):
     ) -> Tensor:
         """See :meth:`Engine.linear`. One product forward, two backward; no m × n tensor is kept between them."""
         surrogate = fitted or self._one(A, B, transfer)
-        if isinstance(surrogate, Monomials) and surrogate.factored and x.dtype == A.dtype:
+        if isinstance(surrogate, FittedPolynomial) and surrogate.factored and x.dtype == A.dtype:
             return factored_linear(x, weight, bias, A, B, transfer, surrogate)
         return dense_linear(x, weight, bias, A, B, transfer, surrogate)
 

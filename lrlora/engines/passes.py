@@ -2,24 +2,22 @@
 
 Where a C++ compiler is there, ``torch.compile`` makes one loop of each pass; where not, and before enough has been
 computed to be worth the wait, the same is done by in-place operations on blocks that stay in cache. Both read the
-degree from a short list, so that a few compiled loops serve all layers.
+degree from a short list, so that a few compiled loops serve all layers. Polynomials are in the form of :mod:`.newton`.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FunctionType
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrlora.engines.compiler import Fused, compiler
+from lrlora.engines.newton import centres
 from lrlora.engines.scratch import scratch
 
-DEGREES = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24)
+DEGREES = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28)
 """Degrees that passes are made for; a polynomial of another degree takes the next, with zeros."""
 
 LARGEST_FUSED_RANK = 16
@@ -27,13 +25,6 @@ LARGEST_FUSED_RANK = 16
 
 IN_CACHE = 1 << 16
 """Entries per step of the passes that are not compiled."""
-
-WORTH_STARTING = 4_000_000_000
-WORTH_ANOTHER = 400_000_000
-"""Entries through passes that are not compiled before one is: the compiler takes 10 to 20 s to start and 2 to 5 s for a
-pass, and saves 2 to 4 ns per entry. Counted and not timed, so that the same run does the same twice."""
-
-log = logging.getLogger(__name__)
 
 
 class Passes:
@@ -46,77 +37,83 @@ class Passes:
     def __init__(self, degree: int) -> None:
         self.degree = degree
         self._entries = 0
-        self._fused: dict[tuple[str, int], _Fused] = {}
+        self._fused: dict[tuple[str, int], Fused] = {}
 
-    def _fuse(self, function: Callable[..., Any], r: int = 0) -> _Fused:
+    def _fuse(self, function: Callable[..., Any], r: int = 0) -> Fused:
         key = (function.__name__, r)
         if key not in self._fused:
-            self._fused[key] = _Fused(function, f"{self.degree}_{r}")
+            self._fused[key] = Fused(function, f"{self.degree}_{r}")
         return self._fused[key]
 
     def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor, c: Tensor) -> None:
-        """``out`` becomes ``base`` + Σ c_k (BA)^k."""
-        r = A.shape[0]
+        """``out`` becomes ``base`` + Σ c_k P_k(BA)."""
+        r, s = A.shape[0], self._centres(out)
         if r > LARGEST_FUSED_RANK:
             torch.mm(B, A, out=out)
             self.evaluate_(out, base, c)
             return
         if self._is_compiled(out):
-            with _compiler.failing_over():
+            with compiler.failing_over():
                 if base is None:
-                    self._fuse(_product_value, r)(out, B, A, c)
+                    self._fuse(_product_value, r)(out, B, A, c, s)
                 else:
-                    self._fuse(_product_value_on_base, r)(out, B, A, base, c)
+                    self._fuse(_product_value_on_base, r)(out, B, A, base, c, s)
                 return
         torch.mm(B, A, out=out)
-        _evaluate_in_cache(out, base, c)
+        _evaluate_in_cache(out, base, c, s)
 
     def evaluate_(self, t: Tensor, base: Tensor | None, c: Tensor) -> None:
-        """``t`` becomes ``base`` + Σ c_k t^k."""
+        """``t`` becomes ``base`` + Σ c_k P_k(t)."""
+        s = self._centres(t)
         if self._is_compiled(t):
-            with _compiler.failing_over():
+            with compiler.failing_over():
                 if base is None:
-                    self._fuse(_value)(t, c)
+                    self._fuse(_value)(t, c, s)
                 else:
-                    self._fuse(_value_on_base)(t, base, c)
+                    self._fuse(_value_on_base)(t, base, c, s)
                 return
-        _evaluate_in_cache(t, base, c)
+        _evaluate_in_cache(t, base, c, s)
 
     def pull_back_(self, t: Tensor, base: Tensor | None, gradient: Tensor, c: Tensor, slope: Tensor) -> Tensor:
         """``gradient`` is multiplied by the derivative, and ``t`` becomes as above if there is a ``base``.
 
         Returns:
-            The moments Σ gradient · t^k, k = 0 … degree, float64.
+            The moments Σ gradient · P_k(t), k = 0 … degree, float64.
         """
+        s = self._centres(t)
         if self._is_compiled(t):
-            with _compiler.failing_over():
+            with compiler.failing_over():
                 if base is None:
-                    moments = self._fuse(_pull)(t, gradient, slope)
+                    moments = self._fuse(_pull)(t, gradient, slope, s)
                 else:
-                    moments = self._fuse(_pull_on_base)(t, base, gradient, c, slope)
+                    moments = self._fuse(_pull_on_base)(t, base, gradient, c, slope, s)
                 return moments.sum(1, dtype=torch.float64)  # type: ignore[no-any-return]
         total = torch.zeros(self.degree + 1, dtype=torch.float64, device=t.device)
         for rows in _in_cache(t):
-            total += _moments(t[rows], gradient[rows], self.degree)
+            total += _moments(t[rows], gradient[rows], self.degree, s)
             factor = scratch(t[rows].shape, t, "slope")
-            _horner(t[rows], slope, None, out=factor)
+            _horner(t[rows], slope, s, None, out=factor)
             gradient[rows].mul_(factor)
             if base is not None:
-                _horner(t[rows], c, base[rows], out=t[rows])
+                _horner(t[rows], c, s, base[rows], out=t[rows])
         return total
 
+    @staticmethod
+    def _centres(t: Tensor) -> Tensor:
+        return centres(t.dtype, t.device)
+
     def _is_compiled(self, t: Tensor) -> bool:
-        if not _compiler.usable(t):
+        if not compiler.usable(t):
             return False
         self._entries += t.numel()
-        return _compiler.is_worth(self._entries)
+        return compiler.is_worth(self._entries)
 
 
 _passes: dict[int, Passes] = {}
 
 
 def passes_of(degree: int) -> Passes:
-    """The passes for a polynomial of ``degree``, at most 24: of that degree or the next in :data:`DEGREES`."""
+    """The passes for a polynomial of ``degree``, at most 28: of that degree or the next in :data:`DEGREES`."""
     degree = next(d for d in DEGREES if d >= degree)
     if degree not in _passes:
         _passes[degree] = Passes(degree)
@@ -131,57 +128,61 @@ def _in_cache(t: Tensor) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, t.shape[0], rows)]
 
 
-def _evaluate_in_cache(t: Tensor, base: Tensor | None, c: Tensor) -> None:
+def _evaluate_in_cache(t: Tensor, base: Tensor | None, c: Tensor, s: Tensor) -> None:
     for rows in _in_cache(t):
-        _horner(t[rows], c, base if base is None else base[rows], out=t[rows])
+        _horner(t[rows], c, s, base if base is None else base[rows], out=t[rows])
 
 
-def _horner(t: Tensor, c: Tensor, base: Tensor | None, out: Tensor) -> None:
-    """``out``, which may be ``t``, becomes ``base`` + Σ c_k t^k."""
-    coefficients = c.unbind()
-    if len(coefficients) == 1:
-        out.copy_(coefficients[0].expand_as(t))
+def _horner(t: Tensor, c: Tensor, s: Tensor, base: Tensor | None, out: Tensor) -> None:
+    """``out``, which may be ``t``, becomes ``base`` + Σ c_k P_k(t)."""
+    if len(c) == 1:
+        out.copy_(c[0].expand_as(t))
     else:
-        p = scratch(t.shape, t, "value")
-        torch.addcmul(coefficients[-2], t, coefficients[-1], out=p)
-        for k in range(len(coefficients) - 3, -1, -1):
-            torch.addcmul(coefficients[k], p, t, out=p)
+        pairs = _pairs(c)
+        p, line, square = (scratch(t.shape, t, use) for use in ("value", "line", "square"))
+        torch.mul(t, t, out=square).mul_(4)
+        _line(t, pairs[-1], out=p)
+        for pair, centre in zip(pairs[-2::-1], s[: len(pairs) - 1].flip(0), strict=True):
+            p.mul_(torch.sub(square, centre, out=line))
+            p.add_(_line(t, pair, out=line))
         out.copy_(p)
     if base is not None:
         out.add_(base)
 
 
-TOGETHER = 4
+def _line(t: Tensor, pair: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    if len(pair) == 1:
+        return out.copy_(pair[0].expand_as(t))
+    return torch.addcmul(pair[0], t, pair[1], out=out)
 
 
-def _moments(t: Tensor, gradient: Tensor, degree: int) -> Tensor:
-    """Four at a time: Σ G t^(4b+j) is the product of G t^(4b) with t^j, which reads every power once."""
-    together = min(TOGETHER, degree)
-    powers = scratch((together, t.numel()), t, "powers")
-    powers[0].copy_(t.reshape(-1))
-    for j in range(1, together):
-        torch.mul(powers[j - 1], powers[0], out=powers[j])
-    carried = scratch((t.numel(),), t, "carried")
+def _moments(t: Tensor, gradient: Tensor, degree: int, s: Tensor) -> Tensor:
+    """Two at a time: those of P_2j and P_2j+1 are the product of G P_2j with 1 and t, which reads it once."""
+    one_and_t = scratch((2, t.numel()), t, "powers")
+    one_and_t[0].fill_(1)
+    one_and_t[1].copy_(t.reshape(-1))
+    square, carried, factor = (scratch((t.numel(),), t, use) for use in ("square", "carried", "line"))
+    torch.mul(one_and_t[1], one_and_t[1], out=square).mul_(4)
     carried.copy_(gradient.reshape(-1))
-    found = [carried.sum().reshape(1)]
-    for start in range(0, degree, together):
-        found.append(powers[: degree - start] @ carried)
-        if start + together < degree:
-            carried.mul_(powers[-1])
+    found = []
+    for j in range(degree // 2 + 1):
+        if j > 0:
+            carried.mul_(torch.sub(square, s[j - 1], out=factor))
+        found.append(one_and_t[: degree - 2 * j + 1] @ carried)
     return torch.cat(found).double()
 
 
 # -- the same as one loop each --------------------------------------------------------------------------------
-# The coefficients of the derivative come ready-made: multiplying them by k inside the loop would take as long as the
+# The coefficients of the derivative come ready-made: a second chain for it inside the loop would take as long as the
 # polynomial. Moments are summed along rows, which needs no care for rounding; one sum over the block would get it.
 
 
-def _product_value(out: Tensor, B: Tensor, A: Tensor, c: Tensor) -> None:
-    out.copy_(_polynomial(_product(B, A), c))
+def _product_value(out: Tensor, B: Tensor, A: Tensor, c: Tensor, s: Tensor) -> None:
+    out.copy_(_polynomial(_product(B, A), c, s))
 
 
-def _product_value_on_base(out: Tensor, B: Tensor, A: Tensor, base: Tensor, c: Tensor) -> None:
-    out.copy_(base + _polynomial(_product(B, A), c))
+def _product_value_on_base(out: Tensor, B: Tensor, A: Tensor, base: Tensor, c: Tensor, s: Tensor) -> None:
+    out.copy_(base + _polynomial(_product(B, A), c, s))
 
 
 def _product(B: Tensor, A: Tensor) -> Tensor:
@@ -192,95 +193,48 @@ def _product(B: Tensor, A: Tensor) -> Tensor:
     return t
 
 
-def _value(t: Tensor, c: Tensor) -> None:
-    t.copy_(_polynomial(t, c))
+def _value(t: Tensor, c: Tensor, s: Tensor) -> None:
+    t.copy_(_polynomial(t, c, s))
 
 
-def _value_on_base(t: Tensor, base: Tensor, c: Tensor) -> None:
-    t.copy_(base + _polynomial(t, c))
+def _value_on_base(t: Tensor, base: Tensor, c: Tensor, s: Tensor) -> None:
+    t.copy_(base + _polynomial(t, c, s))
 
 
-def _pull(t: Tensor, gradient: Tensor, slope: Tensor) -> Tensor:
-    moments = _row_moments(t, gradient, len(slope))
-    gradient.mul_(_polynomial(t, slope))
+def _pull(t: Tensor, gradient: Tensor, slope: Tensor, s: Tensor) -> Tensor:
+    moments = _row_moments(t, gradient, len(slope), s)
+    gradient.mul_(_polynomial(t, slope, s))
     return moments
 
 
-def _pull_on_base(t: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor) -> Tensor:
-    moments = _row_moments(t, gradient, len(slope))
-    gradient.mul_(_polynomial(t, slope))
-    t.copy_(base + _polynomial(t, c))
+def _pull_on_base(t: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor, s: Tensor) -> Tensor:
+    moments = _row_moments(t, gradient, len(slope), s)
+    gradient.mul_(_polynomial(t, slope, s))
+    t.copy_(base + _polynomial(t, c, s))
     return moments
 
 
-def _polynomial(t: Tensor, c: Tensor) -> Tensor:
-    coefficients = c.unbind()
-    if len(coefficients) == 1:
-        return coefficients[0].expand_as(t)
-    p = coefficients[-1] * t + coefficients[-2]
-    for k in range(len(coefficients) - 3, -1, -1):
-        p = p * t + coefficients[k]
+def _pairs(c: Tensor) -> list[tuple[Tensor, ...]]:
+    """The coefficients of P_2j and P_2j+1, for j = 0, 1, …; the last may be alone."""
+    each = c.unbind()
+    return [each[k : k + 2] for k in range(0, len(each), 2)]
+
+
+def _polynomial(t: Tensor, c: Tensor, s: Tensor) -> Tensor:
+    pairs, square = _pairs(c), 4 * t * t
+    lines = [pair[0] + t * pair[1] if len(pair) == 2 else pair[0].expand_as(t) for pair in pairs]
+    p = lines[-1]
+    for j in range(len(pairs) - 2, -1, -1):
+        p = p * (square - s[j]) + lines[j]
     return p
 
 
-def _row_moments(t: Tensor, gradient: Tensor, degree: int) -> Tensor:
-    power = gradient
-    sums = [power.sum(1)]
-    for _ in range(degree):
-        power = power * t
-        sums.append(power.sum(1))
+def _row_moments(t: Tensor, gradient: Tensor, degree: int, s: Tensor) -> Tensor:
+    square, carried, sums = 4 * t * t, gradient, []
+    for j in range(degree // 2 + 1):
+        if j > 0:
+            carried = carried * (square - s[j - 1])
+        sums.append(carried.sum(1))
+        if 2 * j < degree:
+            sums.append((carried * t).sum(1))
     return torch.stack(sums)
-
-
-class _Fused:
-    """A pass through ``torch.compile``, started when it is first called."""
-
-    # Every intermediate value of a loop is to stay in a register; the compiler's own thresholds would store powers.
-    OPTIONS: ClassVar[dict[str, Any]] = {
-        "realize_opcount_threshold": 1_000_000,
-        "realize_reads_threshold": 1_000_000,
-        "realize_acc_reads_threshold": 1_000_000,
-        "max_fusion_size": 1000,
-    }
-
-    def __init__(self, function: Callable[..., Any], version: str) -> None:
-        assert isinstance(function, FunctionType)
-        # A code object of its own: the compiler allows few versions of one, and each degree is a version.
-        code = function.__code__.replace(co_name=f"{function.__name__}_{version}")
-        self._function = FunctionType(code, function.__globals__, code.co_name)
-        self._compiled: Callable[..., Any] | None = None
-
-    def __call__(self, *tensors: Tensor) -> Any:
-        if self._compiled is None:
-            _compiler.started = True
-            self._compiled = torch.compile(self._function, dynamic=True, fullgraph=True, options=self.OPTIONS)
-        return self._compiled(*tensors)
-
-
-class _Compiler:
-    """Whether to compile: LRLORA_COMPILE is ``auto`` (where it is worth the wait), ``always`` or ``never``."""
-
-    def __init__(self) -> None:
-        self.mode = os.environ.get("LRLORA_COMPILE", "auto")
-        if self.mode not in ("auto", "always", "never"):
-            raise ValueError(f"LRLORA_COMPILE is 'auto', 'always' or 'never', not {self.mode!r}")
-        self.started = False
-
-    def usable(self, t: Tensor) -> bool:
-        return self.mode != "never" and t.numel() > 0 and not torch.compiler.is_compiling()
-
-    def is_worth(self, entries: int) -> bool:
-        return self.mode == "always" or entries > (WORTH_ANOTHER if self.started else WORTH_STARTING)
-
-    @contextmanager
-    def failing_over(self) -> Iterator[None]:
-        """Go on without where there is no compiler; a pass that was not compiled has changed nothing."""
-        try:
-            yield
-        except Exception as error:
-            self.mode = "never"
-            reason = str(error).strip().partition("\n")[0]
-            log.warning("passes are not compiled, and take two to four times as long: %s", reason)
-
-
-_compiler = _Compiler()

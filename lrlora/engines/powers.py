@@ -37,6 +37,9 @@ from torch.autograd.function import once_differentiable
 
 from lrlora.engines.chebyshev import constant
 
+HIGHEST_DEGREE = 8
+"""Past this degree the monomials are many for any rank but 1, and the coefficients of powers cancel in float32."""
+
 LARGEST_EXPONENT = 100
 """Of the powers of two in D: far past any adapter, and they and their inverses are normal numbers."""
 

@@ -50,10 +50,10 @@ class ThinProducts(NamedTuple):
         """Moments from a rounded product, less the part of their error that is known."""
         exact = [torch.dot(gy.sum(1), x.sum(1)), torch.dot(self.down.flatten(), self.up.flatten())]
         if correction.shape[1] > 2:
-            # (Σ_p B_p A_p)² over pairs p ≤ q, of which those with p < q count twice.
+            # Of P_2 = 4t²: (Σ_p B_p A_p)² over pairs p ≤ q, of which those with p < q count twice.
             p, q = torch.triu_indices(len(A), len(A), device=A.device)
             up = (scaled_B.T[p] * scaled_B.T[q]) @ gy.T
             up *= torch.where(p == q, 1.0, 2.0)[:, None]
-            exact.append(torch.dot(((A[p] * A[q]) @ x.T).flatten(), up.flatten()))
+            exact.append(4 * torch.dot(((A[p] * A[q]) @ x.T).flatten(), up.flatten()))
         off = torch.stack(exact).double() - moments[: len(exact)]
         return moments + correction @ off

@@ -1,4 +1,4 @@
-"""f as a Chebyshev series of many terms, for one layer: where powers of t lose float32, or a table is needed.
+"""f as a Chebyshev series of many terms, for one layer: where degree 28 is not enough, or a table is needed.
 
 (Trefethen, "Approximation Theory and Approximation Practice", chapters 3, 4 and 8, for the series and its tail.)
 """
@@ -17,8 +17,8 @@ from lrlora.engines.chebyshev import (
     values_at_zero,
 )
 from lrlora.engines.columns import sampled_columns
-from lrlora.engines.ranges import Range
-from lrlora.engines.sampling import STORED, Theta, ThetaGradient
+from lrlora.engines.layers import Layers
+from lrlora.engines.sampling import STORED, ThetaGradient
 from lrlora.engines.surrogate import SAFETY, Surrogate
 from lrlora.engines.tables import MOST_NODES, Table, hermite_cells, refine
 from lrlora.engines.tails import Tails
@@ -33,38 +33,26 @@ class SeriesFit:
     """The series of f, and of what the gradient of θ sums, on the range of one layer.
 
     Args:
-        theta: Of one layer.
-        range: Where its entries lie.
-        scale: s_out.
+        layer: One.
         tolerance: Relative error allowed.
-        dtype: Of the entries.
-        gradients: Whether gradients of θ will be wanted.
         orders: Terms of the series.
     """
 
-    def __init__(
-        self,
-        theta: Theta,
-        range: Range,
-        scale: float,
-        tolerance: float,
-        dtype: torch.dtype,
-        gradients: bool,
-        orders: int = ORDERS,
-    ) -> None:
-        self.rho = range.rho if range.finite else 1.0
-        self._scale, self._tolerance, self._dtype, self._orders = scale, tolerance, dtype, orders
+    def __init__(self, layer: Layers, tolerance: float, orders: int = ORDERS) -> None:
+        theta, where, gradients = layer.theta, layer.ranges[0], layer.gradients
+        self.rho = where.rho if where.finite else 1.0
+        self._scale, self._tolerance, self._dtype, self._orders = layer.scales[0], tolerance, layer.dtype, orders
         nodes, self._to_series = chebyshev_nodes(orders, theta.amplitude.device)
         z = self.rho * nodes
         keep = gradients and theta.amplitude.shape[1] * orders <= STORED
-        columns, stored = sampled_columns(theta, z[None], gradients=gradients, store=dtype if keep else None)
+        columns, stored = sampled_columns(theta, z[None], gradients=gradients, store=layer.dtype if keep else None)
         self._centered = theta.transfer.centered
         self._f = columns.values[0, :, 0]
         self._at_zero = columns.at_zero[0, 0]
         series = self._to_series @ columns.values[0]
         series[0] += columns.at_zero[0]
         groups = [series[:, group] for group in columns.groups]
-        self._tails = Tails(groups, columns.strictness, range.spread)
+        self._tails = Tails(groups, columns.strictness, where.spread)
         self.degree = self._tails.lowest_degree(SAFETY * tolerance)
         self._theta = ThetaGradient(theta, z[None], stored) if gradients else None
 

@@ -7,6 +7,7 @@ coefficients only, and the cost of an update does not depend on N.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,11 +80,13 @@ class Surrogate(ABC):
         """From what :meth:`pull_back_` summed to gradients with respect to f(z_k) − f(0), and f(0) if not centred."""
 
     def theta_gradient(
-        self, moments: Tensor, *, amplitude: bool, bandwidth: bool, grid: bool
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Gradients of a, ω and the grid points, from the moments; None for those not wanted."""
+        self, moments: Tensor, wanted: Sequence[bool], dtypes: Sequence[torch.dtype]
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of a, ω and the grid points, from the moments; None for those not ``wanted``."""
         assert self.theta is not None, "fitted for evaluation only"
-        return self.theta(*self.to_samples(moments), amplitude=amplitude, bandwidth=bandwidth, grid=grid)
+        amplitude, bandwidth, grid = wanted
+        found = self.theta(*self.to_samples(moments), amplitude=amplitude, bandwidth=bandwidth, grid=grid)
+        return tuple(None if g is None else g.to(dtype) for g, dtype in zip(found, dtypes, strict=True))
 
     @abstractmethod
     def describe(self) -> str:

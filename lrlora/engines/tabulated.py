@@ -7,7 +7,6 @@ samples: linear in the samples, and without any derivative of the basis.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from einops import einsum
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from lrlora.engines.chebyshev import AT_AN_END
 from lrlora.engines.columns import Columns, sampled_columns
-from lrlora.engines.fitting import FittingEngine, Shape
-from lrlora.engines.ranges import Range
+from lrlora.engines.fitting import FittingEngine
+from lrlora.engines.layers import Layers
 from lrlora.engines.sampling import STORED, Theta, ThetaGradient, sample
 from lrlora.engines.surrogate import SAFETY, Surrogate
 from lrlora.engines.tables import MOST_NODES, Table, hermite_cells, refine
@@ -31,31 +30,19 @@ class TabulatedEngine(FittingEngine):
     It never refuses: past 32,768 cells the error is what it is. :meth:`describe` states it.
     """
 
-    def fit(
-        self,
-        theta: Theta,
-        ranges: Sequence[Range],
-        scales: Sequence[float],
-        shapes: Sequence[Shape],
-        dtype: torch.dtype,
-        gradients: bool,
-    ) -> list[Surrogate]:
+    def fit(self, layers: Layers) -> list[Surrogate]:
         """See :meth:`FittingEngine.fit`."""
-        return [
-            sampled_table(theta.of_layer(i), where, scale, self.tolerance, dtype, gradients)
-            for i, (where, scale) in enumerate(zip(ranges, scales, strict=True))
-        ]
+        return [sampled_table(layers.one(i), self.tolerance) for i in range(len(layers))]
 
 
-def sampled_table(
-    theta: Theta, range: Range, scale: float, tolerance: float, dtype: torch.dtype, gradients: bool
-) -> Table:
+def sampled_table(layer: Layers, tolerance: float) -> Table:
     """The table that stands for s_out · f of one layer."""
-    rho = range.rho if range.finite else 1.0
+    theta, gradients, where = layer.theta, layer.gradients, layer.ranges[0]
+    rho = where.rho if where.finite else 1.0
     device, wants_grid = theta.amplitude.device, gradients and theta.transfer.basis.uses_grid
 
     def errors(cells: int) -> tuple[float, float]:
-        return _errors(theta, rho, cells, range.spread, gradients)
+        return _errors(theta, rho, cells, where.spread, gradients)
 
     cells = FEWEST_CELLS
     error, bend = errors(cells)
@@ -72,19 +59,19 @@ def sampled_table(
     phi = samples.features[0] @ theta.amplitude[0]
     f = z + phi if theta.transfer.residual else phi
     origin = torch.zeros_like(f[0]) if theta.transfer.centered else samples.origin[0] @ theta.amplitude[0]
-    if not range.finite:
+    if not where.finite:
         f = f * math.nan  # A or B is not finite, and so neither is the update
     gradient = ThetaGradient(theta, z[None], samples if stored else None) if gradients else None
     return Table(
         rho,
-        scale,
+        layer.scales[0],
         f,
         origin,
         theta.transfer.centered,
         lambda f: refine(_cells(f), refinement),
         gradient,
         max(error, bend / refinement**2),
-        dtype,
+        layer.dtype,
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lrlora.engines.monomials import Monomials
+from lrlora.engines.fitted_polynomial import FittedPolynomial
 from lrlora.engines.powers import power_linear
 from lrlora.transfer import TransferFunction
 
@@ -20,7 +20,7 @@ def factored_linear(
     A: Tensor,
     B: Tensor,
     transfer: TransferFunction,
-    surrogate: Monomials,
+    surrogate: FittedPolynomial,
 ) -> Tensor:
     """x (W + ΔW)ᵀ + b, or x ΔWᵀ where there is no weight."""
     c: Tensor = _Coefficients.apply(transfer.amplitude, transfer.bandwidth, transfer.grid, surrogate)
@@ -31,13 +31,12 @@ class _Coefficients(torch.autograd.Function):
     """The coefficients that were fitted, as a function of the θ they were fitted to."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, omega: Tensor, grid: Tensor, surrogate: Monomials) -> Tensor:
+    def forward(ctx: Any, a: Tensor, omega: Tensor, grid: Tensor, surrogate: FittedPolynomial) -> Tensor:
         ctx.surrogate, ctx.dtypes = surrogate, (a.dtype, omega.dtype, grid.dtype)
-        return surrogate.exact_coefficients.clone()
+        return surrogate.powers()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, moments: Tensor) -> tuple[Tensor | None, ...]:
-        amplitude, bandwidth, grid = ctx.needs_input_grad[:3]
-        found = ctx.surrogate.theta_gradient(moments.double(), amplitude=amplitude, bandwidth=bandwidth, grid=grid)
-        return (*(None if g is None else g.to(dtype) for g, dtype in zip(found, ctx.dtypes, strict=True)), None)
+        at_coefficients = ctx.surrogate.from_powers(moments.double())
+        return (*ctx.surrogate.theta_gradient(at_coefficients, ctx.needs_input_grad[:3], ctx.dtypes), None)

@@ -17,11 +17,10 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from lrlora.engines.chebyshev import constant
+from lrlora.engines.newton import HIGHEST_DEGREE, from_chebyshev, functions_at
 
 NODES = 32
 FUNCTIONS = NODES - 1
-MAX_MONOMIAL_DEGREE = 24
-"""Past this degree the monomial coefficients cancel in float32."""
 WIDER = 1.2
 """The normal weight is this much wider than the entries: trained ones have heavier tails than a normal distribution."""
 EVEN_SHARE = 1e-3
@@ -35,13 +34,15 @@ class WeightedBasis:
     Attributes:
         analysis: ``(31, 32)``, from values at the nodes, less that at 0, to coefficients.
         slopes: ``(31, 32)``, q_j'(x_k).
-        monomials: ``(24, 24)``, column j holds q_j in powers t, t², …, t²⁴.
+        terms: ``(28, 28)``, column j holds q_j in the functions P_1 … P_28 of :mod:`.newton`.
+        heights: ``(28,)``, how large those are at entries of three times the spread.
         weight: ``(32,)``, sums to 1.
     """
 
     analysis: Tensor
     slopes: Tensor
-    monomials: Tensor
+    terms: Tensor
+    heights: Tensor
     weight: Tensor
 
 
@@ -79,8 +80,8 @@ def _basis(spread: float) -> tuple[np.ndarray, ...]:
     orthonormal = series @ np.linalg.inv(triangle)
     at_nodes = chebyshev.chebvander(x, FUNCTIONS) @ orthonormal
     slopes = np.stack([chebyshev.chebval(x, chebyshev.chebder(column)) for column in orthonormal.T])
-    monomials = np.zeros((MAX_MONOMIAL_DEGREE, MAX_MONOMIAL_DEGREE))
-    for j in range(MAX_MONOMIAL_DEGREE):
-        powers = chebyshev.cheb2poly(orthonormal[: j + 2, j])
-        monomials[: len(powers) - 1, j] = powers[1:]
-    return at_nodes.T * weight, slopes, monomials, weight
+    # Column j is of degree j + 1 and vanishes at 0, whatever rounding says.
+    terms = np.triu(from_chebyshev(orthonormal[: HIGHEST_DEGREE + 1, :HIGHEST_DEGREE])[1:])
+    within = np.linspace(-1, 1, 201) * min(1, 3 * spread)
+    heights = np.abs(functions_at(within)).max(0)[1:]
+    return at_nodes.T * weight, slopes, terms, heights, weight

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lrlora import LRLoraConfig
 from lrlora.engines.auto import AutoEngine
+from lrlora.engines.layers import Layers
 from lrlora.tuner.layer import LRLoraLayer
 
 LAYERS = 5
@@ -29,9 +30,9 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     fit = AutoEngine.fit
 
-    def counting(self: AutoEngine, theta: Any, *rest: Any) -> Any:
-        counts.append(len(theta.amplitude))
-        return fit(self, theta, *rest)
+    def counting(self: AutoEngine, layers: Layers) -> Any:
+        counts.append(len(layers))
+        return fit(self, layers)
 
     monkeypatch.setattr(AutoEngine, "fit", counting)
     return counts
