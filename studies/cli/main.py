@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
-from lrlora.studies.cli import basis, bench, data, params, study, train, ui
+from lrlora.studies.cli import basis, bench, data, export, params, study, train, ui
 from lrlora.studies.errors import StudyError
 from lrlora.studies.quiet import quiet
 
@@ -33,6 +33,7 @@ app.command("params")(params.params)
 app.command("ui")(ui.ui)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
+app.add_typer(export.app, name="export")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,173 @@
+"""An adapter from its folder, on the base model that its configuration names."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, PeftModel
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
+
+from lrlora.export.errors import ExportError, one_line
+from lrlora.registry import closest
+
+_CLASSES = {
+    "SEQ_CLS": "AutoModelForSequenceClassification",
+    "TOKEN_CLS": "AutoModelForTokenClassification",
+    "QUESTION_ANS": "AutoModelForQuestionAnswering",
+    "CAUSAL_LM": "AutoModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoModelForSeq2SeqLM",
+    "FEATURE_EXTRACTION": "AutoModel",
+}
+_WITH_LABELS = ("SEQ_CLS", "TOKEN_CLS")
+_HEADS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
+
+
+def read_adapter(folder: str | Path, method: str) -> PeftConfig:
+    """The configuration of a saved adapter, after a look at its files.
+
+    Args:
+        folder: Of the adapter.
+        method: ``"LRLORA"`` or ``"LORA"``.
+
+    Raises:
+        ExportError: There is none, it is damaged, a pickle, or of another method; one line.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        near = closest(folder.name, beside)
+        hint = f"; did you mean {folder.parent / near}?" if near is not None else ""
+        raise ExportError(f"{folder}: no such folder{hint}")
+    if not (folder / CONFIG_NAME).is_file():
+        raise ExportError(f"{folder} holds no adapter (no {CONFIG_NAME})")
+    try:
+        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        kind = found["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{folder / CONFIG_NAME} is no configuration of an adapter: {one_line(error)}") from None
+    if kind != method:
+        raise ExportError(f"{folder} is an adapter of the method {kind}; {_WANTED[method]}")
+    weights = folder / SAFETENSORS_WEIGHTS_NAME
+    if not weights.is_file():
+        pickle = (folder / WEIGHTS_NAME).is_file()
+        what = f"{WEIGHTS_NAME} is a pickle, which is never loaded" if pickle else "there are no weights in it"
+        raise ExportError(f"{folder}: {what}; save the adapter as {SAFETENSORS_WEIGHTS_NAME}")
+    try:
+        with safe_open(str(weights), framework="numpy") as opened:
+            opened.keys()
+        return PeftConfig.from_pretrained(str(folder))
+    except SafetensorError as error:
+        raise ExportError(f"{weights} is damaged or cut short: {one_line(error)}") from None
+    except (ValueError, TypeError) as error:
+        raise ExportError(f"{folder / CONFIG_NAME}: {one_line(error)}") from None
+
+
+_WANTED = {
+    "LRLORA": "only LR-LoRA is exported here, and PEFT can merge the others by itself",
+    "LORA": "only LoRA can be taken over",
+}
+
+
+def load_adapted(folder: str | Path, base: str | Path | None = None, **options: Any) -> PeftModel:
+    """A saved LR-LoRA adapter on its base model, in evaluation mode.
+
+    Args:
+        folder: Of the adapter.
+        base: Folder or name of the base model, in place of the one that the adapter's configuration names.
+        options: Of the base model's ``from_pretrained``.
+
+    Raises:
+        ExportError: One of them cannot be loaded, or they do not fit; one line.
+    """
+    config = read_adapter(folder, "LRLORA")
+    source = str(base if base is not None else config.base_model_name_or_path or "")
+    if not source:
+        raise ExportError(f"{folder} does not name its base model; name it with --base (base=)")
+    looks_like_path = source.startswith((".", "/", "~")) or source.count("/") > 1
+    if looks_like_path and not Path(source).is_dir():
+        hint = "" if base is not None else ", where the adapter was trained on it; name its place with --base (base=)"
+        raise ExportError(f"base model {source}: no such folder{hint}")
+    with _silent():
+        try:
+            model = _load_base(source, Path(folder), config, options)
+        except ExportError:
+            raise
+        except (OSError, ValueError) as error:
+            raise ExportError(f"base model {source} cannot be loaded: {one_line(error)}") from None
+        try:
+            return PeftModel.from_pretrained(model, str(folder)).eval()
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ExportError(f"{folder} does not fit on the base model {source}: {one_line(error)}") from None
+
+
+def _load_base(source: str, folder: Path, config: PeftConfig, options: dict[str, Any]) -> Any:
+    import transformers
+
+    options = {"use_safetensors": True, "revision": config.revision or "main", **options}
+    if "gguf_file" in options:
+        del options["use_safetensors"]
+    own = transformers.AutoConfig.from_pretrained(
+        source, **{key: options[key] for key in ("revision", "gguf_file") if key in options}
+    )
+    shapes = _saved_shapes(folder)
+    heads = [shape for key, shape in shapes.items() if key.endswith(_HEADS) and len(shape) == 2]
+    if config.task_type in _WITH_LABELS and heads and heads[0][0] != own.num_labels:
+        # Labels are no part of an adapter; their number is that of the rows of its classifier.
+        options["num_labels"] = heads[0][0]
+    factory = _factory(config, own)
+    model, loading = factory.from_pretrained(source, output_loading_info=True, **options)
+    saved = {key.removeprefix("base_model.model.") for key in shapes}
+    at_random = sorted(set(loading["missing_keys"]) - saved)
+    adapted = {f"{key.rpartition('.lrlora_')[0]}.weight" for key in saved if key.endswith(".lrlora_A")}
+    if strange := sorted(adapted.intersection(at_random)):
+        raise ExportError(f"{folder} does not fit on the base model {source}: that has no {strange[0]}")
+    if at_random:
+        more = f" and {len(at_random) - 4} more" if len(at_random) > 4 else ""
+        warnings.warn(
+            f"neither the base model nor the adapter has weights for {', '.join(at_random[:4])}{more}: they are "
+            "random, and are exported as they are",
+            stacklevel=3,
+        )
+    return model
+
+
+def _factory(config: PeftConfig, own: Any) -> Any:
+    """The class that loads the base model: by the task, by the class it was adapted as, by its own architecture."""
+    import transformers
+
+    if config.task_type is not None:
+        return getattr(transformers, _CLASSES[str(getattr(config.task_type, "value", config.task_type))])
+    adapted_as = (config.auto_mapping or {}).get("base_model_class")
+    for name in (adapted_as, *(own.architectures or ())):
+        # Only classes of transformers: what a file names is not imported from anywhere else.
+        found = getattr(transformers, name, None) if name else None
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return found
+    return transformers.AutoModel
+
+
+def _saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    with safe_open(str(folder / SAFETENSORS_WEIGHTS_NAME), framework="numpy") as opened:
+        return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  # not a dict
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the report on freshly drawn heads, which the adapter brings, and without bars."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,120 @@
+"""The merged model as a checkpoint of transformers: W + ΔW in place of W, and nothing of PEFT or of this package."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from lrlora.export.errors import ExportError, one_line
+from lrlora.export.folders import check_free, whole_folder
+from lrlora.export.to_lora import PREFIX, adapted_layers, lrlora_config
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+
+
+def save_merged(
+    model: PeftModel,
+    folder: str | Path,
+    *,
+    force: bool = False,
+    adapter_name: str = "default",
+    keep_model: bool = True,
+    tokenizer: Any = None,
+) -> list[str]:
+    """Write a model with its adapter merged, so that ``AutoModel.from_pretrained`` loads it with transformers alone.
+
+    Tokenizer and processor files are copied from the base model's folder, or from the cache of the hub, as they are.
+
+    Args:
+        model: With the adapter, over a model of transformers.
+        folder: Where to. It appears when it is whole, or not at all.
+        force: Replace an earlier export there.
+        adapter_name: Which adapter; others are left out.
+        keep_model: Merge in a copy. Without, ``model`` is used up, and half the memory is enough.
+        tokenizer: Saved in place of the base model's files, for example one with tokens of its own.
+
+    Returns:
+        Names of the tokenizer and processor files.
+
+    Raises:
+        ExportError: It cannot be done, or the folder is in use; one line. Nothing was written.
+    """
+    config = lrlora_config(model, adapter_name)
+    base = model.get_base_model()
+    if not isinstance(base, PreTrainedModel):
+        raise ExportError(
+            f"the base is a {type(base).__name__} and no model of transformers; use model.merge_and_unload() and save "
+            "its state_dict"
+        )
+    _check_untied(model, adapter_name)
+    check_free(Path(folder), force)
+    source = base.name_or_path or config.base_model_name_or_path
+    own = copy.deepcopy(model) if keep_model else model
+    own.set_adapter(adapter_name)  # which classifier is kept goes by the active adapter
+    try:
+        merged: Any = own.merge_and_unload(safe_merge=True, adapter_names=[adapter_name])
+    except ValueError as error:
+        raise ExportError(one_line(error)) from None
+    with whole_folder(folder, force) as directory:
+        merged.save_pretrained(str(directory))
+        if tokenizer is not None:
+            return sorted(Path(file).name for file in tokenizer.save_pretrained(str(directory)))
+        return _copy_tokenizer(source, config.revision, directory)
+
+
+def _check_untied(model: PeftModel, adapter_name: str) -> None:
+    """Check that no adapted weight serves elsewhere too, where merging would change it against the adapter.
+
+    Raises:
+        ExportError: One does.
+    """
+    layers = adapted_layers(model, adapter_name)
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name.removeprefix(PREFIX).replace(".base_layer", ""))
+    for name, layer in layers.items():
+        others = set(owners[id(layer.get_base_layer().weight)]) - {f"{name}.weight"}
+        if others:
+            raise ExportError(
+                f"the weight of {name} is also {', '.join(sorted(others))}, which a merge would change with it and the "
+                "adapter does not; load the base model with tie_word_embeddings=False, or export as LoRA"
+            )
+
+
+def _copy_tokenizer(name: str | None, revision: str | None, directory: Path) -> list[str]:
+    copied = []
+    for file in TOKENIZER_FILES if name else ():
+        assert name is not None
+        found = Path(name, file) if Path(name).is_dir() else _in_cache(name, file, revision)
+        if found is not None and found.is_file() and not (directory / file).exists():
+            shutil.copyfile(found, directory / file)
+            copied.append(file)
+    return copied
+
+
+def _in_cache(name: str, file: str, revision: str | None) -> Path | None:
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except ValueError:  # no name that the hub could know
+        return None
+    return Path(found) if isinstance(found, str) else None

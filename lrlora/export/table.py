@@ -1,0 +1,113 @@
+"""What an export as LoRA lost, layer by layer: as data, as JSON, and as a Markdown table to read beside the adapter."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+JSON_NAME, MARKDOWN_NAME = "truncation.json", "truncation.md"
+
+
+@dataclass(frozen=True)
+class LayerTruncation:
+    """What became of the update of one module.
+
+    Attributes:
+        module: Its name in the base model.
+        rows, columns: Of ΔW as a matrix.
+        rank: Of the product that stands for ΔW.
+        norm: ‖ΔW‖, Frobenius.
+        error: ‖ΔW − B'A'‖ / ‖ΔW‖, measured on the stored B' and A'; 0 for ΔW = 0.
+        rank_for_10_percent, rank_for_1_percent: The smallest ranks whose best product has an error of at most that;
+            None where the singular values were not computed.
+        exact: Whether B' and A' are the adapter's own factors, since φ is a straight line there.
+    """
+
+    module: str
+    rows: int
+    columns: int
+    rank: int
+    norm: float
+    error: float
+    rank_for_10_percent: int | None = None
+    rank_for_1_percent: int | None = None
+    exact: bool = False
+
+
+def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
+    """The figures of all layers together.
+
+    Returns:
+        ``layers``; ``error``, the relative error of all updates as one vector; ``kept``, the share of the squared norm
+        that is kept, 1 − error²; ``worst_module`` and ``worst_error``; ``smallest_rank`` and ``largest_rank``.
+    """
+    total = math.fsum(row.norm**2 for row in rows)
+    lost = math.fsum((row.norm * row.error) ** 2 for row in rows)
+    error = math.sqrt(lost / total) if total > 0 else 0.0
+    worst = max(rows, key=lambda row: row.error)
+    return {
+        "layers": len(rows),
+        "error": error,
+        "kept": 1 - error**2,
+        "worst_module": worst.module,
+        "worst_error": worst.error,
+        "smallest_rank": min(row.rank for row in rows),
+        "largest_rank": max(row.rank for row in rows),
+    }
+
+
+def verdict(rows: Sequence[LayerTruncation]) -> str:
+    """One sentence on what was kept."""
+    if all(row.exact for row in rows):
+        return f"Exact: φ is a straight line in all {len(rows)} layers, and the factors are the adapter's own."
+    total = summarize(rows)
+    ranks = (
+        f"rank {total['largest_rank']}"
+        if total["smallest_rank"] == total["largest_rank"]
+        else f"ranks {total['smallest_rank']} to {total['largest_rank']}"
+    )
+    return (
+        f"{ranks[0].upper()}{ranks[1:]} keep{'s' if ranks.startswith('rank ') else ''} {_percent(total['kept'])} of "
+        f"the squared norm of the updates: the relative error is {_percent(total['error'])}, "
+        f"and {_percent(total['worst_error'])} in the worst layer, {total['worst_module']}."
+    )
+
+
+def write_tables(rows: Sequence[LayerTruncation], folder: Path) -> None:
+    """Write the table into a folder, as JSON and as Markdown."""
+    text = json.dumps({"summary": summarize(rows), "layers": [asdict(row) for row in rows]}, indent=1)
+    (folder / JSON_NAME).write_text(text + "\n", encoding="utf-8")
+    (folder / MARKDOWN_NAME).write_text(markdown(rows), encoding="utf-8")
+
+
+def markdown(rows: Sequence[LayerTruncation]) -> str:
+    """The table, under its verdict."""
+    lines = [
+        "# What this LoRA adapter loses",
+        "",
+        verdict(rows),
+        "",
+        "The error is ‖ΔW − BA‖ / ‖ΔW‖ in the Frobenius norm, measured on the factors in this folder. The last two "
+        "columns are the smallest ranks with an error of at most so much.",
+        "",
+        "| module | ΔW | ‖ΔW‖ | rank | error | rank for 10 % | rank for 1 % |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        shape = f"{row.rows} × {row.columns}"
+        needed = f"{row.rank_for_10_percent or '–'} | {row.rank_for_1_percent or '–'}"
+        lines.append(f"| {row.module} | {shape} | {row.norm:.4g} | {row.rank} | {_percent(row.error)} | {needed} |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(fraction: float) -> str:
+    """Three significant digits, so that a small loss does not read as none.
+
+    >>> _percent(0.0), _percent(0.1234), _percent(2e-7)
+    ('0 %', '12.3 %', '2e-05 %')
+    """
+    return f"{100 * fraction:.3g} %"

@@ -1,0 +1,190 @@
+"""``lrlora export``: adapters for those who do not have this package, and adapters made of LoRA's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrlora.studies.cli.options import Json, Plugin, Set, load_plugins
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from lrlora.export import LayerTruncation
+
+app = typer.Typer(
+    help="Write an adapter as a merged model or as a LoRA adapter, for use without lrlora; or take one of LoRA over.",
+    no_args_is_help=True,
+)
+
+Adapter = Annotated[Path, typer.Argument(metavar="ADAPTER", help="The folder of a saved LR-LoRA adapter.")]
+Lora = Annotated[Path, typer.Argument(metavar="LORA", help="The folder of a saved LoRA adapter.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write. It appears when it is whole.")]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Base model: a backbone such as minilm, a model's folder, or its name on the hub; "
+        "by default what the adapter's configuration names.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a model or an adapter in OUT.")]
+
+
+@app.command("merged")
+def merged(
+    adapter: Adapter, out: Out, base: Base = None, force: Force = False, plugin: Plugin = None, as_json: Json = False
+) -> None:
+    """Merge an adapter into its base model and write a plain checkpoint of transformers, tokenizer files included."""
+    load_plugins(plugin)
+    with _refusing():
+        model = _load(adapter, out, base, force)
+        from lrlora.export import save_merged
+
+        files = save_merged(model, out, force=force, keep_model=False, tokenizer=_tokenizer_in_gguf(base))
+    if as_json:
+        print(json.dumps({"out": str(out), "tokenizer": files}, indent=1))
+        return
+    _say(f"merged model: {out}")
+    _say(f"tokenizer files: {', '.join(files) or 'none, the base model has none'}")
+
+
+@app.command("lora")
+def lora(
+    adapter: Adapter,
+    out: Out,
+    rank: Annotated[int | None, typer.Option(metavar="K", help="Rank of every layer.")] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(metavar="E", help="The smallest rank of each layer with a relative error of at most E."),
+    ] = None,
+    max_rank: Annotated[
+        int | None, typer.Option(metavar="K", help="With --error: no layer gets more, and may then miss E.")
+    ] = None,
+    equal_ranks: Annotated[
+        bool, typer.Option("--equal-ranks", help="Fill up with zeros to one rank, for servers that take one only.")
+    ] = False,
+    randomized: Annotated[
+        bool,
+        typer.Option(
+            "--randomized", help="With --rank, for huge weights: look for the leading singular vectors alone."
+        ),
+    ] = False,
+    base: Base = None,
+    force: Force = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Write an adapter as a LoRA adapter, by truncated singular values of each update, with a table of what that loses.
+
+    Without --rank and --error the result has to be exact, which it is where φ never bent. The table is in OUT, as
+    truncation.md and truncation.json.
+    """
+    load_plugins(plugin)
+    with _refusing():
+        model = _load(adapter, out, base, force)
+        from lrlora.export import save_as_lora
+
+        export = save_as_lora(
+            model,
+            out,
+            force=force,
+            rank=rank,
+            error=error,
+            max_rank=max_rank,
+            equal_ranks=equal_ranks,
+            randomized=randomized,
+            on_layer=None if as_json else _progress,
+        )
+    from lrlora.export.table import summarize, verdict
+
+    if as_json:
+        layers = [asdict(row) for row in export.rows]
+        print(json.dumps({"out": str(out), "summary": summarize(export.rows), "layers": layers}, indent=1))
+        return
+    _say(verdict(export.rows))
+    _say(f"LoRA adapter: {out}")
+    _say(f"layer by layer: {out / 'truncation.md'}")
+
+
+@app.command("from-lora")
+def from_lora(
+    lora: Lora,
+    out: Out,
+    basis: Annotated[str | None, typer.Option(metavar="NAME", help="The functions ψ; by default sinc.")] = None,
+    settings: Set = None,
+    force: Force = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Write an LR-LoRA adapter that computes what a LoRA adapter computes, to train on from there.
+
+    KEY in --set is a field of LRLoraConfig that LoRA does not decide, for example num_grid_points=20 or sharing=all.
+    """
+    from lrlora.studies.overrides import parse_overrides
+
+    load_plugins(plugin)
+    fields: dict[str, Any] = parse_overrides(settings or ())
+    if basis is not None:
+        fields["basis"] = basis
+    with _refusing():
+        from lrlora.export import save_from_lora
+
+        config = save_from_lora(lora, out, force=force, **fields)
+    if as_json:
+        print(json.dumps({"out": str(out), "r": config.r, "basis": config.to_dict()["basis"]}, indent=1))
+        return
+    _say(f"LR-LoRA adapter of rank {config.r}: {out}")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Let what cannot be exported be a user's error."""
+    from lrlora.export.errors import ExportError
+    from lrlora.studies.errors import StudyError
+
+    try:
+        yield
+    except ExportError as error:
+        raise StudyError(str(error)) from None
+
+
+def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
+    """The adapter on its base model, once it is clear that the result may be written."""
+    from lrlora.export.folders import check_free
+    from lrlora.export.loading import load_adapted, read_adapter
+
+    config = read_adapter(adapter, "LRLORA")
+    named = base if base is not None else config.base_model_name_or_path
+    check_free(out, force, (adapter, *([Path(named)] if named and Path(named).is_dir() else [])))
+    if base is None:
+        return load_adapted(adapter)
+    from lrlora.studies.backbones import BACKBONES, locate
+
+    known = BACKBONES.get(base)
+    options = {"gguf_file": known.gguf} if known is not None and known.gguf is not None else {}
+    return load_adapted(adapter, locate(base), **options)
+
+
+def _tokenizer_in_gguf(base: str | None) -> Any:
+    """The tokenizer of a backbone that has no files of one; None for all others, whose files are copied."""
+    from lrlora.studies.backbones import BACKBONES, load_tokenizer
+
+    return load_tokenizer(base) if base in BACKBONES and BACKBONES[base].gguf is not None else None
+
+
+def _progress(row: LayerTruncation, done: int, total: int) -> None:
+    """A line per layer, apart from the results."""
+    _say(f"[{done}/{total}] {row.module}: rank {row.rank}, error {100 * row.error:.3g} %", stderr=True)
+
+
+def _say(line: str, stderr: bool = False) -> None:
+    from rich.console import Console
+
+    Console(stderr=stderr, soft_wrap=True).print(line, markup=False, highlight=False)
