@@ -80,4 +80,5 @@ class Fused:
         if self._compiled is None:
             compiler.started = True
             self._compiled = torch.compile(self._function, dynamic=True, fullgraph=True, options=self.OPTIONS)
-        return self._compiled(*tensors)
+        # As plain tensors: of a parameter the compiler takes every shape for another version, of which it allows few.
+        return self._compiled(*[tensor.detach() for tensor in tensors])

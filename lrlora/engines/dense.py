@@ -59,15 +59,18 @@ class _Pullback:
         self.grad_B = torch.empty_like(B)
         self.moments: Tensor | None = None
 
-    def add(self, rows: slice, scaled_B: Tensor, t: Tensor, base: Tensor | None, gradient: Tensor) -> None:
-        """One block; ``t`` and ``gradient`` become what :meth:`Surrogate.pull_back_` makes of them."""
-        moments = self.ctx.surrogate.pull_back_(t, base, gradient, less_linear=self.thin is not None)
+    def add(self, rows: slice, scaled_B: Tensor, base: Tensor | None, gradient: Tensor) -> Tensor:
+        """One block; ``gradient`` becomes that of t, and ``base`` + ΔW is returned where there is a ``base``."""
+        out = scratch((len(scaled_B), self.A.shape[1]), self.A, "entries")
+        less_linear = self.thin is not None
+        moments = self.ctx.surrogate.pull_back(scaled_B, self.A, base, gradient, out, less_linear=less_linear)
         self.moments = moments if self.moments is None else self.moments + moments
         torch.mm(gradient, self.A.T, out=self.grad_B[rows])
         if rows.start == 0:
             torch.mm(scaled_B.T, gradient, out=self.grad_A)
         else:
             self.grad_A.addmm_(scaled_B.T, gradient)
+        return out
 
     def make_good(self, x: Tensor, gy: Tensor, scaled_B: Tensor) -> None:
         """Add what was left out of the blocks, where their gradients were rounded."""
@@ -112,9 +115,8 @@ class _Delta(torch.autograd.Function):
         scaled = B * ctx.scale
         for rows in row_blocks(B.shape[0], A.shape[1]):
             shape = (len(scaled[rows]), A.shape[1])
-            t = torch.mm(scaled[rows], A, out=scratch(shape, A, "entries"))
             incoming = scratch(shape, A, "gradient").copy_(gradient[rows])
-            pullback.add(rows, scaled[rows], t, None, incoming)
+            pullback.add(rows, scaled[rows], None, incoming)
         return (*pullback.gradients(), None, None)
 
 
@@ -172,9 +174,8 @@ class _Linear(torch.autograd.Function):
                 if grad_weight is not None:
                     grad_weight[rows] = gradient
             if pullback.any:
-                t = torch.mm(scaled[rows], A, out=scratch(shape, A, "entries"))
                 wants_entries = wants_x and base is not None
-                pullback.add(rows, scaled[rows], t, base if wants_entries else None, gradient)
+                t = pullback.add(rows, scaled[rows], base if wants_entries else None, gradient)
                 if grad_x is not None and not wants_entries:
                     t = _entries(None, A, scaled, ctx.surrogate, rows)
             elif grad_x is not None:

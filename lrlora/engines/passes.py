@@ -98,6 +98,19 @@ class Passes:
                 _horner(t[rows], c, s, base[rows], out=t[rows])
         return total
 
+    def pull_back(
+        self, B: Tensor, A: Tensor, base: Tensor | None, gradient: Tensor, out: Tensor, c: Tensor, slope: Tensor
+    ) -> Tensor:
+        """The same for t = BA; ``out`` becomes what :meth:`evaluate` makes of it if there is a ``base``."""
+        r = A.shape[0]
+        if base is not None and r <= LARGEST_FUSED_RANK and self._is_compiled(out):
+            with compiler.failing_over():
+                pass_ = self._fuse(_product_pull_on_base, r)
+                moments = pass_(out, B, A, base, gradient, c, slope, self._centres(out))
+                return moments.sum(1, dtype=torch.float64)  # type: ignore[no-any-return]
+        torch.mm(B, A, out=out)
+        return self.pull_back_(out, base, gradient, c, slope)
+
     @staticmethod
     def _centres(t: Tensor) -> Tensor:
         return centres(t.dtype, t.device)
@@ -211,6 +224,16 @@ def _pull_on_base(t: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: T
     moments = _row_moments(t, gradient, len(slope), s)
     gradient.mul_(_polynomial(t, slope, s))
     t.copy_(base + _polynomial(t, c, s))
+    return moments
+
+
+def _product_pull_on_base(
+    out: Tensor, B: Tensor, A: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor, s: Tensor
+) -> Tensor:
+    t = _product(B, A)
+    moments = _row_moments(t, gradient, len(slope), s)
+    gradient.mul_(_polynomial(t, slope, s))
+    out.copy_(base + _polynomial(t, c, s))
     return moments
 
 

@@ -75,6 +75,13 @@ class Surrogate(ABC):
             Σ gradient · ∂value/∂coefficients over the block, in float64: as many as :meth:`to_samples` takes.
         """
 
+    def pull_back(
+        self, B: Tensor, A: Tensor, base: Tensor | None, gradient: Tensor, out: Tensor, *, less_linear: bool = False
+    ) -> Tensor:
+        """The same for t = BA; what becomes of ``t`` goes to ``out``."""
+        torch.mm(B, A, out=out)
+        return self.pull_back_(out, base, gradient, less_linear=less_linear)
+
     @abstractmethod
     def to_samples(self, moments: Tensor) -> tuple[Tensor, Tensor | None]:
         """From what :meth:`pull_back_` summed to gradients with respect to f(z_k) − f(0), and f(0) if not centred."""

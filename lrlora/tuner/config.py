@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from peft.config import PeftConfig
@@ -36,6 +37,7 @@ from lrlora.policies import (
 )
 from lrlora.policies.placements import as_layer_choice
 from lrlora.registry import Registry, UnknownNameError, format_spec
+from lrlora.tuner.files import check_files, name_import_in_card
 from lrlora.tuner.presets import PRESETS
 
 _POLICIES: dict[str, Registry[Any]] = {
@@ -146,6 +148,19 @@ class LRLoraConfig(PeftConfig):
         self._check_transfer()
         self.make_engine()
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> LRLoraConfig:
+        """Refuse what is no field; PEFT would drop it with a warning, and compute something else."""
+        known = [f.name for f in fields(cls)]
+        for name in kwargs:
+            if name not in known:
+                raise UnknownNameError(
+                    f"field of {cls.__name__}",
+                    name,
+                    known,
+                    "in a saved adapter: made by a newer version of lrlora or PEFT",
+                )
+        return super().__new__(cls)
+
     # -- what the fields stand for --------------------------------------------------------------------------
 
     def policy(self, name: str) -> Any:
@@ -175,9 +190,9 @@ class LRLoraConfig(PeftConfig):
     def _check_numbers(self) -> None:
         if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
             raise ValueError(f"r is a whole number of at least 1, not {self.r!r}")
-        bad = {name: r for name, r in self.rank_pattern.items() if not isinstance(r, int) or r < 1}
+        bad = {name: r for name, r in self.rank_pattern.items() if not isinstance(r, int) or r < 0}
         if bad:
-            raise ValueError(f"ranks in rank_pattern are whole numbers of at least 1, not {bad}")
+            raise ValueError(f"ranks in rank_pattern are whole numbers that are not negative, not {bad}")
         if not isinstance(self.num_grid_points, int) or self.num_grid_points < 1:
             raise ValueError(f"num_grid_points is a whole number of at least 1, not {self.num_grid_points!r}")
         if not 0 <= self.lora_dropout < 1:
@@ -208,6 +223,23 @@ class LRLoraConfig(PeftConfig):
                 "centered=True, residual=False and amplitude_init='zero' leave every gradient zero at the start "
                 "(a = 0 and B = 0): set residual=True, or amplitude_init='identity' or 'small'"
             )
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
+        """See ``PeftConfig.from_pretrained``. PEFT loads an adapter through here, before it touches the model.
+
+        Raises:
+            ValueError: An unknown field; weights beside it that are damaged, or a pickle.
+        """
+        check_files(str(pretrained_model_name_or_path), subfolder, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """See ``PeftConfig.save_pretrained``. A model card beside it gets to say what to import."""
+        super().save_pretrained(save_directory, **kwargs)
+        name_import_in_card(Path(save_directory))
 
     # -- plain data -----------------------------------------------------------------------------------------
 

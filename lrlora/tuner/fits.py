@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from lrlora.tuner.layer import LRLoraLayer
 
 
+_groups: weakref.WeakSet[FitGroup] = weakref.WeakSet()
+
+
+def evaluated_layers() -> Iterator[tuple[LRLoraLayer, str]]:
+    """Every adapted layer of this process that is in use, with the name of an adapter that is evaluated there."""
+    for group in list(_groups):
+        for _, layer in group._alive():
+            yield layer, group.adapter
+
+
 class _Purpose(NamedTuple):
     """What a fit is for.
 
@@ -52,6 +62,15 @@ class _Member:
         )
 
 
+def _start_over(layer: LRLoraLayer, prefix: str, keep_vars: bool) -> None:
+    """When parameters are saved, training goes on from them alone, as it will where they are loaded.
+
+    So a run that is resumed does what the one that saved did, bit by bit. It costs one measurement of the range.
+    """
+    for fits in layer.lrlora_fits.values():
+        fits.start_over(layer)
+
+
 class FitGroup:
     """The layers of one adapter. A layer joins when it is first evaluated, and leaves when it is deleted.
 
@@ -64,6 +83,7 @@ class FitGroup:
     def __init__(self, adapter: str) -> None:
         self.adapter = adapter
         self._members: dict[int, _Member] = {}
+        _groups.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FitGroup, (self.adapter,))
@@ -71,15 +91,21 @@ class FitGroup:
     def join(self, layer: LRLoraLayer) -> None:
         """Let the layer be fitted together with the others."""
         self._member(layer)
+        layer.register_state_dict_pre_hook(_start_over)
+
+    def start_over(self, layer: LRLoraLayer) -> None:
+        """Forget what the layer's fits were made from, but for its parameters."""
+        if id(layer) in self._members:
+            self._members[id(layer)] = _Member(layer)
 
     def fitted(self, layer: LRLoraLayer) -> Surrogate | None:
         """The surrogate of a layer at its present parameters; None where its engine makes none."""
+        member = self._member(layer)
         if not isinstance(layer.lrlora_engine[self.adapter], FittingEngine):
             return None
         # In training also where autograd is off: a checkpointed layer runs so first, and then again with it on.
         wanted = (layer.training or torch.is_grad_enabled()) and layer.trains_theta(self.adapter)
         purpose = _Purpose(layer.training, wanted)
-        member = self._member(layer)
         with torch.no_grad():
             if not member.serves(self._values(layer), purpose):
                 self._fit(layer, purpose)

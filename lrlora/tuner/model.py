@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils.other import get_pattern_key
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers.pytorch_utils import Conv1D
 
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
-from lrlora.policies.placements import count_layers, linear_module_names
+from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth
+from lrlora.tuner.checkpoint import check_fits, with_copies, without_copies
 from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
+from lrlora.tuner.embedding import Embedding
 from lrlora.tuner.fits import FitGroup
-from lrlora.tuner.layer import Linear, LRLoraLayer
+from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.linear import Linear
+from lrlora.tuner.quantized import backend_of, check_mergeable
 from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.weighted import add_weighted_adapter
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -35,7 +45,7 @@ class LRLoraModel(BaseTuner):
 
         Doing so once more, as loading does, changes nothing: what was resolved is intersected with itself.
         """
-        placement, layers = peft_config.policy("placement"), peft_config.policy("layers")
+        placement, layers = peft_config.placement, peft_config.layers
         targets = peft_config.target_modules
         if targets is None:
             names = resolve_target_modules(self.model, placement, layers)
@@ -61,7 +71,7 @@ class LRLoraModel(BaseTuner):
 
     def _prepare_model(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
         super()._prepare_model(peft_config, model)
-        self._injection = _Injection(count_layers(linear_module_names(model)))
+        self._injection = _Injection(layer_counts([name for name, _ in model.named_modules()]))
 
     def _create_and_replace(
         self,
@@ -82,22 +92,104 @@ class LRLoraModel(BaseTuner):
         if isinstance(target, LRLoraLayer):
             target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
             return
-        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        if not (isinstance(base, Conv1D) or (hasattr(base, "in_features") and hasattr(base, "out_features"))):
-            raise ValueError(
-                f"target module {current_key!r} is a {type(base).__name__}; LR-LoRA adapts linear modules "
-                "(torch.nn.Linear and transformers' Conv1D)"
-            )
-        new_module = Linear(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
+        layer_class = _layer_class(target, current_key)
+        backend = backend_of(
+            target.get_base_layer() if isinstance(target, BaseTunerLayer) else target, current_key, self
+        )
+        new_module = layer_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
+        new_module.quantization_backend = backend
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an adapter that is added to others does not train until it is set active
         self._replace_module(parent, target_name, new_module, target)
+
+    def _check_merge_allowed(self) -> None:
+        super()._check_merge_allowed()
+        for module in self.modules():  # before the first of them is merged
+            if isinstance(module, LRLoraLayer):
+                check_mergeable(module)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        if autocast_adapter_dtype:
+            return
+        # The caller wants no part of an adapter in another dtype than the base; θ goes with A and B.
+        for module in self.modules():
+            if isinstance(module, LRLoraLayer) and adapter_name in module.r:
+                for part in module.adapter_layer_names[2:]:
+                    getattr(module, part)[adapter_name].to(module.lrlora_A[adapter_name].dtype)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        # PEFT enters this with what a call says beside the inputs, and would go on without what it does not know.
+        for name in ("adapter_names", "alora_offsets"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"LR-LoRA takes no {name}: all rows of a batch go through the active adapters")
+        yield
+
+    # -- several adapters, and their files -------------------------------------------------------------------
+
+    def add_weighted_adapter(
+        self,
+        adapters: Sequence[str],
+        weights: Sequence[float],
+        adapter_name: str,
+        combination_type: str = "svd",
+        svd_rank: int | None = None,
+    ) -> dict[str, float]:
+        """Add an adapter whose update is Σ w_i ΔW_i, up to what its rank cannot hold. It is neither active nor trained.
+
+        Args:
+            adapters: Names of the adapters to combine.
+            weights: w, of either sign.
+            adapter_name: Of the new one.
+            combination_type: Only ``"svd"``.
+            svd_rank: Rank of the new one; None: the largest of the adapters'. An update φ(BA) has a higher rank than
+                r, so look at what is returned.
+
+        Returns:
+            By module, the relative error that truncation makes, in the Frobenius norm.
+
+        Raises:
+            ValueError: An unknown or a taken name, as many weights as adapters are not there, another combination
+                type, an update that is not finite, or an adapter with modules_to_save. Nothing was added.
+        """
+        return add_weighted_adapter(self, adapters, weights, adapter_name, combination_type, svd_rank)
+
+    @classmethod
+    def _get_adapter_state_dict(
+        cls,
+        model: nn.Module,
+        config: PeftConfig,
+        adapter_name: str,
+        state_dict: dict[str, Tensor],
+        unwanted_adapter_names: list[str],
+    ) -> dict[str, Tensor]:
+        state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
+        return without_copies(model, adapter_name, state)
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        state = with_copies(model, adapter_name, state)
+        check_fits(model, adapter_name, state)
+        return state
+
+    def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
+        self._trained_before = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def restore_base(self) -> None:
+        """Put the base model back into the state from before its first adapter."""
+        self.unload()
+        for parameter in self._trained_before:
+            parameter.requires_grad_(True)
 
     # -- θ, which adapters may share ------------------------------------------------------------------------
 
     def _theta(self, config: LRLoraConfig, module_name: str) -> tuple[Amplitude, Bandwidth, GridPoints]:
         """The modules of θ for one adapted weight: those its group shares, where there are any yet, else new ones."""
-        depth = (depth_of(module_name) or 0) / max(1, self._injection.num_layers - 1)
+        depth = relative_depth(module_name, self._injection.layers)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
 
@@ -119,8 +211,8 @@ class LRLoraModel(BaseTuner):
             return self._injection.shared[key]  # type: ignore[return-value]
 
         return (
-            shared("amplitude", lambda: Amplitude(values)),
-            shared("bandwidth", lambda: Bandwidth(omega, positive)),
+            shared("amplitude", lambda: Amplitude(values, config.learn_amplitude)),
+            shared("bandwidth", lambda: Bandwidth(omega, positive, config.learn_bandwidth)),
             shared("grid", lambda: GridPoints(points, grid_policy.learned)),
         )
 
@@ -130,14 +222,43 @@ class _Injection:
     """What the layers of the adapter that is being added have in common.
 
     Attributes:
-        num_layers: Of the model.
+        layers: How many there are, by stack.
         fits: What they are fitted in.
         shared: Modules of θ by part and by group of the sharing scope.
     """
 
-    num_layers: int
+    layers: dict[str, int]
     fits: FitGroup | None = None
     shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
+
+
+def _layer_class(target: nn.Module, name: str) -> type[Linear] | type[Embedding] | type[Convolution]:
+    """What adapts a module.
+
+    Raises:
+        ValueError: Nothing does, or the module is sharded.
+    """
+    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    if getattr(base, "_hf_tp_plan", None) is not None or isinstance(getattr(base, "weight", None), DTensor):
+        raise ValueError(
+            f"target module {name!r} is sharded by tensor parallelism, which LR-LoRA refuses: φ is applied to whole "
+            "entries of BA, and φ of a sum over shards of the rank is not the sum of φ over the shards"
+        )
+    if isinstance(base, NonDynamicallyQuantizableLinear):
+        raise ValueError(
+            f"target module {name!r} belongs to torch.nn.MultiheadAttention, which reads its weight and never calls "
+            "it: an adapter there would be without effect"
+        )
+    if isinstance(base, nn.Embedding):
+        return Embedding
+    if isinstance(base, CONVOLUTIONS):
+        return Convolution
+    if isinstance(base, Conv1D) or (hasattr(base, "in_features") and hasattr(base, "out_features")):
+        return Linear
+    raise ValueError(
+        f"target module {name!r} is a {type(base).__name__}; LR-LoRA adapts torch.nn.Linear, transformers' Conv1D, "
+        "torch.nn.Embedding and torch.nn.Conv1d, Conv2d and Conv3d"
+    )
 
 
 def _is_all(value: object) -> bool:

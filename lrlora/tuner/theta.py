@@ -2,7 +2,8 @@
 
 They are modules, and not bare parameters, so that adapters can share one: a shared module stays shared when PEFT casts
 it, moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each holds one tensor called
-``weight``, so a checkpoint names it as it names a LoRA matrix: ``….lrlora_amplitude.weight``.
+``weight``, so a checkpoint names it as it names a LoRA matrix: ``….lrlora_amplitude.weight``. It is a parameter where
+it is learned and a buffer where it is not: whatever asks a model for its parameters then finds what can be trained.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ class Amplitude(nn.Module):
 
     Args:
         values: ``(N,)``.
+        learned: Whether they will be trained.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    weight: Tensor
+
+    def __init__(self, values: Tensor, learned: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(values.float())
+        _hold(self, values, learned)
 
     def forward(self) -> Tensor:
         """a, ``(N,)``."""
@@ -35,12 +39,15 @@ class Bandwidth(nn.Module):
     Args:
         values: ω, ``(N,)``.
         positive: The map.
+        learned: Whether they will be trained.
     """
 
-    def __init__(self, values: Tensor, positive: PositiveMap) -> None:
+    weight: Tensor
+
+    def __init__(self, values: Tensor, positive: PositiveMap, learned: bool = True) -> None:
         super().__init__()
         self.positive = positive
-        self.weight = nn.Parameter(positive.inverse(values).float())
+        _hold(self, positive.inverse(values), learned)
 
     def forward(self) -> Tensor:
         """ω, ``(N,)``."""
@@ -56,15 +63,22 @@ class GridPoints(nn.Module):
             that no step of an optimizer can put them out of order. Else it holds the points.
     """
 
+    weight: Tensor
+
     def __init__(self, points: Tensor, learned: bool) -> None:
         super().__init__()
         self.learned = learned
-        if learned:
-            points = torch.cat([points[:1], points.diff().log()])
-        self.weight = nn.Parameter(points.float(), requires_grad=learned)
+        _hold(self, torch.cat([points[:1], points.diff().log()]) if learned else points, learned)
 
     def forward(self) -> Tensor:
         """The points, ``(N,)``."""
         if not self.learned:
             return self.weight
         return torch.cat([self.weight[:1], self.weight[1:].exp()]).cumsum(0)
+
+
+def _hold(module: nn.Module, values: Tensor, learned: bool) -> None:
+    if learned:
+        module.register_parameter("weight", nn.Parameter(values.float()))
+    else:
+        module.register_buffer("weight", values.float())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.peft_types import PeftType
 from safetensors.torch import load_file
 from torch import nn
@@ -146,12 +146,12 @@ def test_every_policy_trains_and_survives_saving(
 def test_what_is_fixed_does_not_train(fields: dict[str, Any], frozen: set[str], make_model: Make) -> None:
     model = get_peft_model(make_model("bert"), LRLoraConfig(**{**RANDOM, **fields}))
     model.set_adapter("default")  # PEFT turns everything on here
-    found = {
-        name.split(".")[-3]
-        for name, p in model.named_parameters()
-        if name.endswith(".default.weight") and "lrlora" in name and not p.requires_grad
-    }
-    assert found == frozen
+    theta = {"lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid"}
+    trained = {name.split(".")[-3] for name, p in model.named_parameters() if "lrlora" in name and p.requires_grad}
+    assert trained & theta == theta - frozen
+    kept = {name.split(".")[-3] for name, _ in model.named_buffers() if "lrlora" in name}
+    assert kept == frozen, "what is not learned is no parameter, and is saved all the same"
+    assert all(f".{part}." in " ".join(get_peft_model_state_dict(model)) for part in theta)
 
 
 def test_each_adapted_weight_has_2n_scalars_of_its_own_as_the_paper_counts(make_model: Make) -> None:
@@ -336,7 +336,7 @@ def test_a_checkpoint_names_its_tensors_as_lora_does(make_model: Make, tmp_path:
 
 
 def test_a_module_that_is_no_matrix_is_refused(make_model: Make) -> None:
-    with pytest.raises(ValueError, match="is a LayerNorm; LR-LoRA adapts linear modules"):
+    with pytest.raises(ValueError, match="is a LayerNorm; LR-LoRA adapts"):
         get_peft_model(make_model("bert"), LRLoraConfig(target_modules=["LayerNorm"]))
 
 

@@ -52,7 +52,7 @@ def test_the_fields_that_others_rely_on_are_there() -> None:
         ({"preset": "papper"}, "unknown preset 'papper'; did you mean 'paper'?"),
         ({"r": 0}, "r is a whole number of at least 1, not 0"),
         ({"r": 2.5}, "r is a whole number of at least 1, not 2.5"),
-        ({"rank_pattern": {"q": 0}}, "ranks in rank_pattern are whole numbers of at least 1"),
+        ({"rank_pattern": {"q": -1}}, "ranks in rank_pattern are whole numbers that are not negative"),
         ({"num_grid_points": 0}, "num_grid_points is a whole number of at least 1, not 0"),
         ({"grid_bound": -3}, "grid_bound is positive, not -3"),
         ({"engine_tolerance": 0}, "engine_tolerance is positive, not 0"),

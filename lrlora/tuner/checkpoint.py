@@ -1,0 +1,89 @@
+"""The state of an adapter as it is saved, and whether a saved one fits.
+
+A θ that layers share is saved once. A state that does not fit is refused with the model left as it was.
+"""
+
+from __future__ import annotations
+
+from peft import PeftModel
+from torch import Tensor, nn
+
+from lrlora.tuner.layer import LRLoraLayer
+
+THETA = LRLoraLayer.adapter_layer_names[2:]
+
+
+def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
+    """Keys of the model's state under which a shared part of θ is found again, and the key it is found under first."""
+    first: dict[int, str] = {}
+    copies: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, LRLoraLayer) or adapter_name not in module.r:
+            continue
+        for part in THETA:
+            key = f"{name}.{part}.{adapter_name}.weight"
+            known = first.setdefault(id(getattr(module, part)[adapter_name]), key)
+            if known != key:
+                copies[key] = known
+    return copies
+
+
+def without_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of an adapter with every part of θ once."""
+    copies = copies_of_theta(model, adapter_name)
+    return {key: value for key, value in state.items() if key not in copies}
+
+
+def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of an adapter with every part of θ under all of its keys, as a module's state has it."""
+    found = {key: state[first] for key, first in copies_of_theta(model, adapter_name).items() if first in state}
+    return {**found, **state}
+
+
+def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
+    """Check a state against the adapter that is to take it.
+
+    Raises:
+        ValueError: Another base model, or another configuration. The adapter has been removed from the model.
+    """
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LRLoraLayer) and adapter_name in module.r
+    }
+    own = {
+        f"{name}.{part}.{adapter_name}{'.weight' if part in THETA else ''}": getattr(module, part)[adapter_name]
+        for name, module in layers.items()
+        for part in module.adapter_layer_names
+    }
+    shapes = {key: tuple(getattr(value, "weight", value).shape) for key, value in own.items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = [
+        f"{key} has shape {found[key]}, and {shapes[key]} here"
+        for key in shapes.keys() & found.keys()
+        if shapes[key] != found[key]
+    ]
+    missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
+    stray = [f"{key} has no place here" for key in found.keys() - shapes.keys() if ".lrlora_" in key]
+    problems = sorted(wrong) + sorted(stray) + sorted(missing)
+    if not problems:
+        return
+    remove_adapter(model, adapter_name)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise ValueError(f"this adapter was saved for another base model or configuration: {problems[0]}{more}")
+
+
+def remove_adapter(model: nn.Module, adapter_name: str) -> None:
+    """Undo the injection of an adapter."""
+    if isinstance(model, PeftModel):
+        if len(model.peft_config) == 1:
+            model.base_model.restore_base()
+        else:
+            model.delete_adapter(adapter_name)
+        return
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LRLoraLayer) and adapter_name in module.r:
+            module.delete_adapter(adapter_name)
+            if not module.r:
+                model.set_submodule(name, module.base_layer)
+    getattr(model, "peft_config", {}).pop(adapter_name, None)

@@ -1,0 +1,22 @@
+"""What stays outside of the graphs of ``torch.compile``, when a whole model is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def outside_compiled_graphs(forward: F) -> F:
+    """Keep the forward method of an adapted layer out of compiled graphs: the graph ends there and goes on behind it.
+
+    A surrogate is fitted to the values of the parameters, which a graph cannot depend on, and its constants would be
+    compiled in, a graph for every step. The whole method is kept out, and not the fit alone: each layer would then be
+    a version of the same compiled method, of which the compiler allows eight. What engines compile by themselves they
+    still do.
+    """
+    reason = "LR-LoRA reads the values of its parameters to fit φ to them; merge_and_unload() leaves one graph"
+    return torch.compiler.disable(forward, reason=reason)  # type: ignore[no-any-return, no-untyped-call]

@@ -1,0 +1,106 @@
+"""Several adapters combined into a new one, on their updates: Σ w_i ΔW_i.
+
+Since φ is not linear, adding up the A and the B of adapters, as one does with LoRA, would give something else. The sum
+of updates is no φ(BA) in general; it is taken apart by singular values into an adapter whose φ starts as a straight
+line, and which can be trained on. What the truncation loses is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from lrlora.tuner.layer import LRLoraLayer
+
+if TYPE_CHECKING:
+    from lrlora.tuner.model import LRLoraModel
+
+
+@torch.no_grad()
+def add_weighted_adapter(
+    tuner: LRLoraModel,
+    adapters: Sequence[str],
+    weights: Sequence[float],
+    adapter_name: str,
+    combination_type: str = "svd",
+    svd_rank: int | None = None,
+) -> dict[str, float]:
+    """See :meth:`LRLoraModel.add_weighted_adapter`."""
+    _check(tuner, adapters, weights, adapter_name, combination_type)
+    ranks = [r for name in adapters for layer in _layers(tuner).values() if (r := layer.r.get(name))]
+    rank = svd_rank or max(ranks, default=1)
+    if rank < 1:
+        raise ValueError(f"svd_rank is at least 1, not {svd_rank}")
+
+    sums: dict[str, torch.Tensor] = {}
+    for module, layer in _layers(tuner).items():
+        for name, weight in zip(adapters, weights, strict=True):
+            if name in layer.r:
+                update = weight * layer.delta_matrix(name).float()
+                sums[module] = sums[module] + update if module in sums else update
+    broken = [module for module, total in sums.items() if not total.isfinite().all()]
+    if broken:
+        raise ValueError(f"the update of {broken[0]} is not finite; nothing was added")
+    highest = {module: min(rank, *total.shape) for module, total in sums.items()}
+
+    tuner.peft_config[adapter_name] = replace(
+        tuner.peft_config[adapters[0]],
+        r=rank,
+        lora_alpha=float(rank),
+        rank_pattern={f"^{module}": r for module, r in highest.items() if r != rank},
+        alpha_pattern={f"^{module}": float(r) for module, r in highest.items() if r != rank},
+        target_modules=set(sums),
+        exclude_modules=None,
+        layers_to_transform=None,
+        layers_pattern=None,
+        placement="all",
+        layers="all",
+        rank_allocation="uniform",
+        sharing="none",
+        # φ a straight line of slope 1, with amplitudes that can be trained.
+        preset="default",
+        residual=True,
+        centered=True,
+        amplitude_init="zero",
+        init_weights=True,
+    )
+    tuner.inject_adapter(tuner.model, adapter_name)
+    errors = {}
+    for module, layer in _layers(tuner).items():
+        if module not in sums:
+            continue
+        U, S, Vt = torch.linalg.svd(sums[module].double(), full_matrices=False)
+        r, root = highest[module], S[: highest[module]].sqrt()
+        layer.lrlora_B[adapter_name].copy_(U[:, :r] * root)
+        layer.lrlora_A[adapter_name].copy_(root[:, None] * Vt[:r])
+        errors[module] = float(S[r:].norm() / S.norm()) if S[0] > 0 else 0.0
+    tuner.set_requires_grad(adapter_name, requires_grad=False)
+    return errors
+
+
+def _layers(tuner: LRLoraModel) -> dict[str, LRLoraLayer]:
+    return {name: module for name, module in tuner.model.named_modules() if isinstance(module, LRLoraLayer)}
+
+
+def _check(
+    tuner: LRLoraModel, adapters: Sequence[str], weights: Sequence[float], adapter_name: str, combination_type: str
+) -> None:
+    unknown = [name for name in adapters if name not in tuner.peft_config]
+    if unknown or not adapters:
+        what = f"there is no adapter {unknown[0]!r}" if unknown else "there is no adapter to combine"
+        raise ValueError(f"{what} (there are: {', '.join(map(repr, tuner.peft_config))})")
+    if len(weights) != len(adapters):
+        raise ValueError(f"{len(adapters)} adapters take as many weights, not {len(weights)}")
+    if adapter_name in tuner.peft_config:
+        raise ValueError(f"there is an adapter {adapter_name!r} already")
+    if combination_type != "svd":
+        raise ValueError(
+            f"combination_type={combination_type!r} is not there: adapters with a nonlinear φ are combined on their "
+            "updates, by 'svd'"
+        )
+    saving = [name for name in adapters if tuner.peft_config[name].modules_to_save]
+    if saving:
+        raise ValueError(f"adapter {saving[0]!r} has modules_to_save, which cannot be combined")
