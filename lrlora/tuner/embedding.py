@@ -66,5 +66,9 @@ class Embedding(nn.Module, LRLoraLayer):
             result = result + update.to(result.dtype)
         return result
 
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """False: PEFT writes such adapters for linear layers only."""
+        return False
+
     def __repr__(self) -> str:
         return "lrlora." + super().__repr__()

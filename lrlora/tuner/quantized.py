@@ -84,7 +84,7 @@ def put_back(layer: BaseTunerLayer, kept: Kept) -> None:
     """Undo what was merged since ``kept``, bit by bit: ΔW is not subtracted from a weight that was rounded with it."""
     if isinstance(kept, Tensor):
         base: Any = layer.get_base_layer()
-        base.weight.data = kept.to(base.weight.device)
+        base.weight.data = kept.to(base.weight)  # the model may have been moved or cast in between
     else:
         layer.base_layer = kept[0]
 
