@@ -1,4 +1,4 @@
-"""Which layers of the model are adapted. Layers count from 0."""
+"""Which layers of the model are adapted. Layers count from 0, in an encoder and in a decoder each."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lrlora.policies.layer_choices import LayerChoice
-from lrlora.policies.roles import ATTENTION, MLP, ROLES, depth_of, known_families, role_of
+from lrlora.policies.roles import ATTENTION, FUSED, MLP, ROLES, depth_of, known_families, role_of, stack_of
 from lrlora.policies.tables import LAYER_CHOICES, PLACEMENTS
 
 
@@ -71,31 +72,42 @@ def resolve_target_modules(
     Args:
         model: A transformers model (or anything whose ``config.model_type`` is a known family).
         placement: Roles.
-        layers: Layers.
+        layers: Layers, of each stack by itself: ``"first_last"`` takes the first and the last of the encoder and the
+            first and the last of the decoder.
         among: Restrict to these full names. With ``placement="all"`` they need have no role.
 
     Raises:
-        ValueError: An unknown family, with its linear modules and how to name their roles; or no module is left.
+        ValueError: An unknown family, with its linear modules and how to name their roles; a role that the family
+            fuses with others, or has apart; or no module is left.
     """
     roles = PLACEMENTS.create(placement)
     chosen = as_layer_choice(layers)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     names = linear_module_names(model)
     all_roles = {name: role_of(name, model_type) for name in names}
-    if not any(all_roles.values()) and (among is None or roles != everywhere()):
-        raise ValueError(_unknown_family(model_type, names))
-    num_layers = count_layers(names)
-    if among is None or roles != everywhere():
+    by_role = among is None or roles != everywhere()
+    if by_role:
+        if not any(all_roles.values()):
+            raise ValueError(_unknown_family(model_type, names))
+        _check_fused(placement, roles, {role for role in all_roles.values() if role is not None}, model_type)
+    counts = layer_counts(names)
+    if by_role:
         names = [name for name in names if all_roles[name] in roles.names]
     if among is not None:
         names = [name for name in names if name in among]
     if chosen != LAYER_CHOICES.create("all"):
-        names = [name for name in names if (depth := depth_of(name)) is not None and chosen.has(depth, num_layers)]
+        names = [
+            name
+            for name in names
+            if (depth := depth_of(name)) is not None and chosen.has(depth, counts[stack_of(name)])
+        ]
     if not names:
         raise ValueError(
             f"no module is left to adapt: placement={placement!r} and layers={layers!r} on a {model_type!r} model "
-            f"of {num_layers} layers" + (" within the target_modules that were given" if among is not None else "")
+            f"of {_in_words(counts)}" + (" within the target_modules that were given" if among is not None else "")
         )
+    if among is None:
+        _warn_of_half(placement, roles, {role for role in all_roles.values() if role is not None}, model_type)
     return names
 
 
@@ -115,14 +127,66 @@ def linear_module_names(model: nn.Module) -> list[str]:
         inside_adapter = ".base_layer" in name or name.startswith("base_layer")
         # PEFT's adapted layers are known by this method; importing its classes here would tie policies to it.
         base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-        if name and not inside_adapter and isinstance(base, (nn.Linear, Conv1D)):
+        if name and not inside_adapter and _is_linear(base):
             names.append(name)
     return names
 
 
-def count_layers(names: Collection[str]) -> int:
-    """The number of layers that modules of these names lie in."""
-    return 1 + max((depth for name in names if (depth := depth_of(name)) is not None), default=-1)
+def layer_counts(names: Collection[str]) -> dict[str, int]:
+    """By stack, the number of layers that modules of these names lie in."""
+    counts: dict[str, int] = {}
+    for name in names:
+        depth = depth_of(name)
+        if depth is not None:
+            stack = stack_of(name)
+            counts[stack] = max(counts.get(stack, 0), depth + 1)
+    return counts
+
+
+def relative_depth(name: str, counts: Mapping[str, int]) -> float:
+    """Where a module's layer lies in its stack, from 0 for the first to 1 for the last; 0 outside the layers."""
+    return (depth_of(name) or 0) / max(1, counts.get(stack_of(name), 1) - 1)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # Quantised layers are classes of their own, some of which are no nn.Linear; all that are known have its sizes.
+    return isinstance(module, (nn.Linear, Conv1D)) or (
+        isinstance(getattr(module, "in_features", None), int) and isinstance(getattr(module, "out_features", None), int)
+    )
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    stacks = [f"{count} layers" + (f" in {stack}" if len(counts) > 1 else "") for stack, count in counts.items()]
+    return " and ".join(stacks) or "no layers"
+
+
+def _check_fused(placement: str | Placement, roles: Placement, present: set[str], model_type: str | None) -> None:
+    """Refuse a role that the model has only as a part of another, or only in parts: it would be left out silently."""
+    for fused, parts in FUSED.items():
+        asked = [part for part in parts if part in roles.names]
+        if fused in present and asked and fused not in roles.names:
+            raise ValueError(
+                f"placement={placement!r} asks for {' and '.join(asked)}, but a {model_type!r} model has "
+                f"{', '.join(parts)} in one matrix, which is adapted as a whole: ask for {fused}"
+            )
+        apart = [part for part in parts if part in present]
+        if fused in roles.names and fused not in present and apart and not asked:
+            raise ValueError(
+                f"placement={placement!r} asks for {fused}, but a {model_type!r} model has {' and '.join(apart)} "
+                f"apart: ask for {'+'.join(apart)}"
+            )
+
+
+def _warn_of_half(placement: str | Placement, roles: Placement, present: set[str], model_type: str | None) -> None:
+    """Say so where a placement of attention and MLP finds only one of them, as with experts that are parameters."""
+    halves = {"attention": set(ATTENTION), "MLP": set(MLP)}
+    for half, other in (("attention", "MLP"), ("MLP", "attention")):
+        if roles.names & halves[other] and not present & halves[other] and roles.names & halves[half] & present:
+            warnings.warn(
+                f"placement={placement!r} adapts the {half} of a {model_type!r} model alone: no linear module of it "
+                f"has a role in the {other}",
+                stacklevel=2,
+            )
 
 
 def _unknown_family(model_type: str | None, names: list[str]) -> str:

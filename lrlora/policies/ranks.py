@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lrlora.policies.placements import count_layers, linear_module_names
-from lrlora.policies.roles import ATTENTION, depth_of, role_of
+from lrlora.policies.placements import layer_counts, linear_module_names
+from lrlora.policies.roles import ATTENTION, depth_of, role_of, stack_of
 from lrlora.policies.tables import RANKS
 
 
@@ -24,7 +24,7 @@ class RankAllocation(ABC):
             r: The base rank.
             role: The weight's role, or None where the family is not known.
             depth: Its layer, from 0.
-            num_layers: The number of layers.
+            num_layers: The number of layers of its stack: an encoder and a decoder count apart.
         """
 
 
@@ -96,6 +96,9 @@ def allocate_ranks(
     """
     policy = RANKS.create(allocation)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    num_layers = count_layers(linear_module_names(model))
-    ranks = {name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, num_layers) for name in module_names}
+    counts = layer_counts(linear_module_names(model))
+    ranks = {
+        name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, counts.get(stack_of(name), 1))
+        for name in module_names
+    }
     return {name: rank for name, rank in ranks.items() if rank != r}

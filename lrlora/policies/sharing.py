@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from lrlora.policies.roles import depth_of
+from lrlora.policies.roles import depth_of, stack_of
 
 PARTS = ("grid", "bandwidth", "amplitude")
 
@@ -86,8 +86,8 @@ class PerProjection(Scope):
 
 @dataclass(frozen=True)
 class PerLayer(Scope):
-    """One group per layer of the model. Modules outside the layers form one more."""
+    """One group per layer of the model; layers of an encoder and of a decoder differ. Modules outside form one more."""
 
     def group(self, module_name: str) -> str:
         """See :meth:`Scope.group`."""
-        return str(depth_of(module_name))
+        return f"{stack_of(module_name)}.{depth_of(module_name)}"

@@ -10,6 +10,7 @@ from torch import nn
 
 from lrlora import LRLoraConfig
 from lrlora.policies import allocate_ranks, depth_of, register_family, resolve_target_modules, role_of
+from lrlora.policies import roles as roles_module
 from lrlora.policies.roles import ATTENTION, MLP
 
 Make = Callable[[str], nn.Module]
@@ -80,7 +81,9 @@ def test_an_unknown_family_is_told_its_linear_modules_and_how_to_name_them() -> 
     get_peft_model(model, LRLoraConfig(target_modules="all-linear"))
 
 
-def test_a_family_can_be_taught() -> None:
+def test_a_family_can_be_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roles_module, "_FAMILIES", dict(roles_module._FAMILIES))  # as it was, after the test
+
     class Config:
         model_type = "house_made"
 
