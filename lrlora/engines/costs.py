@@ -2,7 +2,7 @@
 
 The constants are measured and then fixed, and not measured anew in every process: a choice that hung on a stopwatch
 would make the same run give other digits. They are times of one machine, and only their proportions matter;
-``lrlora bench scaling`` measures them on yours.
+``lrlora bench costs`` measures them on yours.
 """
 
 from __future__ import annotations

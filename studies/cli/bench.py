@@ -238,3 +238,37 @@ def bench_scaling(
     else:
         for line in model_lines(document):
             say(line)
+
+
+@app.command("costs")
+def bench_costs(
+    shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Of the weight to measure on.")] = (
+        1536,
+        576,
+    ),
+    tokens: Annotated[int, typer.Option(help="Of the step.")] = 512,
+    repeats: Annotated[int, typer.Option(help="Of each measurement, of which the median counts.")] = 15,
+    compile_: Compile = None,
+    as_json: Json = False,
+) -> None:
+    """The constants that the engine auto chooses by, as they are and as this machine has them; nothing is changed."""
+    from lrlora.studies.bench.settings import compile_mode
+    from lrlora.studies.errors import StudyError
+
+    if min(*shape, tokens, repeats) < 1:
+        raise StudyError("--shape, --tokens and --repeats take whole numbers of at least 1")
+    with compile_mode(compile_):
+        from lrlora.studies.bench.calibration import measure_costs
+
+        constants = []
+        for constant in measure_costs(shape, tokens, repeats):
+            constants.append(constant)
+            if not as_json:
+                measured = "not on this processor" if constant.measured is None else f"{constant.measured:.4g}"
+                say(f"{constant.name:16} {constant.used:>10.4g} ns   here {measured}")
+    if as_json:
+        print(
+            json.dumps(
+                {constant.name: {"used": constant.used, "measured": constant.measured} for constant in constants}
+            )
+        )
