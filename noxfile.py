@@ -39,6 +39,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def examples(session: nox.Session) -> None:
+    """Run every script in examples/; what follows -- goes to each: `--steps 2` only sees that they run."""
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        session.run(shared(session, "python"), str(script), *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """Check the types of all rooms; what follows -- goes to mypy."""
     session.run(shared(session, "python"), "-m", "mypy", *session.posargs, external=True)

@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    from lrlora.optimizer import parameter_groups
+    from lrlora.optimizer import parameter_groups, trainer_optimizer
     from lrlora.transfer import TransferFunction
     from lrlora.tuner import LRLoraConfig, LRLoraLayer, LRLoraModel
 
 __version__ = "0.1.0"
-__all__ = ["LRLoraConfig", "LRLoraLayer", "LRLoraModel", "TransferFunction", "__version__", "parameter_groups"]
+__all__ = [
+    "LRLoraConfig",
+    "LRLoraLayer",
+    "LRLoraModel",
+    "TransferFunction",
+    "__version__",
+    "parameter_groups",
+    "trainer_optimizer",
+]
 
 _HOMES = {
     "LRLoraConfig": "lrlora.tuner",
@@ -29,6 +37,7 @@ _HOMES = {
     "LRLoraModel": "lrlora.tuner",
     "TransferFunction": "lrlora.transfer",
     "parameter_groups": "lrlora.optimizer",
+    "trainer_optimizer": "lrlora.optimizer",
 }
 
 

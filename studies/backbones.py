@@ -177,7 +177,11 @@ def _load(factory: Any, name: str, **options: Any) -> Any:
     hush = contextlib.redirect_stderr(io.StringIO()) if _format(name) else contextlib.nullcontext()
     try:
         with hush:
-            return factory.from_pretrained(locate(name), **_format(name), **options)
+            loaded = factory.from_pretrained(locate(name), **_format(name), **options)
+            if _format(name) and (quantizer := getattr(loaded, "hf_quantizer", None)) is not None:
+                # Its weights are plain numbers by now; a model that is called quantized Trainer would refuse.
+                quantizer.remove_quantization_config(loaded)
+            return loaded
     except (OSError, ValueError) as error:
         raise StudyError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from None
     finally:
