@@ -108,6 +108,11 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_amplitude[adapter_name], self.lrlora_bandwidth[adapter_name], self.lrlora_grid[adapter_name] = theta
         self.reset_lrlora_parameters(adapter_name, config.init_weights)
         self._move_adapter_to_device_of_base_layer(adapter_name)
+        if r == 0:
+            # No gradient comes here, for which DistributedDataParallel would wait. What is shared has one from others.
+            own = {"amplitude", "bandwidth", "grid"} - set(config.policy("sharing").names)
+            frozen = ("lrlora_A", "lrlora_B", *sorted(f"lrlora_{part}" for part in own))
+            self.frozen_peft_weight_names = {**self.frozen_peft_weight_names, adapter_name: frozen}
         self.set_adapter(self.active_adapters)
         if r > 0:
             fits.join(self)

@@ -30,7 +30,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "at the start": {"init_weights": True},
     "shared": {"sharing": "all", "grid": "learned"},
     "shared by halves": {"sharing": "parts:bandwidth+amplitude", "bandwidth_parameterization": "softplus"},
-    "dropout off": {"lora_dropout": 0.0, "basis": "gaussian", "engine": "tabulated"},
+    "tables": {"basis": "gaussian", "engine": "tabulated"},
+    "rank 0": {"rank_pattern": {"2": 0}},
+    "rank 0, shared": {"rank_pattern": {"2": 0}, "sharing": "all"},
     "factored": {"engine": "factored", "input_scale": 1.0},
 }
 

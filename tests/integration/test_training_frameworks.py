@@ -258,7 +258,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-VARIANTS = ["own", "at the start", "shared", "shared by halves", "dropout off", "factored"]
+VARIANTS = ["own", "at the start", "shared", "shared by halves", "tables", "rank 0", "rank 0, shared", "factored"]
 
 
 class TestTwoProcesses:
