@@ -53,6 +53,7 @@ def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
     check_free(target, force)
     # Beside the target, so that renaming does not copy; hidden, and with a number no other process has.
     staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    missing = [parent for parent in target.parents if not parent.exists()]
     try:
         staging.mkdir(parents=True)
     except OSError as error:
@@ -66,5 +67,8 @@ def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             staging.rename(target)
-    finally:
+    except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in missing:
+            parent.rmdir()
+        raise

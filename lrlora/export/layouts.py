@@ -25,9 +25,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @torch.no_grad()  # where gradients are wanted the engine fits φ a little otherwise, within its tolerance
 def delta_matrix(layer: LRLoraLayer, adapter: str) -> Tensor:
-    """ΔW as a matrix, ``(out, in)``, as a merge adds it to the weight."""
-    delta = layer.get_delta_weight(adapter)
-    return delta.T if layer.fan_in_fan_out else delta.flatten(1)
+    """ΔW as a matrix, ``(out, in)``, with the entries that a merge adds to the weight."""
+    return layer.delta_matrix(adapter)
 
 
 def check_expressible(name: str, layer: LRLoraLayer) -> None:

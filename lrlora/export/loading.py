@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,10 @@ def _load_base(source: str, folder: Path, config: PeftConfig, options: dict[str,
         # Labels are no part of an adapter; their number is that of the rows of its classifier.
         options["num_labels"] = heads[0][0]
     factory = _factory(config, own)
-    model, loading = factory.from_pretrained(source, output_loading_info=True, **options)
+    # The bar of dequantisation knows none of the switches; nothing else is written there in the meantime.
+    hush = redirect_stderr(io.StringIO()) if "gguf_file" in options else nullcontext()
+    with hush:
+        model, loading = factory.from_pretrained(source, output_loading_info=True, **options)
     saved = {key.removeprefix("base_model.model.") for key in shapes}
     at_random = sorted(set(loading["missing_keys"]) - saved)
     adapted = {f"{key.rpartition('.lrlora_')[0]}.weight" for key in saved if key.endswith(".lrlora_A")}

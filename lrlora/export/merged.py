@@ -71,15 +71,24 @@ def save_merged(
     source = base.name_or_path or config.base_model_name_or_path
     own = copy.deepcopy(model) if keep_model else model
     own.set_adapter(adapter_name)  # which classifier is kept goes by the active adapter
-    try:
-        merged: Any = own.merge_and_unload(safe_merge=True, adapter_names=[adapter_name])
-    except ValueError as error:
-        raise ExportError(one_line(error)) from None
     with whole_folder(folder, force) as directory:
-        merged.save_pretrained(str(directory))
+        try:
+            merged: Any = own.merge_and_unload(safe_merge=True, adapter_names=[adapter_name])
+            _forget_format(merged)
+            merged.save_pretrained(str(directory))
+        except (ValueError, NotImplementedError) as error:  # not finite, or quantised in a way that has no merging
+            raise ExportError(one_line(error)) from None
         if tokenizer is not None:
             return sorted(Path(file).name for file in tokenizer.save_pretrained(str(directory)))
         return _copy_tokenizer(source, config.revision, directory)
+
+
+def _forget_format(model: Any) -> None:
+    """Let a model that was dequantised when it was loaded from a GGUF file be saved as the plain one it is."""
+    quantizer: Any = getattr(model, "hf_quantizer", None)
+    method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
+    if method == "gguf" and all(parameter.is_floating_point() for parameter in model.parameters()):
+        quantizer.remove_quantization_config(model)
 
 
 def _check_untied(model: PeftModel, adapter_name: str) -> None:

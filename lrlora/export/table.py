@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 JSON_NAME, MARKDOWN_NAME = "truncation.json", "truncation.md"
+MUCH = 0.3
+"""A relative error above which the verdict says that much was lost."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,18 @@ def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
 
 
 def verdict(rows: Sequence[LayerTruncation]) -> str:
-    """One sentence on what was kept."""
+    """What was kept, in a sentence; in two where that is not much."""
     if all(row.exact for row in rows):
         return f"Exact: φ is a straight line in all {len(rows)} layers, and the factors are the adapter's own."
     total = summarize(rows)
-    ranks = (
-        f"rank {total['largest_rank']}"
-        if total["smallest_rank"] == total["largest_rank"]
-        else f"ranks {total['smallest_rank']} to {total['largest_rank']}"
+    low, high = total["smallest_rank"], total["largest_rank"]
+    ranks = f"Rank {low}" if low == high else f"Ranks {low} to {high}"
+    said = (
+        f"{ranks}: a relative error of {_percent(total['error'])} over all updates, which keeps "
+        f"{100 * total['kept']:.2f} % of their squared norm, and of {_percent(total['worst_error'])} in the worst "
+        f"layer, {total['worst_module']}."
     )
-    return (
-        f"{ranks[0].upper()}{ranks[1:]} keep{'s' if ranks.startswith('rank ') else ''} {_percent(total['kept'])} of "
-        f"the squared norm of the updates: the relative error is {_percent(total['error'])}, "
-        f"and {_percent(total['worst_error'])} in the worst layer, {total['worst_module']}."
-    )
+    return said if total["error"] <= MUCH else f"{said} Much of the adapter is lost: take a higher rank, or merge."
 
 
 def write_tables(rows: Sequence[LayerTruncation], folder: Path) -> None:

@@ -11,6 +11,7 @@ with several layers overwrite each other. ``tests/integration/test_export.py`` c
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +215,10 @@ def is_linear(layer: LRLoraLayer, adapter_name: str) -> bool:
 
 def saved_modules(model: PeftModel, adapter_name: str) -> dict[str, Tensor]:
     """What an adapter saves besides its factors: the classifier and other modules_to_save, embeddings that grew."""
-    state = get_peft_model_state_dict(model, adapter_name=adapter_name)
+    with warnings.catch_warnings():
+        # PEFT looks whether the vocabulary grew, and warns where it cannot tell, as for a base in a GGUF file.
+        warnings.filterwarnings("ignore", message="Could not find a config file")
+        state = get_peft_model_state_dict(model, adapter_name=adapter_name)
     return {key: tensor.detach().cpu().clone() for key, tensor in state.items() if ".lrlora_" not in key}
 
 

@@ -1,9 +1,10 @@
 """The best product of low rank for one matrix, and what it leaves over.
 
 ΔW = φ(BA) has no factors that could be read off, so they are computed: the leading singular vectors, from the
-eigenvectors of the Gram matrix of the smaller side, in float64. That is several times cheaper than a singular value
-decomposition, takes no more memory than the smaller side squared, and is exact to about 1e-7 of the norm, which is what
-the float32 of the stored factors loses anyway. The error that is reported is measured afterwards on the stored factors,
+eigenvectors of the Gram matrix of the smaller side, in float64. That takes no more memory than the smaller side squared
+and is several times cheaper than a singular value decomposition where one side is much the longer, as in an embedding
+(for a square it costs the same), and it is exact to about 1e-7 of the norm, which is what the float32 of the stored
+factors loses anyway. The error that is reported is measured afterwards on the stored factors,
 and not read off the spectrum.
 """
 

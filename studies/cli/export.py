@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,8 +47,11 @@ def merged(
     with _refusing():
         model = _load(adapter, out, base, force)
         from lrlora.export import save_merged
+        from lrlora.studies.backbones import load_tokenizer
 
-        files = save_merged(model, out, force=force, keep_model=False, tokenizer=_tokenizer_in_gguf(base))
+        packed = _packed(base or model.peft_config["default"].base_model_name_or_path)
+        tokenizer = load_tokenizer(packed) if packed is not None else None  # others have files, which are copied
+        files = save_merged(model, out, force=force, keep_model=False, tokenizer=tokenizer)
     if as_json:
         print(json.dumps({"out": str(out), "tokenizer": files}, indent=1))
         return
@@ -163,20 +167,29 @@ def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
     config = read_adapter(adapter, "LRLORA")
     named = base if base is not None else config.base_model_name_or_path
     check_free(out, force, (adapter, *([Path(named)] if named and Path(named).is_dir() else [])))
-    if base is None:
-        return load_adapted(adapter)
     from lrlora.studies.backbones import BACKBONES, locate
 
-    known = BACKBONES.get(base)
-    options = {"gguf_file": known.gguf} if known is not None and known.gguf is not None else {}
-    return load_adapted(adapter, locate(base), **options)
+    with warnings.catch_warnings(record=True) as heard:
+        if packed := _packed(named):
+            model = load_adapted(adapter, locate(packed), gguf_file=BACKBONES[packed].gguf)
+        else:
+            model = load_adapted(adapter, None if base is None else locate(base))
+    for warning in heard:
+        _say(f"note: {warning.message}", stderr=True)
+    return model
 
 
-def _tokenizer_in_gguf(base: str | None) -> Any:
-    """The tokenizer of a backbone that has no files of one; None for all others, whose files are copied."""
-    from lrlora.studies.backbones import BACKBONES, load_tokenizer
+def _packed(named: str | None) -> str | None:
+    """The backbone in a GGUF file that is meant by its name, or by the folder it is in; None for other models."""
+    from lrlora.studies.backbones import BACKBONES
+    from lrlora.studies.errors import StudyError
 
-    return load_tokenizer(base) if base in BACKBONES and BACKBONES[base].gguf is not None else None
+    for name, known in BACKBONES.items():
+        if known.gguf is not None and named:
+            with suppress(StudyError):  # it is not installed, so that nothing was trained on it here
+                if named == name or Path(named).resolve() == known.directory(name).resolve():
+                    return name
+    return None
 
 
 def _progress(row: LayerTruncation, done: int, total: int) -> None:

@@ -17,6 +17,8 @@ from peft.tuners.lora.conversion import convert_to_lora
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers.quantizers.quantizer_gguf import GgufHfQuantizer
+from transformers.utils.quantization_config import GgufConfig
 
 from lrlora import LRLoraConfig, parameter_groups
 from lrlora.export import ExportError, from_lora, load_adapted, save_as_lora, save_from_lora, save_merged, to_lora
@@ -124,6 +126,13 @@ print(logits.flatten().tolist())
         with pytest.raises(ExportError, match=r"lm_head is also .*embed_tokens"):
             save_merged(model, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    def test_a_model_from_a_gguf_file_is_saved_as_the_plain_one_it_is(self, make_model: Make, tmp_path: Path) -> None:
+        # transformers leaves the mark of the format on a model that it dequantised, and then would not save it.
+        base = make_model("llama")
+        base.hf_quantizer = GgufHfQuantizer(GgufConfig())
+        save_merged(get_peft_model(base, LRLoraConfig(**BENT)), tmp_path / "out")
+        assert "quantization_config" not in json.loads((tmp_path / "out" / "config.json").read_text())
 
     def test_what_is_no_model_of_transformers_is_refused(self, tmp_path: Path) -> None:
         model = get_peft_model(nn.Sequential(nn.Linear(3, 3)), LRLoraConfig(**BENT, target_modules=["0"]))

@@ -30,7 +30,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_an_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        broken_off(tmp_path / "out", KeyboardInterrupt)
+        broken_off(tmp_path / "deep" / "out", KeyboardInterrupt)
     assert not names(tmp_path)
 
 

@@ -30,9 +30,14 @@ def test_an_adapter_that_never_moved_loses_nothing() -> None:
 
 def test_the_verdict_names_the_worst_layer() -> None:
     said = verdict(ROWS)
-    assert said.startswith("Ranks 1 to 2 keep 83.6 %")
-    assert "50 % in the worst layer, second" in said
-    assert verdict(ROWS[:1]).startswith("Rank 2 keeps 99 %")
+    assert said.startswith("Ranks 1 to 2: a relative error of 40.4 % over all updates, which keeps 83.64 %")
+    assert "of 50 % in the worst layer, second" in said
+    assert verdict(ROWS[:1]).startswith("Rank 2: a relative error of 10 %")
+
+
+def test_much_that_is_lost_is_called_so() -> None:
+    assert "Much of the adapter is lost" in verdict(ROWS)
+    assert "Much of the adapter is lost" not in verdict(ROWS[:1])
 
 
 def test_exact_factors_are_called_exact_and_others_are_not() -> None:
