@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
@@ -34,6 +35,7 @@ class LRLoraLayer(BaseTunerLayer):
 
     base_layer: nn.Module
     active_adapters: list[str]
+    quantization_backend: Any  # of PEFT; None where the weight is of plain numbers
     adapter_layer_names = ("lrlora_A", "lrlora_B", "lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
     other_param_names = (
         "r",

@@ -102,6 +102,13 @@ class LRLoraModel(BaseTuner):
             new_module.requires_grad_(False)  # an adapter that is added to others does not train until it is set active
         self._replace_module(parent, target_name, new_module, target)
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        if getattr(child, "base_layer", None) is new_module:
+            # A layer is unloaded. PEFT would set the weight of what it wrapped to itself; layers of HQQ have none.
+            setattr(parent, child_name, new_module)
+        else:
+            super()._replace_module(parent, child_name, new_module, child)
+
     def _check_merge_allowed(self) -> None:
         super()._check_merge_allowed()
         for module in self.modules():  # before the first of them is merged

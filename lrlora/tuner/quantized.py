@@ -66,6 +66,11 @@ def check_mergeable(layer: BaseTunerLayer) -> None:
             f"nothing was merged: PEFT has no way to write a weight quantised by {backend.backend_name}. Keep the "
             "adapter beside the base, or merge it into the base as it was before quantisation"
         )
+    if _is_repacked(layer.get_base_layer()):
+        raise ValueError(
+            "nothing was merged: bitsandbytes laid the 4-bit weight out anew for this processor when it was first "
+            "evaluated, and PEFT cannot read that. Load the model again and merge before it is evaluated"
+        )
     if layer.base_layer is not layer.get_base_layer():
         raise ValueError(
             f"nothing was merged: the weight, quantised by {backend.backend_name}, has an adapter of another method too"
@@ -87,6 +92,13 @@ def put_back(layer: BaseTunerLayer, kept: Kept) -> None:
         base.weight.data = kept.to(base.weight)  # the model may have been moved or cast in between
     else:
         layer.base_layer = kept[0]
+
+
+def _is_repacked(base: nn.Module) -> bool:
+    # On processors with AVX512-BF16. Saving packs it back, but leaves the scales of blocks transposed, as a matrix.
+    state = getattr(getattr(base, "weight", None), "quant_state", None)
+    scales = getattr(state, "absmax", None)
+    return bool(getattr(state, "packing_format_for_cpu", False)) or (isinstance(scales, Tensor) and scales.dim() > 1)
 
 
 def _is_plain(base: nn.Module) -> bool:
