@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from lrlora import LRLoraConfig, trainer_optimizer
+from lrlora.analysis import layer_report
 from lrlora.studies.backbones import load_model, load_tokenizer
 from lrlora.studies.encoding import encode_split, encode_training
 from lrlora.studies.tasks import make_task
@@ -108,27 +109,28 @@ class Interruption(TrainerCallback):
         control.should_training_stop = True
 
 
-with tempfile.TemporaryDirectory() as folder:
-    first = make_trainer(folder)
-    first.add_callback(Interruption())
-    first.train()
-    print(f"interrupted after {first.state.global_step} steps")
+scratch = tempfile.TemporaryDirectory()
+first = make_trainer(scratch.name)
+first.add_callback(Interruption())
+first.train()
+print(f"interrupted after {first.state.global_step} steps")
 
-    second = make_trainer(folder)
-    second.train(resume_from_checkpoint=True)
-    state = second.state
-    print(f"went on to {state.global_step} steps; best accuracy {state.best_metric:.3f}")
-    assert state.best_model_checkpoint is not None
-    print(f"after training, the best model: accuracy {second.evaluate()['eval_accuracy']:.3f}")
+second = make_trainer(scratch.name)
+second.train(resume_from_checkpoint=True)
+state = second.state
+print(f"went on to {state.global_step} steps; best accuracy {state.best_metric:.3f}")
+print(f"after training, the best model: accuracy {second.evaluate()['eval_accuracy']:.3f}")
 
-    # %% [markdown]
-    # Every checkpoint is an adapter, and θ, which all layers share here, is in it.
+# %% [markdown]
+# ## The checkpoint
+#
+# Every checkpoint is an adapter, and θ, of which all layers share one here, is in it.
 
-    # %%
-    loaded = PeftModel.from_pretrained(load_model("minilm", task.labels), state.best_model_checkpoint)
-
-layer = loaded.base_model.model.bert.encoder.layer[0].attention.self.query
-print(
-    f"of the {layer.lrlora_amplitude['default'].weight.numel()} amplitudes the largest is "
-    f"{layer.lrlora_amplitude['default'].weight.abs().max():.3f}; they began at 0"
-)
+# %%
+assert state.best_model_checkpoint is not None
+loaded = PeftModel.from_pretrained(load_model("minilm", task.labels), state.best_model_checkpoint)
+scratch.cleanup()
+report = layer_report(loaded)
+print(f"nonlinear fraction: {sum(line.nonlinear_fraction for line in report) / len(report):.1%} on average")
+shared = {id(module) for name, module in loaded.named_modules() if name.endswith("lrlora_amplitude.default")}
+print(f"adapted layers: {len(report)}, sets of amplitudes: {len(shared)}")
