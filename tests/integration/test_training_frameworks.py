@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers as hf
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -144,6 +145,19 @@ class TestTrainer:
             ("undecayed", 1e-2, 0.0),
             ("transfer", 2.5e-3, 0.0),
         ]
+
+    def test_an_optimizer_that_takes_theta_for_b_is_refused_here_too(self, make_model: Make, tmp_path: Path) -> None:
+        # Wrapped by accelerate, and under a warm-up that starts from zero.
+        model = get_peft_model(make_model("bert"), LRLoraConfig(**FIELDS))
+        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16)
+        trainer = hf.Trainer(
+            model=model,
+            args=arguments(tmp_path, warmup_steps=3),
+            train_dataset=rows(),
+            optimizers=(optimizer, None),
+        )
+        with pytest.raises(ValueError, match="θ is in one group with B"):
+            trainer.train()
 
     def test_an_optimizer_with_groups_of_its_own_is_refused(
         self, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
