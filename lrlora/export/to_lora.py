@@ -216,8 +216,9 @@ def is_linear(layer: LRLoraLayer, adapter_name: str) -> bool:
 def saved_modules(model: PeftModel, adapter_name: str) -> dict[str, Tensor]:
     """What an adapter saves besides its factors: the classifier and other modules_to_save, embeddings that grew."""
     with warnings.catch_warnings():
-        # PEFT looks whether the vocabulary grew, and warns where it cannot tell, as for a base in a GGUF file.
-        warnings.filterwarnings("ignore", message="Could not find a config file")
+        # PEFT looks whether the vocabulary grew, and warns where it cannot tell, as for a base in a GGUF file. It also
+        # tells that it saves the base weights of adapted embeddings, which docs/export.md says.
+        warnings.filterwarnings("ignore", message="Could not find a config file|Setting `save_embedding_layers`")
         state = get_peft_model_state_dict(model, adapter_name=adapter_name)
     return {key: tensor.detach().cpu().clone() for key, tensor in state.items() if ".lrlora_" not in key}
 

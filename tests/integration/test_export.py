@@ -354,6 +354,22 @@ def test_embeddings_and_convolutions_are_taken_over(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(IDS), lora(IDS), rtol=1e-4, atol=1e-5)
 
 
+def test_a_token_embedding_and_a_head_are_exported_both_ways(
+    make_model: Make, inputs_of: Inputs, tmp_path: Path
+) -> None:
+    inputs = inputs_of("llama")
+    targets = ["embed_tokens", "lm_head", "q_proj"]
+    config = LRLoraConfig(**BENT, target_modules=targets, rank_pattern={"layers.0.self_attn.q_proj": 0})
+    model = get_peft_model(make_model("llama"), config).eval()
+    export = save_as_lora(model, tmp_path / "lora", error=1e-5)
+    assert "model.layers.0.self_attn.q_proj" not in {row.module for row in export.rows}, "its rank is 0"
+    loaded = PeftModel.from_pretrained(make_model("llama"), tmp_path / "lora").eval()
+    torch.testing.assert_close(logits(loaded, inputs), logits(model, inputs), rtol=1e-3, atol=1e-4)
+    save_merged(model, tmp_path / "merged")
+    merged = LlamaForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    torch.testing.assert_close(logits(merged, inputs), logits(model, inputs), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("convolution", [{"dilation": 2}, {"padding_mode": "circular"}])
 def test_a_convolution_that_lora_cannot_write_is_refused(convolution: dict[str, Any]) -> None:
     with pytest.raises(ExportError, match=f"^conv: .*{next(iter(convolution))}"):
