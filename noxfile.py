@@ -39,6 +39,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def quantised(session: nox.Session) -> None:
+    """Run the tests of quantised bases with torchao and bitsandbytes; what follows -- goes to pytest."""
+    # In a folder of their own: where they are installed, transformers and PEFT import them, and they print on import.
+    folder = Path(session.cache_dir).parent / "quantised"
+    python = shared(session, "python")
+    install = (python, "-m", "pip", "install", "--quiet", "--upgrade", "--no-deps", "-c", str(CONSTRAINTS))
+    session.run(*install, "--target", str(folder), "torchao", "bitsandbytes", external=True)
+    arguments = ("tests/integration/test_quantized.py", *session.posargs)
+    session.run(python, "-m", "pytest", *arguments, env={"PYTHONPATH": str(folder)}, external=True)
+
+
+@nox.session(venv_backend="none")
 def examples(session: nox.Session) -> None:
     """Run every script in examples/; what follows -- goes to each: `--steps 2` only sees that they run."""
     for script in sorted((ROOT / "examples").glob("*.py")):
