@@ -16,6 +16,7 @@ from lrlora import LRLoraConfig
 from lrlora.policies import depth_of, resolve_target_modules, role_of
 from lrlora.policies.placements import layer_counts, linear_module_names
 from lrlora.policies.roles import ATTENTION, MLP, known_families, stack_of
+from lrlora.studies.backbones import empty_model
 from lrlora.tuner.layer import LRLoraLayer
 
 
@@ -170,6 +171,13 @@ class TestTwoStacks:
         model = get_peft_model(models.FAMILIES["t5"].model(), config)
         layers = [module for module in model.modules() if isinstance(module, LRLoraLayer)]
         assert len({id(layer.lrlora_amplitude["default"]) for layer in layers}) == 3 + 2
+
+
+@pytest.mark.parametrize(("name", "layers", "per_layer"), [("minilm", 6, 6), ("smollm2", 30, 7)])
+def test_the_pretrained_models_that_come_as_packages_are_known(name: str, layers: int, per_layer: int) -> None:
+    names = resolve_target_modules(empty_model(name, classifier=True))
+    assert len(names) == layers * per_layer
+    assert list(layer_counts(names).values()) == [layers]
 
 
 def test_names_of_transformers_before_they_were_renamed_have_roles_too() -> None:
