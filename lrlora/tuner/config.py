@@ -59,6 +59,10 @@ def _help(text: str) -> dict[str, str]:
     return {"help": text}
 
 
+class UnknownFieldError(UnknownNameError, TypeError):
+    """No field has this name; a ``TypeError`` too, as any dataclass raises."""
+
+
 @dataclass
 class LRLoraConfig(PeftConfig):
     """Configuration of an adapter ΔW = s_out · [λz + φ(z) − φ(0)] with z = s_in · BA.
@@ -153,7 +157,7 @@ class LRLoraConfig(PeftConfig):
         known = [f.name for f in fields(cls)]
         for name in kwargs:
             if name not in known:
-                raise UnknownNameError(
+                raise UnknownFieldError(
                     f"field of {cls.__name__}",
                     name,
                     known,
@@ -235,6 +239,13 @@ class LRLoraConfig(PeftConfig):
         """
         check_files(str(pretrained_model_name_or_path), subfolder, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+
+    @classmethod
+    def check_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
+        """PEFT passes what a file holds through here."""
+        if "peft_type" not in kwargs:
+            raise TypeError("this is no configuration of an adapter: missing required keys: peft_type")
+        return kwargs
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """See ``PeftConfig.save_pretrained``. A model card beside it gets to say what to import."""
