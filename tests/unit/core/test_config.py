@@ -145,7 +145,7 @@ def test_a_basis_of_five_lines_works_by_name_with_every_engine() -> None:
         ({"layers": [0, 3]}, {"layers": [0, 3]}),
         ({"target_modules": ["b", "a"]}, {"target_modules": ["a", "b"]}),
     ],
-    ids=str,
+    ids=lambda given: " ".join(f"{name}={type(value).__name__}" for name, value in given.items()),
 )
 def test_instances_are_saved_as_plain_json_and_come_back(
     given: dict[str, Any], saved: dict[str, Any], tmp_path: Path
