@@ -35,6 +35,7 @@ class LRLoraLayer(BaseTunerLayer):
 
     base_layer: nn.Module
     active_adapters: list[str]
+    frozen_peft_weight_names: dict[str, tuple[str, ...]]
     quantization_backend: Any  # of PEFT; None where the weight is of plain numbers
     adapter_layer_names = ("lrlora_A", "lrlora_B", "lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
     other_param_names = (
