@@ -103,11 +103,14 @@ class LRLoraModel(BaseTuner):
         self._replace_module(parent, target_name, new_module, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
-        if getattr(child, "base_layer", None) is new_module:
-            # A layer is unloaded. PEFT would set the weight of what it wrapped to itself; layers of HQQ have none.
-            setattr(parent, child_name, new_module)
-        else:
-            super()._replace_module(parent, child_name, new_module, child)
+        # PEFT's own sets a weight that not all quantised layers have, and moves layers that are empty still; LoRA, too,
+        # has another. Adapters are where their base is already, but for HQQ's, whose weight has a name of its own.
+        setattr(parent, child_name, new_module)
+        if isinstance(new_module, LRLoraLayer):
+            weight = getattr(new_module.get_base_layer(), "W_q", None)
+            if isinstance(weight, Tensor):
+                for adapter in new_module.lrlora_A:
+                    new_module._move_adapter_to_device_of_base_layer(adapter, weight.device)
 
     def _check_merge_allowed(self) -> None:
         super()._check_merge_allowed()

@@ -223,6 +223,8 @@ def test_a_model_that_a_library_quantised(library: str, saved: Path, tmp_path: P
     with torch.no_grad():
         expected = model(**ids).logits
         assert (loaded(**ids).logits - expected).norm() < 0.01 * expected.norm()
+        lean = PeftModel.from_pretrained(load(saved), tmp_path, low_cpu_mem_usage=True).train()
+        assert (lean(**ids).logits - expected).norm() < 0.01 * expected.norm()
         wanted = [layer.get_base_weight() + layer.get_delta_weight("default") for layer in layers]
         model.merge_adapter(safe_merge=True)
         for layer, weight in zip(layers, wanted, strict=True):
