@@ -75,34 +75,38 @@ def adapted_names(model: nn.Module) -> set[str]:
     return {name.removeprefix("base_model.model.") for name in layers_of(model)}
 
 
+TARGETS = [
+    ({"target_modules": ["lin0"]}, {f"layers.{i}.lin0" for i in range(3)}),
+    ({"target_modules": ["layers.1.lin0"]}, {"layers.1.lin0"}),
+    ({"target_modules": ["1.lin0", "head"]}, {"layers.1.lin0", "head"}),
+    ({"target_modules": r"layers\.[02]\.lin."}, {f"layers.{i}.lin{j}" for i in (0, 2) for j in (0, 1)}),
+    ({"target_modules": "head"}, {"head"}),
+    (
+        {"target_modules": "all-linear"},
+        {f"layers.{i}.lin{j}" for i in range(3) for j in (0, 1)} | {"head"},
+    ),
+    ({"target_modules": ["lin0"], "exclude_modules": ["layers.1.lin0"]}, {"layers.0.lin0", "layers.2.lin0"}),
+    ({"target_modules": ["lin0"], "exclude_modules": r".*\.[01]\..*"}, {"layers.2.lin0"}),
+    (
+        {"target_modules": ["lin0"], "layers_to_transform": 2, "layers_pattern": ["h", "layers"]},
+        {"layers.2.lin0"},
+    ),
+    (
+        {"target_modules": ["lin1"], "layers_to_transform": [1, 2], "layers_pattern": "layers"},
+        {"layers.1.lin1", "layers.2.lin1"},
+    ),
+    ({"target_modules": ["lin0", "head"], "modules_to_save": ["head"]}, {f"layers.{i}.lin0" for i in range(3)}),
+]
+"""Fields that name modules of :class:`Deep`, and what they name."""
+
+
 class TestTargets:
     """Every way to name modules means what it means for LoRA."""
 
     @pytest.mark.parametrize(
         ("fields", "adapted"),
-        [
-            ({"target_modules": ["lin0"]}, {f"layers.{i}.lin0" for i in range(3)}),
-            ({"target_modules": ["layers.1.lin0"]}, {"layers.1.lin0"}),
-            ({"target_modules": ["1.lin0", "head"]}, {"layers.1.lin0", "head"}),
-            ({"target_modules": r"layers\.[02]\.lin."}, {f"layers.{i}.lin{j}" for i in (0, 2) for j in (0, 1)}),
-            ({"target_modules": "head"}, {"head"}),
-            (
-                {"target_modules": "all-linear"},
-                {f"layers.{i}.lin{j}" for i in range(3) for j in (0, 1)} | {"head"},
-            ),
-            ({"target_modules": ["lin0"], "exclude_modules": ["layers.1.lin0"]}, {"layers.0.lin0", "layers.2.lin0"}),
-            ({"target_modules": ["lin0"], "exclude_modules": r".*\.[01]\..*"}, {"layers.2.lin0"}),
-            (
-                {"target_modules": ["lin0"], "layers_to_transform": 2, "layers_pattern": ["h", "layers"]},
-                {"layers.2.lin0"},
-            ),
-            (
-                {"target_modules": ["lin1"], "layers_to_transform": [1, 2], "layers_pattern": "layers"},
-                {"layers.1.lin1", "layers.2.lin1"},
-            ),
-            ({"target_modules": ["lin0", "head"], "modules_to_save": ["head"]}, {f"layers.{i}.lin0" for i in range(3)}),
-        ],
-        ids=str,
+        TARGETS,
+        ids=[str(fields) for fields, _ in TARGETS],  # not of the sets, whose order is another in each process
     )
     def test_they_name_what_they_name_for_lora(self, fields: dict, adapted: set[str]) -> None:
         model = get_peft_model(Deep(), LRLoraConfig(**RANDOM, **fields))

@@ -1,0 +1,35 @@
+"""docs/peft.md says of every feature which test shows it: those tests are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PAGE = Path(__file__).parents[2] / "docs" / "peft.md"
+ROWS = [
+    line.split("|")[1:-1]
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if line.startswith("|") and not re.match(r"\| (---|feature)", line)
+]
+
+
+def defined() -> set[str]:
+    names = set()
+    for path in HERE.glob("*.py"):
+        names.add(path.name)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names.add(node.name)
+    return names
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip())
+def test_every_row_names_tests_that_are_there(row: list[str]) -> None:
+    assert len(row) == 3
+    named = re.findall(r"`(\w+(?:\.py)?)`", row[2])
+    assert named
+    assert set(named) <= defined()
