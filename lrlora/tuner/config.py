@@ -163,7 +163,8 @@ class LRLoraConfig(PeftConfig):
                     known,
                     "in a saved adapter: made by a newer version of lrlora or PEFT",
                 )
-        return super().__new__(cls)
+        made: LRLoraConfig = super().__new__(cls)
+        return made
 
     # -- what the fields stand for --------------------------------------------------------------------------
 

@@ -41,7 +41,8 @@ class Embedding(nn.Module, LRLoraLayer):
             nn.init.zeros_(self.lrlora_A[adapter_name])
         else:
             nn.init.normal_(self.lrlora_A[adapter_name], std=0.1)
-            nn.init.normal_(self.lrlora_amplitude[adapter_name].weight, std=0.1)
+            amplitude: Any = self.lrlora_amplitude[adapter_name]
+            nn.init.normal_(amplitude.weight, std=0.1)
 
     @outside_compiled_graphs
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

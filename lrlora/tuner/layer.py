@@ -130,7 +130,8 @@ class LRLoraLayer(BaseTunerLayer):
             nn.init.zeros_(self.lrlora_B[adapter_name])
         else:
             nn.init.normal_(self.lrlora_B[adapter_name], std=0.1)
-            nn.init.normal_(self.lrlora_amplitude[adapter_name].weight, std=0.1)
+            amplitude: Any = self.lrlora_amplitude[adapter_name]
+            nn.init.normal_(amplitude.weight, std=0.1)
 
     def adapters_at_work(self) -> list[str]:
         """The adapters that are to be added to the base layer's output; none while disabled or merged."""
