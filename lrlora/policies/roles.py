@@ -142,6 +142,14 @@ _GPT2 = {
     "mlp.c_fc": "up",
     "mlp.c_proj": "down",
 }
+_GPTJ = {
+    "attn.q_proj": "q",
+    "attn.k_proj": "k",
+    "attn.v_proj": "v",
+    "attn.out_proj": "o",
+    "mlp.fc_in": "up",
+    "mlp.fc_out": "down",
+}
 _PHI = {
     "self_attn.q_proj": "q",
     "self_attn.k_proj": "k",
@@ -163,6 +171,7 @@ _FAMILIES: dict[str, Mapping[str, str]] = {
     "phi": _PHI,
     "phi3": _PHI3,
     "gpt2": _GPT2,
+    "gptj": _GPTJ,
     "gpt_neox": _GPT_NEOX,
     **dict.fromkeys(["falcon", "bloom"], _FALCON),
     "opt": _OPT,

@@ -141,6 +141,11 @@ FAMILIES: dict[str, Family] = {
         {**GPT2, **_in("crossattention", {"q_attn": "q", "c_attn": "qkv", "c_proj": "o"})},
         inputs=_with_encoder_states,
     ),
+    "gptj": _one(
+        lambda: hf.GPTJForCausalLM(hf.GPTJConfig(n_embd=16, n_layer=2, n_head=2, rotary_dim=4, **TOKENS)),
+        "transformer.h",
+        {**_in("attn", _OUT), "mlp.fc_in": "up", "mlp.fc_out": "down"},
+    ),
     "gpt_neox": _one(
         lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**TEXT)),
         "gpt_neox.layers",

@@ -10,11 +10,17 @@ import pytest
 
 HERE = Path(__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "peft.md"
-ROWS = [
-    line.split("|")[1:-1]
-    for line in PAGE.read_text(encoding="utf-8").splitlines()
-    if line.startswith("|") and not re.match(r"\| (---|feature)", line)
-]
+HEADER = "| feature | | test |"
+
+
+def rows_with_tests() -> list[list[str]]:
+    """Rows of the tables that have a column for the test; others say above themselves where theirs are."""
+    found, inside = [], False
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        inside = line == HEADER or (inside and line.startswith("|"))
+        if inside and line != HEADER and not line.startswith("| ---"):
+            found.append(line.split("|")[1:-1])
+    return found
 
 
 def defined() -> set[str]:
@@ -27,7 +33,7 @@ def defined() -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip())
+@pytest.mark.parametrize("row", rows_with_tests(), ids=lambda row: row[0].strip())
 def test_every_row_names_tests_that_are_there(row: list[str]) -> None:
     assert len(row) == 3
     named = re.findall(r"`(\w+(?:\.py)?)`", row[2])
