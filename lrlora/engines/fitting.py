@@ -59,9 +59,7 @@ class FittingEngine(Engine):
             return self.fit(Layers(theta, ranges, scales, shapes, first.A.dtype, gradients))
 
     def _one(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Surrogate:
-        theta = (transfer.amplitude, transfer.bandwidth, transfer.grid)
-        wants_theta = torch.is_grad_enabled() and any(part.requires_grad for part in theta)
-        return self.prepare([Site(A.detach(), B.detach(), transfer)], wants_theta)[0]
+        return self.prepare([Site(A.detach(), B.detach(), transfer)], gradients=True)[0]
 
     def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, fitted: Surrogate | None = None) -> Tensor:
         """See :meth:`Engine.delta`."""

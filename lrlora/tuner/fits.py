@@ -103,8 +103,9 @@ class FitGroup:
         member = self._member(layer)
         if not isinstance(layer.lrlora_engine[self.adapter], FittingEngine):
             return None
-        # In training also where autograd is off: a checkpointed layer runs so first, and then again with it on.
-        wanted = (layer.training or torch.is_grad_enabled()) and layer.trains_theta(self.adapter)
+        # Whether autograd is on makes no difference. In training a checkpointed layer runs with it off first, and then
+        # again with it on; in evaluation the output is one and the same, whoever asks, as is what a merge adds.
+        wanted = not layer.training or layer.trains_theta(self.adapter)
         purpose = _Purpose(layer.training, wanted)
         with torch.no_grad():
             if not member.serves(self._values(layer), purpose):

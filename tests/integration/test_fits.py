@@ -140,3 +140,15 @@ def test_a_checkpointed_layer_has_the_same_gradients(use_reentrant: bool) -> Non
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=0, atol=0)
+
+
+def test_an_output_does_not_depend_on_whether_autograd_is_on_or_theta_is_trained() -> None:
+    model = adapted().eval()
+    x = torch.randn(4, 12)
+    with_graph = model(x).detach()
+    with torch.no_grad():
+        assert torch.equal(model(x), with_graph)
+        model.requires_grad_(False)
+        assert torch.equal(model(x), with_graph)
+        merged = model.merge_and_unload()
+        torch.testing.assert_close(merged(x), with_graph, rtol=0, atol=1e-6)

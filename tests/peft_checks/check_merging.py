@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
-from subjects import Subject, adapter_parameters, close, differ, layers_of, run, same
+from subjects import Subject, adapter_parameters, close, differ, first_output, layers_of, run, same
 from torch import Tensor, nn
 
 BROKEN = "NaNs detected in the merged weights. The adapter default seems to be broken"
@@ -136,6 +136,14 @@ class MergingChecks:
 
 class MergingDetails:
     """What does not depend on the architecture, for some subjects."""
+
+    def test_a_merge_is_exact_without_a_graph_and_within_the_tolerance_with_one(self, subject: Subject) -> None:
+        # Where a graph is recorded, φ is fitted for the gradients of θ as well, and so not quite as without.
+        model, batch = subject.adapted(), subject.batch()
+        with_graph, without = first_output(model(**batch)).detach(), run(model, batch)
+        merged = run(model.merge_and_unload(), batch)
+        close(merged, without, tolerance=5e-6)
+        assert (merged - with_graph).norm() <= subject.config().engine_tolerance * with_graph.norm()
 
     def test_merging_again_changes_nothing_and_says_so(self, subject: Subject) -> None:
         model, batch = subject.adapted(), subject.batch()
