@@ -245,7 +245,9 @@ class LRLoraConfig(PeftConfig):
     def check_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
         """PEFT passes what a file holds through here."""
         if "peft_type" not in kwargs:
-            raise TypeError("this is no configuration of an adapter: missing required keys: peft_type")
+            raise TypeError(
+                f"The {cls.__name__} config that is trying to be loaded is missing required keys: {{'peft_type'}}."
+            )
         return kwargs
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:

@@ -126,7 +126,7 @@ def test_a_saved_field_that_is_unknown_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"foo": 123, "bar": 456}))
-    with pytest.raises((TypeError, ValueError), match=r"foo|peft_type"):
+    with pytest.raises(TypeError, match=r"missing required keys: .'peft_type'"):
         LRLoraConfig.from_pretrained(str(tmp_path))
     with pytest.raises(ValueError, match=r"Can't find 'adapter_config\.json'"):
         LRLoraConfig.from_pretrained(str(tmp_path / "gone"))
