@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.theta import THETA
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from transformers import TrainingArguments
-
-THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
 
 _B = re.compile(r"(^|\.)(lr)?lora_(embedding_)?B(\.|$)")
 """A name with this in it is that of a matrix B, ours or one of PEFT's LoRA."""

@@ -75,8 +75,8 @@ def _refuse_lorafa(optimizer: Optimizer) -> None:
 
 def _refuse_loraplus(optimizer: Optimizer) -> None:
     """Refuse groups in which θ is with B, apart from A, and learns faster than A does."""
-    from lrlora.optimizer import THETA
     from lrlora.tuner.fits import evaluated_layers
+    from lrlora.tuner.theta import THETA
 
     part_of: dict[int, str] = {}
     for layer, adapter in evaluated_layers():

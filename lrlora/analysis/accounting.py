@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lrlora.optimizer import THETA
 from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.theta import THETA
 
 
 @dataclass(frozen=True)

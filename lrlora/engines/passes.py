@@ -47,11 +47,12 @@ class Passes:
 
     def evaluate(self, B: Tensor, A: Tensor, base: Tensor | None, out: Tensor, c: Tensor) -> None:
         """``out`` becomes ``base`` + Σ c_k P_k(BA)."""
-        r, s = A.shape[0], self._centres(out)
+        r = A.shape[0]
         if r > LARGEST_FUSED_RANK:
             torch.mm(B, A, out=out)
             self.evaluate_(out, base, c)
             return
+        s = self._centres(out)
         if self._is_compiled(out):
             with compiler.failing_over():
                 if base is None:
@@ -221,18 +222,17 @@ def _pull(t: Tensor, gradient: Tensor, slope: Tensor, s: Tensor) -> Tensor:
 
 
 def _pull_on_base(t: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor, s: Tensor) -> Tensor:
-    moments = _row_moments(t, gradient, len(slope), s)
-    gradient.mul_(_polynomial(t, slope, s))
-    t.copy_(base + _polynomial(t, c, s))
-    return moments
+    return _pull_to(t, t, base, gradient, c, slope, s)
 
 
 def _product_pull_on_base(
     out: Tensor, B: Tensor, A: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor, s: Tensor
 ) -> Tensor:
-    t = _product(B, A)
-    moments = _row_moments(t, gradient, len(slope), s)
-    gradient.mul_(_polynomial(t, slope, s))
+    return _pull_to(out, _product(B, A), base, gradient, c, slope, s)
+
+
+def _pull_to(out: Tensor, t: Tensor, base: Tensor, gradient: Tensor, c: Tensor, slope: Tensor, s: Tensor) -> Tensor:
+    moments = _pull(t, gradient, slope, s)
     out.copy_(base + _polynomial(t, c, s))
     return moments
 

@@ -31,6 +31,7 @@ from lrlora.export.lora_config import pattern_of
 from lrlora.export.to_lora import PREFIX, adapted_layers, write_adapter
 from lrlora.registry import closest
 from lrlora.tuner import LRLoraConfig
+from lrlora.tuner.theta import THETA
 
 _TAKEN_OVER = (
     "task_type", "base_model_name_or_path", "revision", "auto_mapping", "r", "lora_alpha", "lora_dropout",
@@ -233,7 +234,7 @@ def _lrlora_state(
     for name, found in factors.items():
         state[f"{PREFIX}{name}.lrlora_A"] = found.A.float().cpu().contiguous().clone()
         state[f"{PREFIX}{name}.lrlora_B"] = found.B.float().cpu().contiguous().clone()
-        for part in ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid"):
+        for part in THETA:
             weight = getattr(layers[name], part)["default"].weight
             state[f"{PREFIX}{name}.{part}.weight"] = weight.detach().cpu().clone()
     return state

@@ -17,16 +17,10 @@ from torch import Tensor, nn
 
 from lrlora.export.errors import ExportError
 from lrlora.tuner import LRLoraLayer
+from lrlora.tuner.convolution import CONVOLUTIONS
 
 LINEAR_A, LINEAR_B = "lora_A.weight", "lora_B.weight"
 EMBEDDING_A, EMBEDDING_B = "lora_embedding_A", "lora_embedding_B"
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-@torch.no_grad()  # where gradients are wanted the engine fits φ a little otherwise, within its tolerance
-def delta_matrix(layer: LRLoraLayer, adapter: str) -> Tensor:
-    """ΔW as a matrix, ``(out, in)``, with the entries that a merge adds to the weight."""
-    return layer.delta_matrix(adapter)
 
 
 def check_expressible(name: str, layer: LRLoraLayer) -> None:

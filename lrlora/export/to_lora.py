@@ -26,11 +26,12 @@ from transformers.pytorch_utils import Conv1D
 
 from lrlora.export.errors import ExportError
 from lrlora.export.folders import check_free, whole_folder
-from lrlora.export.layouts import check_expressible, delta_matrix, lora_tensors
+from lrlora.export.layouts import check_expressible, lora_tensors
 from lrlora.export.lora_config import Rank, make_lora_config
 from lrlora.export.table import LayerTruncation, write_tables
 from lrlora.export.truncation import SMALLEST_ERROR, Factors, Spectrum, randomized_factors
 from lrlora.tuner import LRLoraConfig, LRLoraLayer
+from lrlora.tuner.layer import layers_with
 
 PREFIX = "base_model.model."
 OnLayer = Callable[[LayerTruncation, int, int], None]
@@ -202,8 +203,8 @@ def adapted_layers(model: PeftModel, adapter_name: str) -> dict[str, LRLoraLayer
     """The layers that an adapter is in with a rank above 0, by the name of the module in the base model."""
     return {
         name.removeprefix(PREFIX): module
-        for name, module in model.named_modules()
-        if isinstance(module, LRLoraLayer) and module.r.get(adapter_name)
+        for name, module in layers_with(model, adapter_name).items()
+        if module.r[adapter_name] > 0
     }
 
 
@@ -236,7 +237,7 @@ def _own_factors(name: str, layer: LRLoraLayer, adapter: str) -> tuple[Factors, 
 
 
 def _truncated(name: str, layer: LRLoraLayer, adapter: str, wish: _Wish) -> tuple[Factors, LayerTruncation]:
-    delta = delta_matrix(layer, adapter)
+    delta = layer.delta_matrix(adapter).detach()
     if not delta.isfinite().all():
         raise ExportError(f"{name}: the update is not finite")
     tenth = hundredth = None

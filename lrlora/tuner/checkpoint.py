@@ -8,18 +8,15 @@ from __future__ import annotations
 from peft import PeftModel
 from torch import Tensor, nn
 
-from lrlora.tuner.layer import LRLoraLayer
-
-THETA = LRLoraLayer.adapter_layer_names[2:]
+from lrlora.tuner.layer import layers_with
+from lrlora.tuner.theta import THETA
 
 
 def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
     """Keys of the model's state under which a shared part of θ is found again, and the key it is found under first."""
     first: dict[int, str] = {}
     copies: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if not isinstance(module, LRLoraLayer) or adapter_name not in module.r:
-            continue
+    for name, module in layers_with(model, adapter_name).items():
         for part in THETA:
             key = f"{name}.{part}.{adapter_name}.weight"
             known = first.setdefault(id(getattr(module, part)[adapter_name]), key)
@@ -46,14 +43,9 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
     Raises:
         ValueError: Another base model, or another configuration. The adapter has been removed from the model.
     """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, LRLoraLayer) and adapter_name in module.r
-    }
     own = {
         f"{name}.{part}.{adapter_name}{'.weight' if part in THETA else ''}": getattr(module, part)[adapter_name]
-        for name, module in layers.items()
+        for name, module in layers_with(model, adapter_name).items()
         for part in module.adapter_layer_names
     }
     shapes = {key: tuple(getattr(value, "weight", value).shape) for key, value in own.items()}
@@ -81,9 +73,8 @@ def remove_adapter(model: nn.Module, adapter_name: str) -> None:
         else:
             model.delete_adapter(adapter_name)
         return
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LRLoraLayer) and adapter_name in module.r:
-            module.delete_adapter(adapter_name)
-            if not module.r:
-                model.set_submodule(name, module.base_layer)
+    for name, module in layers_with(model, adapter_name).items():
+        module.delete_adapter(adapter_name)
+        if not module.r:
+            model.set_submodule(name, module.base_layer)
     getattr(model, "peft_config", {}).pop(adapter_name, None)

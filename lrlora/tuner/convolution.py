@@ -5,29 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lrlora.tuner.compilation import outside_compiled_graphs
-from lrlora.tuner.config import LRLoraConfig
-from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.layer import AdaptedModule
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-class Convolution(nn.Module, LRLoraLayer):
+class Convolution(AdaptedModule):
     """LR-LoRA on a convolution of one, two or three dimensions.
 
     The kernels, ``(out, in / groups, …)``, are one matrix with a row per output channel, and BA has its shape: the
     rank is that of all kernels side by side. LoRA factors it into two convolutions, of which the second has kernels of
     size 1; their product is this BA.
     """
-
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: LRLoraConfig, **kwargs: Any) -> None:
-        nn.Module.__init__(self)
-        LRLoraLayer.__init__(self, base_layer)
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, config, **kwargs)
 
     @staticmethod
     def _dimensions(base: nn.Module) -> tuple[int, int, bool]:
@@ -46,10 +38,7 @@ class Convolution(nn.Module, LRLoraLayer):
         result: Tensor = self.base_layer(x, *args, **kwargs)
         base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
         for name in active:
-            A, B = self.wide_factors(name)
-            fitted = self.lrlora_fits[name].fitted(self)
-            with torch.autocast(x.device.type, enabled=False):
-                delta = self.lrlora_engine[name].delta(A, B, self.transfer(name), fitted)
+            delta = self._delta(name, *self.wide_factors(name), self.lrlora_fits[name].fitted(self))
             adapted = self._cast_input_dtype(x, self.lrlora_A[name].dtype)  # type: ignore[operator]
             kernels = delta.view(base.weight.shape).to(adapted.dtype)
             # The convolution of the base layer with other kernels: its stride, padding and groups are the same.
@@ -60,6 +49,3 @@ class Convolution(nn.Module, LRLoraLayer):
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """False: PEFT writes such adapters for linear layers only."""
         return False
-
-    def __repr__(self) -> str:
-        return "lrlora." + super().__repr__()

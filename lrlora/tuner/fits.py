@@ -17,6 +17,7 @@ from torch import Tensor
 from lrlora.engines.fitting import FittingEngine, Site
 from lrlora.engines.ranges import RangeKeeper, bounds, range_of
 from lrlora.engines.surrogate import Surrogate
+from lrlora.tuner.theta import THETA
 
 if TYPE_CHECKING:
     from lrlora.tuner.layer import LRLoraLayer
@@ -129,7 +130,7 @@ class FitGroup:
     def _values(self, layer: LRLoraLayer) -> Tensor:
         """What a fit depends on: θ, and A and B by their norms."""
         A, B = layer.lrlora_A[self.adapter], layer.lrlora_B[self.adapter]
-        theta = [getattr(layer, f"lrlora_{part}")[self.adapter].weight for part in ("amplitude", "bandwidth", "grid")]
+        theta = [getattr(layer, part)[self.adapter].weight for part in THETA]
         return torch.cat([*theta, torch.stack(torch._foreach_norm([A, B]))])
 
     def _fit(self, asking: LRLoraLayer, purpose: _Purpose) -> None:

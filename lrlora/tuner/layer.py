@@ -16,7 +16,7 @@ from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.quantized import Kept, check_mergeable, keep, put_back
-from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.theta import THETA, Amplitude, Bandwidth, GridPoints
 
 
 class LRLoraLayer(BaseTunerLayer):
@@ -37,7 +37,7 @@ class LRLoraLayer(BaseTunerLayer):
     active_adapters: list[str]
     frozen_peft_weight_names: dict[str, tuple[str, ...]]
     quantization_backend: Any  # of PEFT; None where the weight is of plain numbers
-    adapter_layer_names = ("lrlora_A", "lrlora_B", "lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
+    adapter_layer_names = ("lrlora_A", "lrlora_B", *THETA)
     other_param_names = (
         "r",
         "lora_alpha",
@@ -125,13 +125,18 @@ class LRLoraLayer(BaseTunerLayer):
         """Start A and B: as LoRA does, or (``init_weights=False``) so that the adapter is no identity."""
         if self.r[adapter_name] == 0:
             return
-        nn.init.kaiming_uniform_(self.lrlora_A[adapter_name], a=math.sqrt(5))
+        zero = self._draw_start(adapter_name)
         if init_weights:
-            nn.init.zeros_(self.lrlora_B[adapter_name])
+            nn.init.zeros_(zero)
         else:
-            nn.init.normal_(self.lrlora_B[adapter_name], std=0.1)
+            nn.init.normal_(zero, std=0.1)
             amplitude: Any = self.lrlora_amplitude[adapter_name]
             nn.init.normal_(amplitude.weight, std=0.1)
+
+    def _draw_start(self, adapter_name: str) -> Tensor:
+        """Draw one factor of BA; the other one, which is to start at zero, is returned."""
+        nn.init.kaiming_uniform_(self.lrlora_A[adapter_name], a=math.sqrt(5))
+        return self.lrlora_B[adapter_name]  # type: ignore[no-any-return]
 
     def adapters_at_work(self) -> list[str]:
         """The adapters that are to be added to the base layer's output; none while disabled or merged."""
@@ -146,7 +151,7 @@ class LRLoraLayer(BaseTunerLayer):
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         # PEFT moves an adapter to the dtype of the base layer and casts it back up later. For A and B that rounds a
         # random start; for θ it would round a grid. θ keeps its precision and only changes device.
-        theta = {name: getattr(self, name)[adapter_name] for name in self.adapter_layer_names[2:]}
+        theta = {name: getattr(self, name)[adapter_name] for name in THETA}
         kept = {name: part.weight.dtype for name, part in theta.items()}
         data = {name: part.weight.data for name, part in theta.items()}
         super()._move_adapter_to_device_of_base_layer(adapter_name, device)
@@ -179,9 +184,12 @@ class LRLoraLayer(BaseTunerLayer):
         A, B = self.wide_factors(adapter)
         if self.r[adapter] == 0:
             return torch.zeros(self.out_features, self.in_features, dtype=self.lrlora_A[adapter].dtype, device=A.device)
+        return self._delta(adapter, A, B).to(self.lrlora_A[adapter].dtype)
+
+    def _delta(self, adapter: str, A: Tensor, B: Tensor, fitted: Any = None) -> Tensor:
+        """φ(BA), of all of A or of some of its columns."""
         with torch.autocast(A.device.type, enabled=False):
-            delta = self.lrlora_engine[adapter].delta(A, B, self.transfer(adapter))
-        return delta.to(self.lrlora_A[adapter].dtype)
+            return self.lrlora_engine[adapter].delta(A, B, self.transfer(adapter), fitted)
 
     def wide_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """A and B in float32 at least: half precision would lose the small entries of BA."""
@@ -191,7 +199,7 @@ class LRLoraLayer(BaseTunerLayer):
 
     def trains_theta(self, adapter: str) -> bool:
         """Whether any part of θ takes a gradient."""
-        return any(getattr(self, name)[adapter].weight.requires_grad for name in self.adapter_layer_names[2:])
+        return any(getattr(self, name)[adapter].weight.requires_grad for name in THETA)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.
@@ -237,3 +245,25 @@ class LRLoraLayer(BaseTunerLayer):
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """True: the update is additive, so PEFT can approximate it by a LoRA adapter."""
         return True
+
+
+class AdaptedModule(nn.Module, LRLoraLayer):
+    """An adapted layer as a module, which takes the place of its base layer."""
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: LRLoraConfig, **kwargs: Any) -> None:
+        nn.Module.__init__(self)
+        LRLoraLayer.__init__(self, base_layer)
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, config, **kwargs)
+
+    def __repr__(self) -> str:
+        return "lrlora." + super().__repr__()
+
+
+def layers_with(model: nn.Module, adapter_name: str) -> dict[str, LRLoraLayer]:
+    """The layers that an adapter is in, with whatever rank, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LRLoraLayer) and adapter_name in module.r
+    }

@@ -9,18 +9,11 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lrlora.tuner.compilation import outside_compiled_graphs
-from lrlora.tuner.config import LRLoraConfig
-from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.layer import AdaptedModule
 
 
-class Linear(nn.Module, LRLoraLayer):
+class Linear(AdaptedModule):
     """LR-LoRA on an ``nn.Linear``, a transformers ``Conv1D``, or a quantised linear layer (see :mod:`.quantized`)."""
-
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: LRLoraConfig, **kwargs: Any) -> None:
-        nn.Module.__init__(self)
-        LRLoraLayer.__init__(self, base_layer)
-        self._active_adapter = adapter_name
-        self.update_layer(adapter_name, config, **kwargs)
 
     @staticmethod
     def _dimensions(base: nn.Module) -> tuple[int, int, bool]:
@@ -89,6 +82,3 @@ class Linear(nn.Module, LRLoraLayer):
             and weight.dtype in (torch.float32, torch.float64)
             and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         )
-
-    def __repr__(self) -> str:
-        return "lrlora." + super().__repr__()

@@ -23,10 +23,10 @@ from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
 from lrlora.tuner.embedding import Embedding
 from lrlora.tuner.fits import FitGroup
-from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.linear import Linear
 from lrlora.tuner.quantized import backend_of, check_mergeable
-from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.theta import THETA, Amplitude, Bandwidth, GridPoints
 from lrlora.tuner.weighted import add_weighted_adapter
 
 M = TypeVar("M", bound=nn.Module)
@@ -92,10 +92,8 @@ class LRLoraModel(BaseTuner):
         if isinstance(target, LRLoraLayer):
             target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
             return
-        layer_class = _layer_class(target, current_key)
-        backend = backend_of(
-            target.get_base_layer() if isinstance(target, BaseTunerLayer) else target, current_key, self
-        )
+        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+        layer_class, backend = _layer_class(base, current_key), backend_of(base, current_key, self)
         new_module = layer_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
         new_module.quantization_backend = backend
         if adapter_name not in self.active_adapters:
@@ -123,10 +121,9 @@ class LRLoraModel(BaseTuner):
         if autocast_adapter_dtype:
             return
         # The caller wants no part of an adapter in another dtype than the base; θ goes with A and B.
-        for module in self.modules():
-            if isinstance(module, LRLoraLayer) and adapter_name in module.r:
-                for part in module.adapter_layer_names[2:]:
-                    getattr(module, part)[adapter_name].to(module.lrlora_A[adapter_name].dtype)
+        for module in layers_with(self, adapter_name).values():
+            for part in THETA:
+                getattr(module, part)[adapter_name].to(module.lrlora_A[adapter_name].dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -242,13 +239,12 @@ class _Injection:
     shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
 
 
-def _layer_class(target: nn.Module, name: str) -> type[Linear] | type[Embedding] | type[Convolution]:
+def _layer_class(base: nn.Module, name: str) -> type[Linear] | type[Embedding] | type[Convolution]:
     """What adapts a module.
 
     Raises:
         ValueError: Nothing does, or the module is sharded.
     """
-    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
     if getattr(base, "_hf_tp_plan", None) is not None or isinstance(getattr(base, "weight", None), DTensor):
         raise ValueError(
             f"target module {name!r} is sharded by tensor parallelism, which LR-LoRA refuses: φ is applied to whole "

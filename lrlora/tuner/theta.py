@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from lrlora.policies.bandwidths import PositiveMap
 
+THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
+"""Where an adapted layer holds the parts of θ, each by adapter."""
+
 
 class Amplitude(nn.Module):
     """The amplitudes a, as they are.

@@ -30,13 +30,14 @@ def add_weighted_adapter(
 ) -> dict[str, float]:
     """See :meth:`LRLoraModel.add_weighted_adapter`."""
     _check(tuner, adapters, weights, adapter_name, combination_type)
-    ranks = [r for name in adapters for layer in _layers(tuner).values() if (r := layer.r.get(name))]
+    layers = {name: module for name, module in tuner.model.named_modules() if isinstance(module, LRLoraLayer)}
+    ranks = [r for name in adapters for layer in layers.values() if (r := layer.r.get(name))]
     rank = svd_rank or max(ranks, default=1)
     if rank < 1:
         raise ValueError(f"svd_rank is at least 1, not {svd_rank}")
 
     sums: dict[str, torch.Tensor] = {}
-    for module, layer in _layers(tuner).items():
+    for module, layer in layers.items():
         for name, weight in zip(adapters, weights, strict=True):
             if name in layer.r:
                 update = weight * layer.delta_matrix(name).float()
@@ -69,20 +70,15 @@ def add_weighted_adapter(
     )
     tuner.inject_adapter(tuner.model, adapter_name)
     errors = {}
-    for module, layer in _layers(tuner).items():
-        if module not in sums:
-            continue
-        U, S, Vt = torch.linalg.svd(sums[module].double(), full_matrices=False)
+    for module, total in sums.items():
+        layer = layers[module]
+        U, S, Vt = torch.linalg.svd(total.double(), full_matrices=False)
         r, root = highest[module], S[: highest[module]].sqrt()
         layer.lrlora_B[adapter_name].copy_(U[:, :r] * root)
         layer.lrlora_A[adapter_name].copy_(root[:, None] * Vt[:r])
         errors[module] = float(S[r:].norm() / S.norm()) if S[0] > 0 else 0.0
     tuner.set_requires_grad(adapter_name, requires_grad=False)
     return errors
-
-
-def _layers(tuner: LRLoraModel) -> dict[str, LRLoraLayer]:
-    return {name: module for name, module in tuner.model.named_modules() if isinstance(module, LRLoraLayer)}
 
 
 def _check(

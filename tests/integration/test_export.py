@@ -22,7 +22,6 @@ from transformers.utils.quantization_config import GgufConfig
 
 from lrlora import LRLoraConfig, parameter_groups
 from lrlora.export import ExportError, from_lora, load_adapted, save_as_lora, save_from_lora, save_merged, to_lora
-from lrlora.export.layouts import delta_matrix
 from lrlora.export.to_lora import adapted_layers
 
 Make = Callable[[str], nn.Module]
@@ -281,7 +280,7 @@ print(logits.flatten().tolist())
         found = json.loads((tmp_path / "out" / "truncation.json").read_text())
         stored = load_file(tmp_path / "out" / "adapter_model.safetensors")
         for row, (name, layer) in zip(found["layers"], adapted_layers(model, "default").items(), strict=True):
-            delta = delta_matrix(layer, "default").double()
+            delta = layer.delta_matrix("default").detach().double()
             key = f"base_model.model.{name}.lora_"
             product = stored[f"{key}B.weight"].double() @ stored[f"{key}A.weight"].double()
             assert row["module"] == name
