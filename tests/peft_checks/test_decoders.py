@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from check_adapters import AdapterChecks, AdapterDetails, WeightedChecks, WeightedDetails
+from check_adapters import WeightedChecks, WeightedDetails
 from check_generation import GenerationChecks, PositionalChecks, scores
-from check_merging import MergingChecks, MergingDetails
-from check_precision import PrecisionChecks, PrecisionDetails
-from check_saving import SavingChecks, SavingDetails
-from check_training import TrainingChecks, TrainingDetails, TransformerTrainingChecks
+from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
 from peft import AutoPeftModel, AutoPeftModelForCausalLM, PeftModelForCausalLM, get_peft_model
 from subjects import Subject, adapter_parameters, close, differ, each_with_variants, layers_of, run, same, state_of
 from tiny_transformers import DECODERS
@@ -24,39 +21,16 @@ IN_DETAIL = [subject for subject in DECODERS if subject.name in ("llama", "gpt2"
 SUBJECTS = [*DECODERS, *(subject for subject in VARIED if subject.name in ("llama, shared theta", "llama, dropout"))]
 
 
-@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return request.param
+subject = fixture_of(SUBJECTS)
 
 
-class TestSaving(SavingChecks):
+class TestEach(TransformerChecks, WeightedChecks):
     pass
 
 
-class TestMerging(MergingChecks):
+@of_each(IN_DETAIL)
+class TestDetails(TransformerDetails, WeightedDetails):
     pass
-
-
-class TestTraining(TrainingChecks, TransformerTrainingChecks):
-    pass
-
-
-class TestAdapters(AdapterChecks):
-    pass
-
-
-class TestWeighted(WeightedChecks):
-    pass
-
-
-class TestPrecision(PrecisionChecks):
-    pass
-
-
-class TestDetails(SavingDetails, MergingDetails, TrainingDetails, AdapterDetails, WeightedDetails, PrecisionDetails):
-    @pytest.fixture(params=IN_DETAIL, ids=lambda subject: subject.name)
-    def subject(self, request: pytest.FixtureRequest) -> Subject:
-        return request.param
 
 
 class TestGeneration(GenerationChecks, PositionalChecks):
@@ -104,14 +78,8 @@ class TestByItself:
         assert not list(adapter_parameters(base, "one"))
 
     def test_the_adapter_finds_its_base_by_itself(self, subject: Subject, tmp_path: Path) -> None:
-        base = subject.base()
-        base.save_pretrained(tmp_path / "base")
-        model = subject.adapted()
-        model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
-        model.save_pretrained(tmp_path / "adapter")
-        found = AutoPeftModelForCausalLM.from_pretrained(str(tmp_path / "adapter")).eval()
+        found = loaded_by_itself(subject, tmp_path, AutoPeftModelForCausalLM)
         assert isinstance(found, PeftModelForCausalLM)
-        same(run(found, subject.batch()), run(model, subject.batch()))
 
 
 def test_without_a_task_the_class_of_the_base_is_remembered(tmp_path: Path) -> None:

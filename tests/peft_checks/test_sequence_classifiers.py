@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
-from check_adapters import AdapterChecks, AdapterDetails
-from check_merging import MergingChecks, MergingDetails
-from check_precision import PrecisionChecks, PrecisionDetails
-from check_saving import SavingChecks, SavingDetails
-from check_training import TrainingChecks, TrainingDetails, TransformerTrainingChecks, steps
+from check_training import steps
+from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
 from peft import AutoPeftModelForSequenceClassification, PeftModelForSequenceClassification
 from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file
@@ -20,35 +16,16 @@ from tiny_transformers import SEQUENCE_CLASSIFIERS
 IN_DETAIL = SEQUENCE_CLASSIFIERS
 
 
-@pytest.fixture(params=SEQUENCE_CLASSIFIERS, ids=lambda subject: subject.name)
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return request.param
+subject = fixture_of(SEQUENCE_CLASSIFIERS)
 
 
-class TestSaving(SavingChecks):
+class TestEach(TransformerChecks):
     pass
 
 
-class TestMerging(MergingChecks):
+@of_each(IN_DETAIL)
+class TestDetails(TransformerDetails):
     pass
-
-
-class TestTraining(TrainingChecks, TransformerTrainingChecks):
-    pass
-
-
-class TestAdapters(AdapterChecks):
-    pass
-
-
-class TestPrecision(PrecisionChecks):
-    pass
-
-
-class TestDetails(SavingDetails, MergingDetails, TrainingDetails, AdapterDetails, PrecisionDetails):
-    @pytest.fixture(params=IN_DETAIL, ids=lambda subject: subject.name)
-    def subject(self, request: pytest.FixtureRequest) -> Subject:
-        return request.param
 
 
 def head_of(model: torch.nn.Module) -> ModulesToSaveWrapper:
@@ -103,10 +80,4 @@ def test_merged_it_keeps_the_trained_head(subject: Subject) -> None:
 
 
 def test_the_adapter_finds_its_base_by_itself(subject: Subject, tmp_path: Path) -> None:
-    base = subject.base()
-    base.save_pretrained(tmp_path / "base")
-    model = subject.adapted()
-    model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
-    model.save_pretrained(tmp_path / "adapter")
-    found = AutoPeftModelForSequenceClassification.from_pretrained(str(tmp_path / "adapter"), num_labels=3).eval()
-    same(run(found, subject.batch()), run(model, subject.batch()))
+    loaded_by_itself(subject, tmp_path, AutoPeftModelForSequenceClassification, num_labels=3)
