@@ -16,7 +16,7 @@ implements :meth:`Basis.matrix`. Installed packages add bases through the entry-
 if __name__ != "lrlora.bases":
     raise ImportError(f"this folder is the package 'lrlora.bases', not {__name__!r}: import it under its full name")
 
-from lrlora.bases.basis import Basis, ShiftedBasis
+from lrlora.bases.basis import Basis, Properties, ShiftedBasis
 from lrlora.registry import Registry
 
 BASES: Registry[Basis] = Registry(
@@ -33,4 +33,4 @@ BASES: Registry[Basis] = Registry(
 )
 register = BASES.register
 
-__all__ = ["BASES", "Basis", "ShiftedBasis", "register"]
+__all__ = ["BASES", "Basis", "Properties", "ShiftedBasis", "register"]

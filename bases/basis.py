@@ -7,9 +7,35 @@ plain differentiable PyTorch, elementwise in ``z``, and is stateless: its option
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a basis says of its functions. Every field that is set is checked by the conformance kit.
+
+    u is ω_i (z − z_i) where the grid points are used, and ω_i z where they are not.
+
+    Attributes:
+        parity: Of every ψ_i in u; ``"definite"`` where some are even and the others odd.
+        period: In u, of every ψ_i: at bandwidths that are all ω, φ has the period ``period`` / ω in z.
+        support: Half-width in u: where |u| ≥ ``support`` the value is zero, exactly.
+        band_limit: In cycles per unit of u: ψ_i holds no frequency above it.
+        partition_of_unity: Σ_i ψ(u − i) = 1 over the integers i.
+        smoothness: How many continuous derivatives ψ_i has in z; ``math.inf`` means analytic on the whole line.
+        polynomial: Whether ψ_i, i = 1 … N, is a polynomial of degree i at most.
+    """
+
+    parity: Literal["even", "odd", "definite"] | None = None
+    period: float | None = None
+    support: float | None = None
+    band_limit: float | None = None
+    partition_of_unity: bool = False
+    smoothness: float | None = None
+    polynomial: bool = False
 
 
 class Basis(ABC):
@@ -18,6 +44,7 @@ class Basis(ABC):
     The contract of :meth:`matrix`, on which every engine relies:
 
     - It is elementwise in ``z``: an entry of the result depends on one entry of ``z`` only.
+    - ψ_i depends on its own ω_i and z_i: no other bandwidth or grid point changes it.
     - It is differentiable once in ``z``, ``grid`` and ``bandwidth``, through autograd, almost everywhere.
     - It is a pure function: no random numbers, no state, no change to its arguments.
     - It keeps the dtype and the device of ``z``. Engines call it in float64.
@@ -42,6 +69,10 @@ class Basis(ABC):
         Returns:
             The values, ``(..., N)``.
         """
+
+    def properties(self) -> Properties:
+        """What holds of the functions; nothing is claimed unless a basis says so."""
+        return Properties()
 
 
 class ShiftedBasis(Basis):

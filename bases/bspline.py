@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import ShiftedBasis
+from lrlora.bases.basis import Properties, ShiftedBasis
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,9 @@ class BSpline(ShiftedBasis):
             if k <= (p + 1) / 2:
                 total = total + (-1) ** k * math.comb(p + 1, k) * (from_edge - k).clamp_min(0) ** p
         return total / math.factorial(p)
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        return Properties(
+            parity="even", support=(self.degree + 1) / 2, partition_of_unity=True, smoothness=self.degree - 1
+        )

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Basis
+from lrlora.bases.basis import Basis, Properties
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,7 @@ class Fourier(Basis):
         harmonic = torch.where(harmonic < cosines, harmonic, harmonic - cosines) + 1
         angle = z.unsqueeze(-1) * (bandwidth * harmonic * (math.pi / self.bound))
         return torch.cat([angle[..., :cosines].cos(), angle[..., cosines:].sin()], dim=-1)
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        return Properties(parity="definite", period=2 * self.bound, smoothness=math.inf)

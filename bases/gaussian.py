@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import ShiftedBasis
+from lrlora.bases.basis import Properties, ShiftedBasis
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,7 @@ class Gaussian(ShiftedBasis):
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""
         return torch.exp(-0.5 * u.square())
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        return Properties(parity="even", smoothness=math.inf)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Basis
+from lrlora.bases.basis import Basis, Properties
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,7 @@ class Polynomial(Basis):
                 torch.where(is_one, 2 * high.square() - 1, between),
             )
         return low
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        return Properties(parity="definite", smoothness=math.inf, polynomial=True)

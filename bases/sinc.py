@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import ShiftedBasis
+from lrlora.bases.basis import Properties, ShiftedBasis
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,7 @@ class Sinc(ShiftedBasis):
         at_zero = x == 0
         divisor = torch.where(at_zero, 1.0, x)
         return torch.where(at_zero, 1.0, torch.sin(divisor) / divisor)
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        return Properties(parity="even", band_limit=0.5, partition_of_unity=True, smoothness=math.inf)
