@@ -1,0 +1,1 @@
+"""The checks of the policies: grids, sharing, placements, rank allocations and the rest."""

@@ -1,0 +1,1 @@
+"""Hypothesis strategies for low-rank pairs, grids, parameters, tiny models and whole variants."""
