@@ -14,8 +14,8 @@ In a test, with pytest:
 
 from lrlora.testing.checks import (
     Check,
-    CheckFailed,
-    NotApplicable,
+    ConformanceError,
+    NotApplicableError,
     Outcome,
     checks_of,
     parametrize_with_checks,
@@ -25,8 +25,8 @@ from lrlora.testing.checks import (
 
 __all__ = [
     "Check",
-    "CheckFailed",
-    "NotApplicable",
+    "ConformanceError",
+    "NotApplicableError",
     "Outcome",
     "checks_of",
     "parametrize_with_checks",

@@ -1,7 +1,7 @@
 """The machinery of the conformance kit: small named checks, from one generator, behind a call and a pytest decorator.
 
 A check is a function ``check_*`` that takes the thing it checks, returns when it conforms, and raises
-:class:`CheckFailed` with one line when it does not: what is wrong, and at which input. What a kind of thing is checked
+:class:`ConformanceError` with one line when it does not: what is wrong, and at which input. What a kind of thing is checked
 for is registered on :func:`checks_of`, by the class of the thing.
 """
 
@@ -14,16 +14,16 @@ from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pytest import MarkDecorator
+    import pytest
 
 Status = Literal["passed", "failed", "expected", "not applicable", "passed unexpectedly"]
 
 
-class CheckFailed(AssertionError):
+class ConformanceError(AssertionError):
     """The thing does not conform; one line that says what is wrong and at which input."""
 
 
-class NotApplicable(Exception):
+class NotApplicableError(Exception):
     """A check that asks nothing of this thing; the reason."""
 
 
@@ -45,15 +45,15 @@ class Check:
         """Run it.
 
         Raises:
-            CheckFailed: The thing does not conform.
-            NotApplicable: Nothing is asked of this thing.
+            ConformanceError: The thing does not conform.
+            NotApplicableError: Nothing is asked of this thing.
         """
         try:
             self.run()
-        except (CheckFailed, NotApplicable):
+        except (ConformanceError, NotApplicableError):
             raise
         except Exception as error:  # a thing that raises where it should not has failed as well
-            raise CheckFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise ConformanceError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,16 @@ def require(outcomes: Sequence[Outcome], thing: Any) -> None:
     """Raise if anything is wrong.
 
     Raises:
-        CheckFailed: With a line per failure.
+        ConformanceError: With a line per failure.
     """
     wrong = [f"{one.check}: {one.message or one.status}" for one in outcomes if not one.ok]
     if wrong:
-        raise CheckFailed("\n  ".join([f"{thing!r} fails {len(wrong)} of {len(outcomes)} checks", *wrong]))
+        raise ConformanceError("\n  ".join([f"{thing!r} fails {len(wrong)} of {len(outcomes)} checks", *wrong]))
 
 
 def parametrize_with_checks(
     things: Sequence[Any], expected_failures: Callable[[Any], Mapping[str, str]] | None = None
-) -> MarkDecorator:
+) -> pytest.MarkDecorator:
     """A pytest decorator: the test gets every check of every thing as its argument ``check``, and calls it.
 
         @parametrize_with_checks([MyBasis()])
@@ -167,7 +167,7 @@ def parametrize_with_checks(
         _check_names(expected, checks)
         for check in checks:
             reason = expected.get(check.name)
-            marks = [pytest.mark.xfail(reason=reason, strict=True, raises=CheckFailed)] if reason else []
+            marks = [pytest.mark.xfail(reason=reason, strict=True, raises=ConformanceError)] if reason else []
             found.append(pytest.param(_Skipping(check), id=f"{thing!r}-{check.name}", marks=marks))
     return pytest.mark.parametrize("check", found)
 
@@ -183,7 +183,7 @@ class _Skipping:
 
         try:
             self.check()
-        except NotApplicable as reason:
+        except NotApplicableError as reason:
             pytest.skip(str(reason))
 
 
@@ -192,9 +192,9 @@ def _outcome(check: Check, expected: str | None) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # checks that ask for a warning catch it themselves
             check()
-    except NotApplicable as reason:
+    except NotApplicableError as reason:
         return Outcome(check.name, check.about, "not applicable", str(reason))
-    except CheckFailed as failure:
+    except ConformanceError as failure:
         return Outcome(check.name, check.about, "failed" if expected is None else "expected", expected or str(failure))
     return Outcome(check.name, check.about, "passed" if expected is None else "passed unexpectedly", expected or "")
 
