@@ -1,8 +1,8 @@
 """The machinery of the conformance kit: small named checks, from one generator, behind a call and a pytest decorator.
 
 A check is a function ``check_*`` that takes the thing it checks, returns when it conforms, and raises
-:class:`ConformanceError` with one line when it does not: what is wrong, and at which input. What a kind of thing is checked
-for is registered on :func:`checks_of`, by the class of the thing.
+:class:`ConformanceError` with one line when it does not: what is wrong, and at which input. What a kind of thing is
+checked for is registered on :func:`checks_of`, by the class of the thing.
 """
 
 from __future__ import annotations
