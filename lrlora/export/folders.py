@@ -63,7 +63,11 @@ def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
         if target.exists():
             old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)
-            staging.rename(target)
+            try:
+                staging.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
             shutil.rmtree(old)
         else:
             staging.rename(target)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel
-from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
-from safetensors import SafetensorError, safe_open
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors import safe_open
 
 from lrlora.export.errors import ExportError, one_line
 from lrlora.registry import closest
+from lrlora.tuner.files import check_files
 
 _CLASSES = {
     "SEQ_CLS": "AutoModelForSequenceClassification",
@@ -54,17 +55,14 @@ def read_adapter(folder: str | Path, method: str) -> PeftConfig:
         raise ExportError(f"{folder / CONFIG_NAME} is no configuration of an adapter: {one_line(error)}") from None
     if kind != method:
         raise ExportError(f"{folder} is an adapter of the method {kind}; {_WANTED[method]}")
-    weights = folder / SAFETENSORS_WEIGHTS_NAME
-    if not weights.is_file():
-        pickle = (folder / WEIGHTS_NAME).is_file()
-        what = f"{WEIGHTS_NAME} is a pickle, which is never loaded" if pickle else "there are no weights in it"
-        raise ExportError(f"{folder}: {what}; save the adapter as {SAFETENSORS_WEIGHTS_NAME}")
     try:
-        with safe_open(str(weights), framework="numpy") as opened:
-            opened.keys()
+        check_files(str(folder))
+    except ValueError as error:
+        raise ExportError(one_line(error)) from None
+    if not (folder / SAFETENSORS_WEIGHTS_NAME).is_file():
+        raise ExportError(f"{folder}: there are no weights in it (no {SAFETENSORS_WEIGHTS_NAME})")
+    try:
         return PeftConfig.from_pretrained(str(folder))
-    except SafetensorError as error:
-        raise ExportError(f"{weights} is damaged or cut short: {one_line(error)}") from None
     except (ValueError, TypeError) as error:
         raise ExportError(f"{folder / CONFIG_NAME}: {one_line(error)}") from None
 

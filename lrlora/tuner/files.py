@@ -76,7 +76,7 @@ def _downloaded(repository: str, subfolder: str | None, options: dict[str, Any])
 
 def _refused(pickle: str) -> ValueError:
     return ValueError(
-        f"{pickle} is a pickle, which can run code when it is loaded, and is not loaded; "
+        f"{pickle} is a pickle, which is never loaded, since that can run code; "
         f"save the adapter as {SAFETENSORS_WEIGHTS_NAME}"
     )
 

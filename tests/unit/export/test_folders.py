@@ -43,6 +43,25 @@ def test_an_interrupted_replacement_leaves_the_old(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "config.json").read_text() == "old"
 
 
+def test_a_replacement_that_cannot_take_its_place_leaves_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("old")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError("no space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="no space"), whole_folder(tmp_path / "out", force=True) as directory:
+        (directory / "config.json").write_text("new")
+    assert names(tmp_path) == {"out"}
+    assert (tmp_path / "out" / "config.json").read_text() == "old"
+
+
 def test_with_force_an_earlier_export_is_replaced_and_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in ("adapter_config.json", "stale"):
