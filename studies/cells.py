@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
-from lrlora.studies.design import Study, Training
+from lrlora.studies.axes import expand_axes, settings_of
+from lrlora.studies.claims import matching, pairs
+from lrlora.studies.design import Study, TaskChoice, Training
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import make_method
 from lrlora.studies.schema import validate
@@ -35,6 +36,8 @@ class Cell:
     seed: int
     task: dict[str, Any]
     backbone: str
+    place: str = ""
+    """Task and backbone, where the study has several; for people."""
 
     @property
     def id(self) -> str:
@@ -46,7 +49,7 @@ class Cell:
             "task": self.task,
             "backbone": self.backbone,
             "config": self.variant.config,
-            "training": self.variant.training.model_dump(),
+            "training": self.variant.training.resolved(),
             "seed": self.seed,
         }
         canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -55,7 +58,8 @@ class Cell:
     @property
     def label(self) -> str:
         """How the cell is called in progress bars and lists."""
-        return f"{self.variant.name} seed {self.seed}"
+        place = f" on {self.place}" if self.place else ""
+        return f"{self.variant.name}{place} seed {self.seed}"
 
 
 def expand_variants(study: Study) -> list[Variant]:
@@ -65,15 +69,19 @@ def expand_variants(study: Study) -> list[Variant]:
         StudyError: Two variants have one name or one configuration, the reference is none of them, or the base sets
             what an axis varies.
     """
-    for axis in study.axes:
-        if axis in study.base:
-            raise StudyError(
-                f"study {study.name}: base.{axis} has no effect, since {axis} is an axis; set axes.{axis}=[...] instead"
-            )
+    for name, axis in study.axes.items():
+        for setting in settings_of(name):
+            if setting in study.base and not axis.when:
+                raise StudyError(
+                    f"study {study.name}: base.{setting} has no effect, since {setting} is an axis; "
+                    f"set axes.{name}=[...] instead"
+                )
     variants: list[Variant] = []
-    for values in product(*study.axes.values()) if study.axes else ():
-        axes = dict(zip(study.axes, values, strict=True))
-        variants.append(_variant(study, _axes_name(axes), study.base, axes, axes=axes))
+    zipped = {follower for name in study.axes for follower in settings_of(name)[1:]}
+    for axes in expand_axes(study.axes, study.base):
+        named = {setting: value for setting, value in axes.items() if setting not in zipped}
+        name = _axes_name(named) or str(study.base.get("method", "base"))
+        variants.append(_variant(study, name, study.base, axes, axes=axes))
     for name, changes in study.variants.items():
         variants.append(_variant(study, name, study.base, changes))
     if not variants and study.base and not study.baselines:
@@ -86,12 +94,56 @@ def expand_variants(study: Study) -> list[Variant]:
 def expand_cells(study: Study) -> list[Cell]:
     """All cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
 
+    Within a seed they go backbone by backbone and task by task.
+
     Raises:
         StudyError: As :func:`expand_variants`.
     """
     variants = expand_variants(study)
-    task = study.task.model_dump(mode="json")
-    return [Cell(study.name, variant, seed, task, study.backbone) for seed in study.seeds for variant in variants]
+    return [
+        Cell(study.name, variant, seed, task.model_dump(mode="json"), backbone, _place(study, task, backbone))
+        for seed in study.seeds
+        for backbone in study.backbones
+        for task in study.tasks
+        for variant in variants
+    ]
+
+
+def expand_comparisons(study: Study, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of variants that a study tests: those it names, or every variant against the reference.
+
+    Args:
+        study: Resolved.
+        names: Of its variants. What names none of them, since this run leaves it out, is left out as well.
+    """
+    declared = [(one.of, one.against) for one in study.comparisons]
+    if not declared and study.reference is not None:
+        declared = [("*", study.reference)]
+    found = {(of, against): None for one in declared for _, of, against in pairs(*one, names)}
+    return list(found)
+
+
+def check_comparisons(study: Study, names: Sequence[str]) -> None:
+    """See that every comparison and claim names variants.
+
+    Raises:
+        StudyError: One does not; with the nearest that does.
+    """
+    declared = [(one.of, one.against, "comparisons") for one in study.comparisons]
+    declared += [(claim.of, claim.against or study.reference or "", "claims") for claim in study.claims]
+    for of, against, place in declared:
+        if pairs(of, against, names):
+            continue
+        where = f"study {study.name}: {place}"
+        for pattern in (of, against):
+            if not matching(pattern, names):
+                raise StudyError(str(unknown_key(pattern, names, where)).replace("unknown key", "unknown variant", 1))
+        raise StudyError(f"{where}: no variant fits both {of!r} and {against!r}")
+
+
+def _place(study: Study, task: TaskChoice, backbone: str) -> str:
+    several = [(task.label, study.tasks), (backbone, study.backbones)]
+    return ", ".join(name for name, all_of_them in several if len(all_of_them) > 1)
 
 
 def _variant(
@@ -113,7 +165,7 @@ def _variant(
         elif key.startswith("training."):
             training[key.removeprefix("training.")] = value
         else:
-            config[key] = value
+            _set(config, key, value, where)
     for key in training:
         if key not in Training.model_fields:
             raise unknown_key(key, Training.model_fields, f"{where}: training")
@@ -123,6 +175,18 @@ def _variant(
     _check_plain(config, where)
     resolved = {"method": config["method"], **make_method(config, where).resolved()}
     return Variant(name, resolved, checked, axes or {}, baseline)
+
+
+def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a setting; a dotted one, such as ``basis_kwargs.degree``, within another."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = config.get(parent) or {}
+        if not isinstance(inner, Mapping):
+            raise StudyError(f"{where}: {key} cannot be set, since {parent} is {inner!r}")
+        config[parent] = dict(inner)  # what came from the base stays as it is
+        config = config[parent]
+    config[last] = value
 
 
 def _check_plain(config: dict[str, Any], where: str) -> None:

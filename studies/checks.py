@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrlora.studies.backbones import check_backbone, empty_model, locate
-from lrlora.studies.cells import Cell, Variant, expand_variants
+from lrlora.studies.cells import Cell, Variant, check_comparisons, expand_variants
 from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import make_method
@@ -32,8 +32,12 @@ def check_design(study: Study) -> list[Variant]:
     if study.metric.name not in _METRICS:
         message = str(unknown_key(study.metric.name, _METRICS, f"study {study.name}: metric"))
         raise StudyError(message.replace("unknown key", "unknown metric", 1))
-    make_task(study.task.name, study.task.options)
-    locate(study.backbone)
+    if not study.redesigned:
+        check_comparisons(study, [variant.name for variant in variants])
+    for task in study.tasks:
+        make_task(task.name, task.options)
+    for backbone in study.backbones:
+        locate(backbone)
     return variants
 
 
@@ -43,10 +47,12 @@ def check_inputs(study: Study, announce: Callable[[str], None]) -> None:
     Raises:
         StudyError: What is missing, and the command that gets it.
     """
-    check_backbone(study.backbone)
-    for variant in expand_variants(study):
-        _check_modules(variant, study)
-    make_task(study.task.name, study.task.options).prepare(announce)
+    for backbone in study.backbones:
+        check_backbone(backbone)
+        for variant in expand_variants(study):
+            _check_modules(variant, study.name, backbone)
+    for task in study.tasks:
+        make_task(task.name, task.options).prepare(announce)
 
 
 def check_folder(out: Path, study: Study) -> Study:
@@ -76,11 +82,11 @@ def check_folder(out: Path, study: Study) -> Study:
     return Study.from_dict(study.model_dump() | {"seeds": seeds}, where=f"study {study.name}")
 
 
-def _check_modules(variant: Variant, study: Study) -> None:
+def _check_modules(variant: Variant, study: str, backbone: str) -> None:
     """Put the adapter into a model without weights, where a module that the model does not have is found at once."""
-    where = f"study {study.name}: {variant.name}"
+    where = f"study {study}: {variant.name}"
     method = make_method(variant.config, where)
-    model = empty_model(study.backbone, classifier=True)
+    model = empty_model(backbone, classifier=True)
     check_module_names(variant.config.get("target_modules"), model, where)
     try:
         method.adapt(model)

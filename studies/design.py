@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from lrlora.studies.axes import Axis, check_axes
 from lrlora.studies.catalog import catalog_names, catalog_path
+from lrlora.studies.claims import Claim, Comparison
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.overrides import apply_overrides, parse_overrides, read_yaml_mapping
 from lrlora.studies.schema import Strict, validate
@@ -36,7 +38,9 @@ class Training(Strict):
 
     learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(32, ge=1)
-    steps: int = Field(100, ge=1, description="Optimizer steps.")
+    steps: int = Field(100, ge=1, description="Optimizer steps; the most of them where tokens or seconds say less.")
+    tokens: int | None = Field(None, ge=1, description="Stop after so many tokens, padding not counted.")
+    seconds: float | None = Field(None, gt=0, description="Stop after so many seconds of training.")
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises.")
     weight_decay: float = Field(0.0, ge=0)
@@ -48,12 +52,21 @@ class Training(Strict):
     validation_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
     test_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
 
+    def resolved(self) -> dict[str, Any]:
+        """All settings, as plain data, but for limits that are not set."""
+        return self.model_dump(exclude={name for name in ("tokens", "seconds") if getattr(self, name) is None})
+
 
 class TaskChoice(Strict):
     """A task by name, with its options."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How it is called: its name, with its options where it has any."""
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.options.items())})" if self.options else self.name
 
     @model_validator(mode="before")
     @classmethod
@@ -67,23 +80,44 @@ class TaskChoice(Strict):
         return given
 
 
+class Tuning(Strict):
+    """A stage before the study, in which every variant gets the same budget to find its settings.
+
+    Each variant is trained at every point of the grid, on seeds of its own, and keeps the point whose validation
+    figure is best on average. The test split plays no part.
+    """
+
+    grid: dict[str, list[Any]] = Field(
+        default_factory=lambda: {"training.learning_rate": [5e-4, 1e-3, 2e-3, 4e-3]},
+        min_length=1,
+        description="Settings and the values that are tried, as of axes.",
+    )
+    seeds: list[int] = Field(default_factory=lambda: [7], min_length=1, description="Not those of the study.")
+    steps: int | None = Field(None, ge=1, description="Optimizer steps; None: as many as the study's.")
+
+
 class Study(Strict):
     """A declared design. Make one with :meth:`load`; run it with :meth:`run`.
 
     The variants are the product of the ``axes`` over ``base``, and every entry of ``variants`` laid over ``base``.
     ``baselines`` stand on their own. Any of them may hold ``training:`` to differ in how it is trained, and an axis
-    called ``training.learning_rate`` varies that.
+    called ``training.learning_rate`` varies that. Every variant is run on every task and every backbone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     question: str = ""
-    task: TaskChoice = TaskChoice(name="sarcasm")
-    backbone: str = "minilm"
+    task: TaskChoice | list[TaskChoice] = TaskChoice(name="sarcasm")
+    backbone: str | list[str] = "minilm"
     base: dict[str, Any] = Field(default_factory=lambda: {"method": "lrlora"})
-    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    axes: dict[str, Axis] = Field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
     reference: str | None = Field(None, description="The variant that the others are compared with.")
+    comparisons: list[Comparison] = Field(
+        default_factory=list,
+        description="What is tested, as one family; by default every variant against the reference.",
+    )
+    claims: list[Claim] = Field(default_factory=list, description="What the study judges.")
     seeds: list[int] = Field(default_factory=lambda: [42, 123, 456], min_length=1)
     metric: Metric = Metric()
     training: Training = Training()
@@ -91,6 +125,7 @@ class Study(Strict):
     seconds_per_example: float | None = Field(
         None, ge=0, description="Measured cost of training on one example, for estimates before anything ran."
     )
+    tune: Tuning | None = Field(None, description="A tuning stage before the study, the same for every variant.")
     tuning: str = Field("", description="What was tuned, for whom; a comparison of untuned rivals has to say so.")
     paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
 
@@ -107,17 +142,34 @@ class Study(Strict):
 
     @field_validator("axes")
     @classmethod
-    def _check_axes(cls, axes: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for axis, values in axes.items():
-            if not values:
-                raise ValueError(f"axis {axis!r} has no values")
+    def _check_axes(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        check_axes(axes)
         return axes
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Self:
+        for what, chosen in (("task", [task.label for task in self.tasks]), ("backbone", self.backbones)):
+            if not chosen:
+                raise ValueError(f"{what} is an empty list")
+            if len(set(chosen)) != len(chosen):
+                raise ValueError(f"a {what} is given twice: {chosen}")
+        return self
 
     @model_validator(mode="after")
     def _check_budgets(self) -> Self:
         for budget, changes in self.budgets.items():
             _split_budget(changes, f"budgets.{budget}")
         return self
+
+    @property
+    def tasks(self) -> list[TaskChoice]:
+        """All tasks."""
+        return self.task if isinstance(self.task, list) else [self.task]
+
+    @property
+    def backbones(self) -> list[str]:
+        """All backbones."""
+        return self.backbone if isinstance(self.backbone, list) else [self.backbone]
 
     # -- making ---------------------------------------------------------------------------------------------
 
@@ -161,6 +213,11 @@ class Study(Strict):
         data["seeds"] = seeds or data["seeds"]
         data["reference"] = self.reference or next(iter(self.baselines), None)
         return type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
+
+    @property
+    def redesigned(self) -> bool:
+        """Whether an override changed what is compared, so that the file's claims may name what is not there."""
+        return any(key.split(".")[0] in ("axes", "variants", "baselines", "base") for key in self._overrides)
 
     # -- using ----------------------------------------------------------------------------------------------
 

@@ -29,7 +29,13 @@ def list_studies(as_json: Json = False) -> None:
     studies = [Study.load(name) for name in catalog_names()]
     if as_json:
         found = [
-            {"name": one.name, "question": one.question, "task": one.task.name, "budgets": list(one.budgets)}
+            {
+                "name": one.name,
+                "question": one.question,
+                "tasks": [task.label for task in one.tasks],
+                "backbones": one.backbones,
+                "budgets": list(one.budgets),
+            }
             for one in studies
         ]
         print(json.dumps(found, indent=1))
@@ -136,8 +142,8 @@ def _plan(study: Study, budget: str, records: dict[str, dict[str, Any]]) -> dict
         "study": study.name,
         "question": study.question,
         "budget": budget,
-        "task": study.task.name,
-        "backbone": study.backbone,
+        "tasks": [task.label for task in study.tasks],
+        "backbones": study.backbones,
         "variants": list(dict.fromkeys(cell.variant.name for cell in cells)),
         "reference": study.reference,
         "seeds": study.seeds,
@@ -169,7 +175,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     cost = plan["estimated"]
     time = "" if cost["seconds"] is None else f", about {_duration(cost['seconds'])} on two cores"
     _say(f"{plan['study']} at budget {plan['budget']}: {plan['question']}")
-    _say(f"task {plan['task']}, backbone {plan['backbone']}, compared with {plan['reference']}")
+    _say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
     _say(f"to run: {cost['cells']} of {len(rows)} cells, {cost['steps']} steps{time}")
 
 

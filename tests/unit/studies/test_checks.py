@@ -35,7 +35,7 @@ def test_an_empty_folder_and_the_same_study_are_fine(tmp_path: Path, out: Path) 
 
 def test_seeds_and_variants_may_be_added(out: Path) -> None:
     assert check_folder(out, study(seeds=[2, 3])).seeds == [1, 2, 3]
-    assert check_folder(out, study(axes={"r": [1, 2, 4]})).axes == {"r": [1, 2, 4]}
+    assert check_folder(out, study(axes={"r": [1, 2, 4]})).axes["r"].values == [1, 2, 4]
     assert check_folder(out, study(question="said better", paper={"table": 2})).question == "said better"
 
 

@@ -1,0 +1,99 @@
+"""What a study says before it runs: the comparisons it will test, and the claims that are judged by them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from lrlora.studies.schema import Strict
+
+
+class Comparison(Strict):
+    """One variant against another, over the seeds and tasks that they share.
+
+    ``*`` in both names stands for the same text, so that ``lrlora,r=*`` against ``lora,r=*`` compares at each rank.
+    """
+
+    of: str
+    against: str
+
+    @model_validator(mode="after")
+    def _check_stars(self) -> Self:
+        if self.of.count("*") > 1 or self.against.count("*") > 1:
+            raise ValueError(f"a name has one * at most: {self.of!r} against {self.against!r}")
+        if "*" in self.against and "*" not in self.of:
+            raise ValueError(f"{self.against!r} has a *, so {self.of!r} needs one too")
+        return self
+
+
+class Claim(Strict):
+    """A statement that the study can decide, with the published figure for it.
+
+    Attributes:
+        says: The statement, in words.
+        kind: ``difference``: ``of`` is above or below ``against``. ``trend``: the difference grows or shrinks with the
+            number that ``*`` stands for. ``equivalence``: the two are within ``margin``.
+        of: A variant, or several, see :class:`Comparison`.
+        against: What it is compared with; by default the study's reference.
+        metric: The figure that is compared; by default the study's metric. A figure of the record, such as
+            ``step_seconds`` or ``stable_rank``, is one too.
+        sign: Which sign the difference, or the trend, is claimed to have.
+        margin: Of an equivalence, in the unit of the metric.
+        scale: Of the number in a trend.
+        paper: The published difference, or the differences at each of the numbers.
+        source: Where that stands.
+    """
+
+    says: str
+    kind: Literal["difference", "trend", "equivalence"] = "difference"
+    of: str
+    against: str | None = None
+    metric: str | None = None
+    sign: Literal["positive", "negative"] = "positive"
+    margin: float | None = Field(None, gt=0)
+    scale: Literal["linear", "log2"] = "log2"
+    paper: float | list[float] | None = None
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "equivalence" and self.margin is None:
+            raise ValueError(f"{self.says!r}: an equivalence needs a margin")
+        if self.kind == "trend" and "*" not in self.of:
+            raise ValueError(f"{self.says!r}: a trend needs a * in 'of', for the number that it goes along")
+        Comparison(of=self.of, against=self.against or "")
+        return self
+
+
+def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:
+    """The names that fit a pattern, by what its ``*`` stands for; by the empty text where it has none.
+
+    >>> matching("lora,r=*", ["lora,r=4", "lora,r=8", "sinc"])
+    {'4': 'lora,r=4', '8': 'lora,r=8'}
+    """
+    # A name may hold any character, a * among them, and what is written literally comes first.
+    names = list(names)
+    if pattern in names:
+        return {"": pattern}
+    expression = re.compile(re.escape(pattern).replace(r"\*", "(.*)"))
+    found = ((expression.fullmatch(name), name) for name in names)
+    return {match.group(1): name for match, name in found if match is not None and match.groups()}
+
+
+def pairs(of: str, against: str, names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """The pairs of variants that two patterns mean: what ``*`` stands for, the variant, and its partner.
+
+    A fixed partner serves every variant; a variant is not compared with itself.
+
+    >>> pairs("*", "lora", ["lora", "sinc"])
+    [('sinc', 'sinc', 'lora')]
+    """
+    names = list(names)
+    variants, partners = matching(of, names), matching(against, names)
+    if "*" not in against or "" in partners:
+        only = partners.get("")
+        return [] if only is None else [(star, name, only) for star, name in variants.items() if name != only]
+    return [(star, name, partners[star]) for star, name in variants.items() if star in partners]

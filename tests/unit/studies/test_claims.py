@@ -1,0 +1,75 @@
+"""What a study will test is said before it runs, and names variants that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrlora.studies.cells import check_comparisons, expand_comparisons
+from lrlora.studies.claims import matching, pairs
+from lrlora.studies.design import Study
+from lrlora.studies.errors import StudyError
+
+NAMES = ["lora,r=4", "lora,r=8", "lrlora,r=4", "lrlora,r=8", "frozen"]
+
+
+def study(**fields: Any) -> Study:
+    return Study.from_dict({"name": "tiny", "base": {"method": "lrlora"}} | fields)
+
+
+@given(st.lists(st.text(max_size=6), unique=True))
+def test_a_literal_name_matches_itself_alone(found: list[str]) -> None:
+    for name in found:
+        assert matching(name, found) == {"": name}
+
+
+def test_a_star_stands_for_the_same_text_on_both_sides() -> None:
+    assert pairs("lrlora,r=*", "lora,r=*", NAMES) == [
+        ("4", "lrlora,r=4", "lora,r=4"),
+        ("8", "lrlora,r=8", "lora,r=8"),
+    ]
+
+
+def test_by_default_every_variant_is_tested_against_the_reference() -> None:
+    assert expand_comparisons(study(reference="frozen"), NAMES) == [(name, "frozen") for name in NAMES[:-1]]
+
+
+def test_declared_comparisons_are_the_family_and_none_is_there_twice() -> None:
+    declared = [{"of": "lrlora,r=*", "against": "lora,r=*"}, {"of": "lrlora,r=4", "against": "lora,r=4"}]
+    assert expand_comparisons(study(comparisons=declared), NAMES) == [
+        ("lrlora,r=4", "lora,r=4"),
+        ("lrlora,r=8", "lora,r=8"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"comparisons": [{"of": "lrlora,r=4", "against": "lora,r=44"}]}, "did you mean 'lora,r=4'?"),
+        ({"claims": [{"says": "x", "of": "froze", "against": "lora,r=4"}]}, "did you mean 'frozen'?"),
+        ({"claims": [{"says": "x", "of": "lrlora,*", "against": "lo*"}]}, "no variant fits both"),
+    ],
+)
+def test_a_name_that_is_no_variant_is_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        check_comparisons(study(**fields), NAMES)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        ({"says": "x", "of": "a", "kind": "equivalence"}, "needs a margin"),
+        ({"says": "x", "of": "a", "kind": "trend"}, "a trend needs a *"),
+        ({"says": "x", "of": "a**", "against": "b"}, "one * at most"),
+        ({"says": "x", "of": "a", "against": "b*"}, "needs one too"),
+        ({"says": "x", "off": "a"}, "did you mean 'of'?"),
+    ],
+)
+def test_a_claim_that_cannot_be_decided_is_refused(claim: dict[str, Any], says: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        study(claims=[claim])
+    assert says in str(caught.value)
