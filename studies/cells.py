@@ -142,8 +142,8 @@ def check_comparisons(study: Study, names: Sequence[str]) -> None:
 
 
 def _place(study: Study, task: TaskChoice, backbone: str) -> str:
-    several = [(task.label, study.tasks), (backbone, study.backbones)]
-    return ", ".join(name for name, all_of_them in several if len(all_of_them) > 1)
+    several = [(task.label, len(study.tasks) > 1), (backbone, len(study.backbones) > 1)]
+    return ", ".join(name for name, is_one_of_several in several if is_one_of_several)
 
 
 def _variant(
