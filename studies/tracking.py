@@ -133,7 +133,7 @@ class Tracker:
             "backbone": cell.backbone,
             **cell.variant.config,
             **{f"task.{key}": value for key, value in cell.task["options"].items()},
-            **{f"training.{key}": value for key, value in cell.variant.training.model_dump().items()},
+            **{f"training.{key}": value for key, value in cell.variant.training.resolved().items()},
         }
         self._log_parameters(run.info.run_id, parameters)
         return CellRun(self.client, run.info.run_id)

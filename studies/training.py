@@ -39,7 +39,7 @@ def blank_record(cell: Cell) -> Record:
         "task": cell.task["name"],
         "backbone": cell.backbone,
         "config": variant.config,
-        "training": variant.training.model_dump(),
+        "training": variant.training.resolved(),
         "status": "failed",
         "diverged_at": None,
         "reason": None,

@@ -130,6 +130,14 @@ def write_report(folder: Folder) -> None:
     show_report(results)
 
 
+@app.command("schema")
+def show_schema() -> None:
+    """Print the JSON schema of study files, for editors that complete YAML by one."""
+    from lrlora.studies.json_schema import study_schema
+
+    print(json.dumps(study_schema(), indent=1))
+
+
 def _plan(study: Study, budget: str, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from lrlora.studies.cells import expand_cells
     from lrlora.studies.cost import estimate_seconds
@@ -153,7 +161,7 @@ def _plan(study: Study, budget: str, records: dict[str, dict[str, Any]]) -> dict
                 "variant": cell.variant.name,
                 "seed": cell.seed,
                 "config": cell.variant.config,
-                "training": cell.variant.training.model_dump(),
+                "training": cell.variant.training.resolved(),
                 "done": cell.id in done,
             }
             for cell in cells
