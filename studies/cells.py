@@ -80,7 +80,7 @@ def expand_variants(study: Study) -> list[Variant]:
     zipped = {follower for name in study.axes for follower in settings_of(name)[1:]}
     for axes in expand_axes(study.axes, study.base):
         named = {setting: value for setting, value in axes.items() if setting not in zipped}
-        name = _axes_name(named) or str(study.base.get("method", "base"))
+        name = name_of_settings(named) or str(study.base.get("method", "base"))
         variants.append(_variant(study, name, study.base, axes, axes=axes))
     for name, changes in study.variants.items():
         variants.append(_variant(study, name, study.base, changes))
@@ -155,6 +155,7 @@ def _variant(
     baseline: bool = False,
 ) -> Variant:
     where = f"study {study.name}: {'baseline' if baseline else 'variant'} {name}"
+    changes = {**changes, **study.tuned.get(name, {})}
     config: dict[str, Any] = {}
     training: dict[str, Any] = {}
     for key, value in [*base.items(), *changes.items()]:
@@ -196,8 +197,8 @@ def _check_plain(config: dict[str, Any], where: str) -> None:
         raise StudyError(f"{where}: {error}; a study holds plain values (names, numbers, lists)") from None
 
 
-def _axes_name(axes: Mapping[str, Any]) -> str:
-    """``sinc`` where one axis of names is varied; else ``r=4,basis=sinc``."""
+def name_of_settings(axes: Mapping[str, Any]) -> str:
+    """What a variant is called: ``sinc`` where one axis of names is varied; else ``r=4,basis=sinc``."""
     if len(axes) == 1:
         ((axis, value),) = axes.items()
         return value if isinstance(value, str) else f"{axis.removeprefix('training.')}={_show(value)}"

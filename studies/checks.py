@@ -55,6 +55,13 @@ def check_inputs(study: Study, announce: Callable[[str], None]) -> None:
         make_task(task.name, task.options).prepare(announce)
 
 
+def with_tuned(study: Study, out: Path) -> Study:
+    """The study with what its tuning stage chose, where that has been run into ``out``."""
+    saved = read_study_file(out) if study.tune is not None and not study.tuned else None
+    chosen = (saved or {}).get("study", {}).get("tuned") or {}
+    return study.model_copy(update={"tuned": chosen}) if chosen else study
+
+
 def check_folder(out: Path, study: Study) -> Study:
     """See that a folder is free for a study, or holds the same study with other seeds or further variants.
 
@@ -114,7 +121,7 @@ def _difference(there: Study, here: Study) -> str | None:
     """The first thing by which two studies give one variant two meanings, or None."""
     if there.name != here.name:
         return f"its name is {there.name!r}, not {here.name!r}"
-    for key in ("task", "backbone", "metric"):
+    for key in ("task", "backbone", "metric", "tune"):
         if getattr(there, key) != getattr(here, key):
             old, new = (getattr(study, key) for study in (there, here))
             return f"{key} is {_short(old)} there and {_short(new)} here"

@@ -50,7 +50,9 @@ class Training(Strict):
     eval_batch_size: int = Field(128, ge=1)
     train_examples: int | None = Field(None, ge=1, description="Drawn by the seed of the run; None takes all.")
     validation_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
-    test_examples: int | None = Field(None, ge=1, description="The first so many; None takes all.")
+    test_examples: int | None = Field(
+        None, ge=0, description="The first so many; None takes all, and 0 leaves the test split alone."
+    )
 
     def resolved(self) -> dict[str, Any]:
         """All settings, as plain data, but for limits that are not set."""
@@ -126,6 +128,9 @@ class Study(Strict):
         None, ge=0, description="Measured cost of training on one example, for estimates before anything ran."
     )
     tune: Tuning | None = Field(None, description="A tuning stage before the study, the same for every variant.")
+    tuned: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="By variant, the settings that the tuning stage found; they win over its own."
+    )
     tuning: str = Field("", description="What was tuned, for whom; a comparison of untuned rivals has to say so.")
     paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
 

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock
 from rich.console import Console
 
-from lrlora.studies.cells import expand_cells
-from lrlora.studies.checks import check_design, check_folder, check_inputs
+from lrlora.studies.cells import expand_cells, expand_variants, name_of_settings
+from lrlora.studies.checks import check_design, check_folder, check_inputs, with_tuned
 from lrlora.studies.design import Study
 from lrlora.studies.environment import describe_environment
 from lrlora.studies.errors import StudyError
@@ -30,6 +30,7 @@ from lrlora.studies.quiet import quiet
 from lrlora.studies.results import Results, write_study_file
 from lrlora.studies.storage import CellQueue, Claim
 from lrlora.studies.tracking import Tracker, outcome_of
+from lrlora.studies.tuning import FOLDER, choose, describe_budget, tuning_study
 
 _ATTEMPTS = 2
 """How often one command tries a cell that ends in an unexpected error."""
@@ -49,11 +50,29 @@ def run_study(study: Study, budget: str, out: Path, console: Console | None = No
         KeyboardInterrupt: It was interrupted; the running cell has been given back.
     """
     console = console or Console(stderr=True)
-    resolved = study.resolve(budget)
+    resolved = with_tuned(study.resolve(budget), out)
     check_design(resolved)
     resolved = check_folder(out, resolved)
     check_inputs(resolved, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+    missing = [variant.name for variant in expand_variants(resolved) if variant.name not in resolved.tuned]
+    if resolved.tune is not None and missing:
+        resolved = _tune(resolved, budget, out, console)
     return _Run(resolved, budget, out, console).go()
+
+
+def _tune(study: Study, budget: str, out: Path, console: Console) -> Study:
+    """Run the tuning stage; the study with what it chose. What was chosen before stays."""
+    stage = tuning_study(study, budget)
+    console.print(describe_budget(study), markup=False, highlight=False, soft_wrap=True)
+    check_folder(out / FOLDER, stage)
+    results = _Run(stage, budget, out / FOLDER, console).go()
+    if not results.complete:
+        raise StudyError(f"{out / FOLDER}: the tuning stage is being run by another process; run this again after it")
+    results.report()
+    tuned = choose(study, results.records) | study.tuned
+    for name, settings in tuned.items():
+        console.print(f"tuned: {name}: {name_of_settings(settings)}", markup=False, highlight=False, soft_wrap=True)
+    return study.model_copy(update={"tuned": tuned})
 
 
 class _Run:

@@ -43,6 +43,7 @@ def blank_record(cell: Cell) -> Record:
         "status": "failed",
         "diverged_at": None,
         "reason": None,
+        "judged_on": "test",
         "metrics": {},
         "parameters": {},
         "step_seconds": 0.0,
@@ -101,7 +102,11 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
         trainer = _trainer(cell, method, model, recorder, folder, cuda)
         try:
             trainer.train()
-            if recorder.diverged_at is None:
+            if recorder.diverged_at is None and training.test_examples == 0:
+                # A tuning stage: the test split stays unseen, and the last validation is what the run is judged by.
+                record["judged_on"] = "validation"
+                record["metrics"] = {key: value for key, value in recorder.validation[-1].items() if key != "step"}
+            elif recorder.diverged_at is None:
                 test = encode_split(cell.task, cell.backbone, training.max_length, "test", training.test_examples)
                 record["metrics"] = split_metrics(trainer.evaluate(test, metric_key_prefix="test"), "test")
         finally:
@@ -156,7 +161,7 @@ def _trainer(
         eval_dataset=encode_split(cell.task, cell.backbone, length, "validation", training.validation_examples),
         data_collator=DataCollatorWithPadding(tokenizer_of(cell.backbone)),
         compute_metrics=_accuracy,
-        callbacks=[recorder],
+        callbacks=[recorder, *method.callbacks(model, training.steps)],
         optimizers=_optimizers(method, model, training),
     )
     trainer.remove_callback(PrinterCallback)  # the runner shows progress
