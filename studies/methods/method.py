@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import TrainerCallback
 
 
 class Method(ABC):
@@ -45,6 +46,15 @@ class Method(ABC):
         from lrlora import parameter_groups
 
         return parameter_groups(model, learning_rate, weight_decay=weight_decay)
+
+    def callbacks(self, model: nn.Module, steps: int) -> list[TrainerCallback]:
+        """What the method does while it is trained, beyond what its parameters learn.
+
+        Args:
+            model: From :meth:`adapt`.
+            steps: How many optimizer steps are planned.
+        """
+        return []
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained into ``folder``, in safetensors."""

@@ -1,0 +1,12 @@
+"""DoRA (Liu et al. 2024): W + ΔW as a direction, of which LoRA learns the change, and a magnitude per output."""
+
+from __future__ import annotations
+
+from lrlora.studies.methods.low_rank import LowRank
+
+
+class DoRA(LowRank):
+    """LoRA with a learned magnitude per output feature."""
+
+    name = "dora"
+    fixed = {"use_dora": True}
