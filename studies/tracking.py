@@ -192,7 +192,8 @@ class CellRun:
         final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}
         for layer in record["layers"]:
             for name in ("stable_rank", "nonlinear_fraction"):
-                final[f"{name}/{layer['module']}"] = layer[name]
+                if layer[name] is not None:  # which means that the method has no such thing
+                    final[f"{name}/{layer['module']}"] = layer[name]
         self.log_step(step, final)
         self._flush()
         if any(files.iterdir()):

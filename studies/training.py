@@ -125,7 +125,8 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
         reason = f"the loss is not finite at step {recorder.diverged_at}"
         record |= {"status": "diverged", "diverged_at": recorder.diverged_at, "reason": reason, "metrics": {}}
         return
-    record["layers"] = [dataclasses.asdict(layer) for layer in layer_report(model)]
+    lines = layer_report(model, pretrained=lambda: load_model(cell.backbone, task_of(cell.task).labels))
+    record["layers"] = [dataclasses.asdict(line) for line in lines]
     record["status"] = "finished"
     method.save(model, adapter_folder)
 

@@ -3,6 +3,7 @@
 from lrlora.analysis.accounting import ParameterCount, count_parameters
 from lrlora.analysis.layers import LayerReport, layer_report
 from lrlora.analysis.spectrum import effective_rank, nonlinear_fraction, stable_rank
+from lrlora.analysis.updates import weight_update
 
 __all__ = [
     "LayerReport",
@@ -12,4 +13,5 @@ __all__ = [
     "layer_report",
     "nonlinear_fraction",
     "stable_rank",
+    "weight_update",
 ]

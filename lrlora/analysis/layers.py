@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from lrlora.analysis.spectrum import nonlinear_fraction, stable_rank
+from lrlora.analysis.updates import as_matrix, moves_the_weight, weight_update
 from lrlora.policies.roles import depth_of, role_of
 from lrlora.transfer import TransferFunction
 from lrlora.tuner.layer import LRLoraLayer
@@ -16,70 +20,153 @@ from lrlora.tuner.layer import LRLoraLayer
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What one adapted layer came to.
+    """What one adapted layer came to. None stands where a quantity has no meaning for the method.
 
     Attributes:
         module: Full name of the module in the base model.
         role: ``q``, ``k``, ``v``, ``o``, ``gate``, ``up``, ``down``, ``qkv``, ``gate_up``; None where not known.
         depth: Index of its layer; None outside the layers.
-        r: Rank of BA.
-        stable_rank: Of ΔW.
-        nonlinear_fraction: ‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best c; 0 for LoRA.
+        r: Rank of BA; of AdaLoRA what is left of it; of other methods, what they call r.
+        stable_rank: Of ΔW. None where ΔW cannot be known, since the pretrained weight is needed and not given.
+        nonlinear_fraction: ‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best c; 0 for LoRA, None without a φ of BA.
         max_abs_z: max |s_in · BA|; for LoRA, max |BA|.
         outside_grid: Fraction of the entries of s_in · BA beyond the grid's bound; 0 for LoRA.
-        evaluation: What the engine does there.
+        evaluation: What the engine does there; for other methods, where ΔW was taken from.
         evaluation_error: Relative error of ΔW that it makes, measured on a sample of the entries; 0 for LoRA.
     """
 
     module: str
     role: str | None
     depth: int | None
-    r: int
-    stable_rank: float
-    nonlinear_fraction: float
-    max_abs_z: float
-    outside_grid: float
+    r: int | None
+    stable_rank: float | None
+    nonlinear_fraction: float | None
+    max_abs_z: float | None
+    outside_grid: float | None
     evaluation: str
-    evaluation_error: float
+    evaluation_error: float | None
 
 
 @torch.no_grad()
-def layer_report(model: nn.Module, adapter_name: str = "default") -> list[LayerReport]:
-    """Report on every layer that the adapter is in; works for LR-LoRA and for PEFT's LoRA, not for other methods.
+def layer_report(
+    model: nn.Module, adapter_name: str = "default", pretrained: Callable[[], nn.Module] | None = None
+) -> list[LayerReport]:
+    """Report on every layer that the adapter is in, whatever PEFT method it is of; or that was trained without one.
 
     Takes the eigenvalues of a Gram matrix per layer: milliseconds at a width of hundreds, seconds at thousands.
+
+    Args:
+        model: An adapted model, or one whose own weights were trained.
+        adapter_name: The adapter.
+        pretrained: Makes the model as it was before. Called only where ΔW cannot be told without it: where the
+            weights themselves were trained, and where the adapter's start moved them, as PiSSA's does. Without it the
+            first are not reported, and the second have no stable rank.
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
+    config = getattr(model, "peft_config", {}).get(adapter_name)
+    moved = config is not None and moves_the_weight(config)
+    trained = {} if config is not None else _trained_weights(model, model_type)
+    before = pretrained() if pretrained is not None and (moved or trained) else None
     reports = []
     for name, module in model.named_modules():
         name = name.removeprefix("base_model.model.")
-        if isinstance(module, LRLoraLayer) and adapter_name in module.lrlora_A:
-            product = (module.lrlora_B[adapter_name] @ module.lrlora_A[adapter_name]).float()
-            delta = module.get_delta_weight(adapter_name)
-            delta = (delta.T if module.fan_in_fan_out else delta).float()
-            transfer = module.transfer(adapter_name)
-            z = transfer.input_scale * product
-            A, B = module.lrlora_A[adapter_name], module.lrlora_B[adapter_name]
-            reports.append(
-                _report(
-                    name,
-                    model_type,
-                    module.r[adapter_name],
-                    delta,
-                    product,
-                    float(z.abs().max()),
-                    float((z.abs() > module.lrlora_config[adapter_name].grid_bound).float().mean()),
-                    module.lrlora_engine[adapter_name].describe(A, B, transfer),
-                    _evaluation_error(delta, A, B, transfer),
-                )
-            )
-        elif isinstance(module, LoraLayer) and adapter_name in module.lora_A:
-            product = (module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight).float()
-            biggest = float(product.abs().max())
-            reports.append(
-                _report(name, model_type, module.r[adapter_name], product, product, biggest, 0.0, "product", 0.0)
-            )
+        place = (name, role_of(name, model_type), depth_of(name))
+        original = before.get_submodule(name) if before is not None and _weighs(before, name) else None
+        if isinstance(module, LRLoraLayer):
+            if adapter_name in module.lrlora_A:
+                reports.append(_of_lrlora(place, module, adapter_name))
+        elif isinstance(module, LoraLayer) and not moved and _is_plain(module, adapter_name):
+            reports.append(_of_lora(place, module, adapter_name))
+        elif isinstance(module, BaseTunerLayer):
+            if _holds(module, adapter_name):
+                rank = None
+                if original is not None or not moved:
+                    rank = stable_rank(weight_update(module, adapter_name, original))
+                reports.append(_of_matrix(place, _rank_left(module, name, adapter_name, config), rank, "merged − base"))
+        elif name in trained and original is not None:
+            delta = as_matrix(module, trained[name] - original.weight.to(trained[name]))
+            reports.append(_of_matrix(place, None, stable_rank(delta), "trained − pretrained"))
     return reports
+
+
+_Place = tuple[str, str | None, int | None]
+"""Name, role and depth of a module."""
+
+
+def _of_lrlora(place: _Place, module: LRLoraLayer, adapter_name: str) -> LayerReport:
+    A, B = module.lrlora_A[adapter_name], module.lrlora_B[adapter_name]
+    product = (B @ A).float()
+    delta = module.get_delta_weight(adapter_name)
+    delta = (delta.T if module.fan_in_fan_out else delta).float()
+    transfer = module.transfer(adapter_name)
+    z = transfer.input_scale * product
+    return LayerReport(
+        *place,
+        r=module.r[adapter_name],
+        stable_rank=stable_rank(delta),
+        nonlinear_fraction=nonlinear_fraction(delta, product),
+        max_abs_z=float(z.abs().max()),
+        outside_grid=float((z.abs() > module.lrlora_config[adapter_name].grid_bound).float().mean()),
+        evaluation=module.lrlora_engine[adapter_name].describe(A, B, transfer),
+        evaluation_error=_evaluation_error(delta, A, B, transfer),
+    )
+
+
+def _of_lora(place: _Place, module: LoraLayer, adapter_name: str) -> LayerReport:
+    product = (module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight).float()
+    return LayerReport(
+        *place,
+        r=module.r[adapter_name],
+        stable_rank=stable_rank(product),
+        nonlinear_fraction=0.0,
+        max_abs_z=float(product.abs().max()),
+        outside_grid=0.0,
+        evaluation="product",
+        evaluation_error=0.0,
+    )
+
+
+def _of_matrix(place: _Place, r: int | None, rank: float | None, evaluation: str) -> LayerReport:
+    return LayerReport(*place, r, rank, None, None, None, evaluation, None)
+
+
+def _is_plain(module: LoraLayer, adapter_name: str) -> bool:
+    """Whether ΔW is a multiple of BA: LoRA and rsLoRA on linear layers, not DoRA or AdaLoRA."""
+    matrices = getattr(module, "lora_A", {})
+    return (
+        adapter_name in matrices
+        and isinstance(matrices[adapter_name], nn.Linear)
+        and adapter_name not in getattr(module, "lora_variant", {})
+    )
+
+
+def _holds(module: BaseTunerLayer, adapter_name: str) -> bool:
+    return any(adapter_name in getattr(module, name, {}) for name in module.adapter_layer_names)
+
+
+def _rank_left(module: BaseTunerLayer, name: str, adapter_name: str, config: object) -> int | None:
+    pattern = getattr(config, "rank_pattern", None) or {}
+    for key in (f"{name}.lora_E.{adapter_name}", f"{name}.lora_E"):  # AdaLoRA's, with a mask of the ranks that are left
+        if key in pattern:
+            return int(sum(pattern[key]))
+    found = getattr(module, "r", {})
+    return found.get(adapter_name) if isinstance(found, dict) else None
+
+
+def _trained_weights(model: nn.Module, model_type: str | None) -> dict[str, Tensor]:
+    """By name, the weights of modules with a role that are trained themselves."""
+    return {
+        name: module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module.weight.requires_grad and role_of(name, model_type)
+    }
+
+
+def _weighs(model: nn.Module, name: str) -> bool:
+    try:
+        return hasattr(model.get_submodule(name), "weight")
+    except AttributeError:  # a module of the adapter's own
+        return False
 
 
 SAMPLED = 4096
@@ -93,28 +180,3 @@ def _evaluation_error(delta: Tensor, A: Tensor, B: Tensor, transfer: TransferFun
     exact = transfer.output_scale * transfer.to(torch.float64)(z)
     size = float(exact.norm())
     return float((delta[row, column].double() - exact).norm()) / size if size > 0 else 0.0
-
-
-def _report(
-    name: str,
-    model_type: str | None,
-    r: int,
-    delta: Tensor,
-    product: Tensor,
-    max_abs_z: float,
-    outside: float,
-    evaluation: str,
-    evaluation_error: float,
-) -> LayerReport:
-    return LayerReport(
-        module=name,
-        role=role_of(name, model_type),
-        depth=depth_of(name),
-        r=r,
-        stable_rank=stable_rank(delta),
-        nonlinear_fraction=nonlinear_fraction(delta, product),
-        max_abs_z=max_abs_z,
-        outside_grid=outside,
-        evaluation=evaluation,
-        evaluation_error=evaluation_error,
-    )

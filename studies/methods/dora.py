@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from lrlora.studies.methods.low_rank import LowRank
 
 
@@ -9,4 +11,4 @@ class DoRA(LowRank):
     """LoRA with a learned magnitude per output feature."""
 
     name = "dora"
-    fixed = {"use_dora": True}
+    fixed: ClassVar[dict[str, Any]] = {"use_dora": True}

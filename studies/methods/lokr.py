@@ -1,4 +1,4 @@
-"""LoKr (Edalati et al. 2022; LyCORIS, Yeh et al. 2024): a Kronecker product, whose rank is the product of the factors'."""
+"""LoKr (Edalati et al. 2022; LyCORIS, Yeh et al. 2024): a Kronecker product, of the rank of its factors multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core that LoRA and its variants share: a matrix A and a matrix B per module, of ranks that an allocation may set."""
+"""What LoRA and its variants share: matrices A and B per module, of ranks that an allocation may set."""
 
 from __future__ import annotations
 

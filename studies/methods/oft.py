@@ -1,4 +1,4 @@
-"""OFT (Qiu et al. 2023): the weight is turned by a block-diagonal orthogonal matrix, which keeps its singular values."""
+"""OFT (Qiu et al. 2023): the weight is turned by a block-diagonal orthogonal matrix, and keeps its singular values."""
 
 from __future__ import annotations
 

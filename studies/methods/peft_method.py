@@ -1,4 +1,4 @@
-"""What methods that PEFT has share: they adapt exactly the modules that an LR-LoRA variant of the same placement does."""
+"""What PEFT's methods share: they adapt exactly the modules that an LR-LoRA variant of the same placement does."""
 
 from __future__ import annotations
 

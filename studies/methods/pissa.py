@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from lrlora.studies.methods.low_rank import LowRank
 
 
@@ -12,4 +14,4 @@ class PiSSA(LowRank):
     """
 
     name = "pissa"
-    fixed = {"init_lora_weights": "pissa"}
+    fixed: ClassVar[dict[str, Any]] = {"init_lora_weights": "pissa"}

@@ -1,4 +1,4 @@
-"""RandLoRA (Albert et al. 2025): a full-rank ΔW as a sum of frozen random products, each scaled by trained diagonals."""
+"""RandLoRA (Albert et al. 2025): a full-rank ΔW as a sum of frozen random products, scaled by trained diagonals."""
 
 from __future__ import annotations
 

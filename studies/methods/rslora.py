@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from lrlora.studies.methods.low_rank import LowRank
 
 
@@ -9,4 +11,4 @@ class RSLoRA(LowRank):
     """LoRA with rank-stabilised scaling."""
 
     name = "rslora"
-    fixed = {"use_rslora": True}
+    fixed: ClassVar[dict[str, Any]] = {"use_rslora": True}

@@ -1,0 +1,47 @@
+"""ΔW of any adapted layer: what PEFT's merge would add to the weight, whatever the method computes in its forward."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from peft import PeftConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+_STARTS_AT_ZERO = (True, False, "gaussian", "orthogonal", "eva")
+"""Starts of PEFT's LoRA that leave the frozen weight as it was."""
+
+
+def moves_the_weight(config: PeftConfig) -> bool:
+    """Whether a method's start takes something out of the frozen weight, as PiSSA's does, so that it is no longer
+    the pretrained one."""
+    return getattr(config, "init_lora_weights", True) not in _STARTS_AT_ZERO
+
+
+@torch.no_grad()
+def weight_update(layer: BaseTunerLayer, adapter_name: str = "default", pretrained: nn.Module | None = None) -> Tensor:
+    """ΔW of a layer, merged on a copy in float64, so that rounding adds no noise of full rank.
+
+    Args:
+        layer: A layer that PEFT has adapted. It stays as it is, merged or not.
+        adapter_name: The adapter.
+        pretrained: The module as it was before it was adapted, for methods whose start moves the frozen weight, such
+            as PiSSA. Without it, the update is against the frozen weight.
+
+    Returns:
+        (out, in), float64; of a convolution, (out, in times the kernel's size).
+    """
+    merged = copy.deepcopy(layer).double()
+    if merged.merged:
+        merged.unmerge()
+    base = merged.get_base_layer() if pretrained is None else pretrained
+    before = base.weight.detach().to(merged.get_base_layer().weight, copy=True)
+    merged.merge(adapter_names=[adapter_name])
+    return as_matrix(merged.get_base_layer(), merged.get_base_layer().weight - before)
+
+
+def as_matrix(module: nn.Module, weight: Tensor) -> Tensor:
+    """A module's weight, or an update of it, as a matrix of shape (out, in)."""
+    return weight.T if isinstance(module, Conv1D) else weight.flatten(1)
