@@ -45,30 +45,28 @@ def tuning_study(study: Study, budget: str) -> Study:
         if any(setting in settings_of(axis) for axis in study.axes):
             raise StudyError(f"study {study.name}: tune.grid has {setting}, which is an axis of the study")
     variants = {
-        _name(variant.name, point): _settings(variant) | point
+        _name(variant.name, point): _settings(variant, tuning) | point
         for variant in expand_variants(untuned(study))
         for point in points(tuning)
     }
-    # 0 test examples: the split is not even looked at.
-    training = study.training.model_dump() | {"test_examples": 0}
-    if tuning.steps is not None:
-        training["steps"] = tuning.steps
-        training["eval_every"] = min(training["eval_every"], tuning.steps)
     data = study.model_dump(include={"task", "backbone", "metric", "seconds_per_example"}) | {
         "name": f"{study.name}-tuning",
         "question": f"Which settings serve each variant of {study.name} best on the validation split?",
         "base": {},
         "variants": variants,
-        "training": training,
         "seeds": tuning.seeds,
         "budgets": {budget: {}},
         "tuning": "This is the tuning stage: every variant is tried at the same settings, on the validation split.",
     }
-    return Study.from_dict(data, where=f"study {study.name}: tune")
+    stage = Study.from_dict(data, where=f"study {study.name}: tune")
+    expand_variants(stage)
+    return stage
 
 
 def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """For every variant the point with the best validation figure, averaged over seeds, tasks and backbones.
+
+    Points that tie are told apart by their loss.
 
     A point at which any run diverged or failed is not chosen.
 
@@ -81,21 +79,23 @@ def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict
     """
     assert study.tune is not None
     found: dict[str, dict[str, Any]] = {}
-    best_of = max if study.metric.direction == "maximize" else min
+    sign = 1 if study.metric.direction == "maximize" else -1
     for variant in expand_variants(untuned(study)):
-        scores: dict[int, float] = {}
+        scores: dict[int, tuple[float, float]] = {}
         for i, point in enumerate(points(study.tune)):
             name = _name(variant.name, point)
-            values = [record["metrics"].get(study.metric.name) for record in records if record["variant"] == name]
-            known = [value for value in values if value is not None]
-            if values and len(known) == len(values):
-                scores[i] = mean(known)
+            found_here = [record["metrics"] for record in records if record["variant"] == name]
+            values = [metrics.get(study.metric.name) for metrics in found_here]
+            if values and None not in values:
+                # On a small split many points tie, and then the loss tells more.
+                loss = mean(metrics.get("loss") or 0.0 for metrics in found_here)
+                scores[i] = (sign * mean(values), -loss)
         if not scores:
             raise StudyError(
                 f"study {study.name}: every setting that was tried for {variant.name} in the tuning stage diverged or "
                 "failed; give tune.grid other values"
             )
-        found[variant.name] = points(study.tune)[best_of(scores, key=lambda i: scores[i])]
+        found[variant.name] = points(study.tune)[max(scores, key=lambda i: scores[i])]
     return found
 
 
@@ -121,5 +121,9 @@ def _name(variant: str, point: Mapping[str, Any]) -> str:
     return f"{variant} at {name_of_settings(point)}"
 
 
-def _settings(variant: Variant) -> dict[str, Any]:
-    return dict(variant.config) | {"training": variant.training.resolved() | {"test_examples": 0}}
+def _settings(variant: Variant, tuning: Tuning) -> dict[str, Any]:
+    # 0 test examples: the split is not even looked at.
+    training = variant.training.resolved() | {"test_examples": 0}
+    if tuning.steps is not None:
+        training |= {"steps": tuning.steps, "eval_every": min(training["eval_every"], tuning.steps)}
+    return dict(variant.config) | {"training": training}

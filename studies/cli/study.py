@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
-
-if TYPE_CHECKING:
-    from lrlora.studies.design import Study
 
 app = typer.Typer(help="Studies: declared comparisons, run cell by cell and recorded.", no_args_is_help=True)
 
@@ -53,24 +50,23 @@ def plan_study(
     as_json: Json = False,
 ) -> None:
     """Show the cells of a study and what they will cost. Writes nothing."""
-    from lrlora.studies.checks import check_design, check_folder
+    from lrlora.studies.checks import check_design, check_folder, with_tuned
     from lrlora.studies.design import Study
+    from lrlora.studies.plan import plan
+    from lrlora.studies.tuning import FOLDER
 
     load_plugins(plugin)
     resolved = Study.load(study, settings or ()).resolve(budget)
+    if out is not None:
+        resolved = with_tuned(resolved, out)
     check_design(resolved)
-    records: dict[str, dict[str, Any]] = {}
     if out is not None:
         resolved = check_folder(out, resolved)
-        if (out / "mlflow.db").exists():
-            from lrlora.studies.results import read_records
-
-            records = read_records(out, resolved.name)
-    plan = _plan(resolved, budget, records)
+    found = plan(resolved, budget, _records(out), _records(out and out / FOLDER))
     if as_json:
-        print(json.dumps(plan, indent=1))
+        print(json.dumps(found, indent=1))
     else:
-        _print_plan(plan)
+        _print_plan(found)
 
 
 @app.command("run")
@@ -138,53 +134,52 @@ def show_schema() -> None:
     print(json.dumps(study_schema(), indent=1))
 
 
-def _plan(study: Study, budget: str, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    from lrlora.studies.cells import expand_cells
-    from lrlora.studies.cost import estimate_seconds
-    from lrlora.studies.outcomes import FINAL, outcome_of_record
+def _records(folder: Path | None) -> dict[str, dict[str, Any]]:
+    """What is recorded in a folder, by cell; nothing where no study was run there."""
+    from lrlora.studies.results import read_records, read_study_file
 
-    cells = expand_cells(study)
-    done = {key: record for key, record in records.items() if outcome_of_record(record) in FINAL}
-    missing = [cell for cell in cells if cell.id not in done]
-    return {
-        "study": study.name,
-        "question": study.question,
-        "budget": budget,
-        "tasks": [task.label for task in study.tasks],
-        "backbones": study.backbones,
-        "variants": list(dict.fromkeys(cell.variant.name for cell in cells)),
-        "reference": study.reference,
-        "seeds": study.seeds,
-        "cells": [
-            {
-                "id": cell.id,
-                "variant": cell.variant.name,
-                "seed": cell.seed,
-                "config": cell.variant.config,
-                "training": cell.variant.training.resolved(),
-                "done": cell.id in done,
-            }
-            for cell in cells
-        ],
-        "estimated": {
-            "cells": len(missing),
-            "steps": sum(cell.variant.training.steps for cell in missing),
-            "seconds": estimate_seconds(missing, study.seconds_per_example, list(done.values())),
-        },
-    }
+    saved = read_study_file(folder) if folder is not None else None
+    if folder is None or saved is None or not (folder / "mlflow.db").exists():
+        return {}
+    return read_records(folder, saved["study"]["name"])
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    rows = [
-        (cell["id"], cell["variant"], str(cell["seed"]), str(cell["training"]["steps"]), "done" if cell["done"] else "")
-        for cell in plan["cells"]
-    ]
-    _table(("cell", "variant", "seed", "steps", ""), rows)
-    cost = plan["estimated"]
-    time = "" if cost["seconds"] is None else f", about {_duration(cost['seconds'])} on two cores"
+    places = len(plan["tasks"]) * len(plan["backbones"]) > 1
+    rows = []
+    for cell in plan["cells"]:
+        place = (cell["task"], cell["backbone"]) if places else ()
+        steps = str(cell["training"]["steps"])
+        rows.append((cell["id"], cell["variant"], *place, str(cell["seed"]), steps, "done" if cell["done"] else ""))
+    _table(("cell", "variant", *(("task", "backbone") if places else ()), "seed", "steps", ""), rows)
+    _say("")
+    _table(
+        ("variant", *(f"parameters in {backbone}" for backbone in plan["backbones"]), f"to {plan['reference']}"),
+        [
+            (one["name"], *(f"{count:,}" for count in one["parameters"].values()), _share(one["relative_to_reference"]))
+            for one in plan["variants"]
+        ],
+    )
+    _say("")
     _say(f"{plan['study']} at budget {plan['budget']}: {plan['question']}")
     _say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
-    _say(f"to run: {cost['cells']} of {len(rows)} cells, {cost['steps']} steps{time}")
+    if plan["claims"]:
+        _say(f"judges {len(plan['claims'])} claims: {'; '.join(plan['claims'])}")
+    if plan["tuning"] is not None:
+        _say(plan["tuning"]["budget"])
+        _say(f"to tune: {_cost(plan['tuning']['estimated'], plan['tuning']['planned'])}")
+    _say(f"to run: {_cost(plan['estimated'], len(rows))}")
+
+
+def _cost(cost: dict[str, Any], planned: int) -> str:
+    time = "" if cost["seconds"] is None else f", about {_duration(cost['seconds'])} on two cores"
+    return f"{cost['cells']} of {planned} cells, {cost['steps']} steps{time}"
+
+
+def _share(relative: float | None) -> str:
+    if relative is None:
+        return ""
+    return "the same" if relative == 0 else f"{100 * relative:+.2f} %"
 
 
 def _duration(seconds: float) -> str:
