@@ -71,7 +71,7 @@ def layer_report(
     for name, module in model.named_modules():
         name = name.removeprefix("base_model.model.")
         place = (name, role_of(name, model_type), depth_of(name))
-        original = before.get_submodule(name) if before is not None and _weighs(before, name) else None
+        original = None if before is None else _weight_of(before, name)
         if isinstance(module, LRLoraLayer):
             if adapter_name in module.lrlora_A:
                 reports.append(_of_lrlora(place, module, adapter_name))
@@ -84,7 +84,7 @@ def layer_report(
                     rank = stable_rank(weight_update(module, adapter_name, original))
                 reports.append(_of_matrix(place, _rank_left(module, name, adapter_name, config), rank, "merged − base"))
         elif name in trained and original is not None:
-            delta = as_matrix(module, trained[name] - original.weight.to(trained[name]))
+            delta = as_matrix(module, trained[name] - original.to(trained[name]))
             reports.append(_of_matrix(place, None, stable_rank(delta), "trained − pretrained"))
     return reports
 
@@ -162,11 +162,12 @@ def _trained_weights(model: nn.Module, model_type: str | None) -> dict[str, Tens
     }
 
 
-def _weighs(model: nn.Module, name: str) -> bool:
+def _weight_of(model: nn.Module, name: str) -> Tensor | None:
     try:
-        return hasattr(model.get_submodule(name), "weight")
+        weight = getattr(model.get_submodule(name), "weight", None)
     except AttributeError:  # a module of the adapter's own
-        return False
+        return None
+    return weight if isinstance(weight, Tensor) else None
 
 
 SAMPLED = 4096

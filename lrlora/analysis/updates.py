@@ -21,14 +21,14 @@ def moves_the_weight(config: PeftConfig) -> bool:
 
 
 @torch.no_grad()
-def weight_update(layer: BaseTunerLayer, adapter_name: str = "default", pretrained: nn.Module | None = None) -> Tensor:
+def weight_update(layer: BaseTunerLayer, adapter_name: str = "default", pretrained: Tensor | None = None) -> Tensor:
     """ΔW of a layer, merged on a copy in float64, so that rounding adds no noise of full rank.
 
     Args:
         layer: A layer that PEFT has adapted. It stays as it is, merged or not.
         adapter_name: The adapter.
-        pretrained: The module as it was before it was adapted, for methods whose start moves the frozen weight, such
-            as PiSSA. Without it, the update is against the frozen weight.
+        pretrained: The weight as it was before the layer was adapted, for methods whose start moves the frozen weight,
+            such as PiSSA. Without it, the update is against the frozen weight.
 
     Returns:
         (out, in), float64; of a convolution, (out, in times the kernel's size).
@@ -36,10 +36,11 @@ def weight_update(layer: BaseTunerLayer, adapter_name: str = "default", pretrain
     merged = copy.deepcopy(layer).double()
     if merged.merged:
         merged.unmerge()
-    base = merged.get_base_layer() if pretrained is None else pretrained
-    before = base.weight.detach().to(merged.get_base_layer().weight, copy=True)
+    base = merged.get_base_layer()
+    before = (base.weight if pretrained is None else pretrained).to(base.weight, copy=True)
     merged.merge(adapter_names=[adapter_name])
-    return as_matrix(merged.get_base_layer(), merged.get_base_layer().weight - before)
+    base = merged.get_base_layer()
+    return as_matrix(base, base.weight - before)
 
 
 def as_matrix(module: nn.Module, weight: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class AdaLoRA(PeftMethod):
 
     name = "adalora"
     Settings: ClassVar[type[AdaLoRASettings]] = AdaLoRASettings
+    scales_with_rank = ("init_r",)
     settings: AdaLoRASettings
 
     def resolved(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class AdaLoRA(PeftMethod):
 
     def callbacks(self, model: nn.Module, steps: int) -> list[TrainerCallback]:
         """Set the schedule, and allocate ranks after every optimizer step."""
-        config = model.peft_config["default"]  # type: ignore[union-attr,index]
+        config: Any = model.peft_config["default"]  # type: ignore[union-attr,index]
         config.total_step = steps
         config.tinit, config.tfinal = int(self.settings.tinit * steps), int(self.settings.tfinal * steps)
         return [_Allocation()]

@@ -33,6 +33,7 @@ class HRA(PeftMethod):
 
     name = "hra"
     Settings: ClassVar[type[HRASettings]] = HRASettings
+    rank_step = 2
     settings: HRASettings
 
     def config(self, model: nn.Module, targets: list[str] | str) -> HRAConfig:

@@ -30,11 +30,15 @@ class PeftMethod(Method):
         name: How studies call it.
         Settings: Its fields.
         settings: Their values.
+        rank_step: Its ranks are the multiples of this.
+        scales_with_rank: Settings that keep their ratio to r when another r is looked for.
     """
 
     name: ClassVar[str]
     Settings: ClassVar[type[PlacedSettings]]
     settings: PlacedSettings
+    rank_step: ClassVar[int] = 1
+    scales_with_rank: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, **fields: Any) -> None:
         self.settings = validate(self.Settings, fields, f"method {self.name}")

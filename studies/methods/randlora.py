@@ -30,6 +30,7 @@ class RandLoRA(PeftMethod):
 
     name = "randlora"
     Settings: ClassVar[type[RandLoRASettings]] = RandLoRASettings
+    scales_with_rank = ("randlora_alpha",)
     settings: RandLoRASettings
 
     def resolved(self) -> dict[str, Any]:
