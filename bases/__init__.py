@@ -4,13 +4,16 @@ A new basis whose functions are one kernel, shifted over the grid and scaled by 
 
     >>> import torch
     >>> from lrlora.bases import ShiftedBasis, register
-    >>> @register("mexican_hat")
-    ... class MexicanHat(ShiftedBasis):
+    >>> @register("logistic_bump")
+    ... class LogisticBump(ShiftedBasis):
     ...     def kernel(self, u):
-    ...         return (1 - u**2) * torch.exp(-(u**2) / 2)
+    ...         return torch.sigmoid(u) * torch.sigmoid(-u)
 
-From then on ``LRLoraConfig(basis="mexican_hat")`` works, with every engine. A basis that is no shifted kernel
+From then on ``LRLoraConfig(basis="logistic_bump")`` works, with every engine. A basis that is no shifted kernel
 implements :meth:`Basis.matrix`. Installed packages add bases through the entry-point group ``lrlora.bases``.
+
+Bases compose: ``Sinc() + Gaussian()``, ``Sinc() * Gaussian()`` and ``0.5 * Morlet()`` are bases again, which a config
+also makes of plain names (``basis="sum"``, ``basis_kwargs={"first": "sinc", "second": "gaussian"}``).
 """
 
 if __name__ != "lrlora.bases":
@@ -27,8 +30,18 @@ BASES: Registry[Basis] = Registry(
         "bspline": "lrlora.bases.bspline:BSpline",
         "fourier": "lrlora.bases.fourier:Fourier",
         "gaussian": "lrlora.bases.gaussian:Gaussian",
+        "legendre": "lrlora.bases.legendre:Legendre",
+        "mexican_hat": "lrlora.bases.mexican_hat:MexicanHat",
+        "morlet": "lrlora.bases.morlet:Morlet",
+        "piecewise_linear": "lrlora.bases.piecewise_linear:PiecewiseLinear",
         "polynomial": "lrlora.bases.polynomial:Polynomial",
+        "product": "lrlora.bases.product:Product",
+        "rational": "lrlora.bases.rational:Rational",
+        "ridge": "lrlora.bases.ridge:Ridge",
+        "scaled": "lrlora.bases.scaled:Scaled",
         "sinc": "lrlora.bases.sinc:Sinc",
+        "sine": "lrlora.bases.sine:Sine",
+        "sum": "lrlora.bases.sum:Sum",
     },
 )
 register = BASES.register

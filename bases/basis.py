@@ -6,6 +6,7 @@ plain differentiable PyTorch, elementwise in ``z``, and is stateless: its option
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -36,6 +37,21 @@ class Properties:
     partition_of_unity: bool = False
     smoothness: float | None = None
     polynomial: bool = False
+
+
+def is_number(value: object) -> bool:
+    """Whether an option is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_positive(what: str, value: object) -> None:
+    """Refuse an option that is no positive number.
+
+    Raises:
+        ValueError: With what it is called and what was given.
+    """
+    if not (is_number(value) and value > 0):  # type: ignore[operator]
+        raise ValueError(f"the {what} is a positive number, not {value!r}")
 
 
 class Basis(ABC):
@@ -73,6 +89,32 @@ class Basis(ABC):
     def properties(self) -> Properties:
         """What holds of the functions; nothing is claimed unless a basis says so."""
         return Properties()
+
+    # Compositions are bases like any other, each in its own file; imported when first used, as they import this one.
+
+    def __add__(self, other: Basis) -> Basis:
+        """The basis of the sums ψ_i + ψ'_i: :class:`~lrlora.bases.sum.Sum`."""
+        if not isinstance(other, Basis):
+            return NotImplemented
+        from lrlora.bases.sum import Sum
+
+        return Sum(self, other)
+
+    def __mul__(self, other: Basis | float) -> Basis:
+        """The products ψ_i · ψ'_i, :class:`~lrlora.bases.product.Product`; or ψ_i times a number."""
+        if isinstance(other, Basis):
+            from lrlora.bases.product import Product
+
+            return Product(self, other)
+        return self.__rmul__(other)
+
+    def __rmul__(self, factor: float) -> Basis:
+        """The basis of the functions c · ψ_i: :class:`~lrlora.bases.scaled.Scaled`."""
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            return NotImplemented
+        from lrlora.bases.scaled import Scaled
+
+        return Scaled(self, factor)
 
 
 class ShiftedBasis(Basis):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Basis, Properties
+from lrlora.bases.basis import Basis, Properties, require_positive
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Fourier(Basis):
 
     uses_grid: ClassVar[bool] = False
     bound: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_positive("bound of fourier", self.bound)
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""

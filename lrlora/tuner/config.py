@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from peft.config import PeftConfig
 from peft.utils import PeftType
 
-from lrlora.bases import BASES, Basis
+from lrlora.bases import Basis
+from lrlora.bases.parts import create_basis, name_and_options, plain
 from lrlora.engines import ENGINES
 from lrlora.policies import (
     AMPLITUDES,
@@ -178,13 +178,8 @@ class LRLoraConfig(PeftConfig):
         return _POLICIES[name].create(value)
 
     def make_basis(self) -> Basis:
-        """The basis. ``grid_bound`` fills a constructor parameter called ``bound`` that ``basis_kwargs`` does not."""
-        kwargs = dict(self.basis_kwargs)
-        if isinstance(self.basis, str):
-            name = self.basis.partition(":")[0]
-            if "bound" in inspect.signature(BASES.get(name)).parameters:
-                kwargs.setdefault("bound", self.grid_bound)
-        return BASES.create(self.basis, **kwargs)
+        """The basis. ``grid_bound`` is the ``bound`` of its constructor, or of its parts', where none is given."""
+        return create_basis(self.basis, self.basis_kwargs, self.grid_bound)
 
     def make_engine(self) -> Any:
         """The evaluation engine."""
@@ -268,15 +263,10 @@ class LRLoraConfig(PeftConfig):
         for name, registry in _POLICIES.items():
             if not isinstance(data[name], (str, int, float, list)):
                 data[name] = format_spec(_registered_name(registry, data[name]), data[name])
-        if not isinstance(data["basis"], str):
-            basis = data["basis"]
-            if not is_dataclass(basis) and vars(basis):
-                raise TypeError(
-                    f"basis {basis!r} cannot be saved: make {type(basis).__name__} a dataclass, "
-                    "or pass its name with basis_kwargs"
-                )
-            data["basis"] = _registered_name(BASES, basis)
-            data["basis_kwargs"] = asdict(basis) if is_dataclass(basis) else {}  # type: ignore[arg-type]
+        if isinstance(data["basis"], str):
+            data["basis_kwargs"] = plain(data["basis_kwargs"])
+        else:
+            data["basis"], data["basis_kwargs"] = name_and_options(data["basis"])
         for name in ("target_modules", "exclude_modules"):
             if isinstance(data[name], (set, frozenset)):
                 data[name] = sorted(data[name])

@@ -1,0 +1,69 @@
+"""The product of two bases."""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+from typing import Literal, cast
+
+from torch import Tensor
+
+from lrlora.bases.basis import Basis, Properties
+from lrlora.bases.parts import Part, claims_within, common_period, create_part, least_smooth
+
+
+@dataclass(frozen=True)
+class Product(Basis):
+    """ψ_i = ψ¹_i · ψ²_i, function by function: the same z_i and ω_i for both. Also written ``first * second``.
+
+    A sinc times a Gaussian is a sinc whose tails vanish, a sine times a Gaussian is a Gabor wavelet.
+
+    Args:
+        first: A basis: an instance, a spec, or ``{"basis": name, option: value}``.
+        second: Another.
+        bound: Passed to the parts that take one and do not say themselves.
+    """
+
+    first: Part
+    second: Part
+    bound: InitVar[float | None] = None
+
+    def __post_init__(self, bound: float | None) -> None:
+        for field in ("first", "second"):
+            object.__setattr__(self, field, create_part("product", field, getattr(self, field), bound))
+
+    @property
+    def parts(self) -> tuple[Basis, Basis]:
+        """Both parts, made."""
+        return cast("Basis", self.first), cast("Basis", self.second)
+
+    @property
+    def uses_grid(self) -> bool:  # type: ignore[override]  # of the parts, and so of the instance
+        """Whether the grid points matter to either part."""
+        return any(part.uses_grid for part in self.parts)
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        """See :meth:`Basis.matrix`."""
+        first, second = self.parts
+        return first.matrix(z, grid, bandwidth) * second.matrix(z, grid, bandwidth)
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`."""
+        p, q = (claims_within(part, self) for part in self.parts)
+        return Properties(
+            parity=_parity(p.parity, q.parity),
+            period=common_period(p.period, q.period),
+            support=min((s for s in (p.support, q.support) if s is not None), default=None),
+            band_limit=None if p.band_limit is None or q.band_limit is None else p.band_limit + q.band_limit,
+            smoothness=least_smooth(p.smoothness, q.smoothness),
+        )
+
+
+Parity = Literal["even", "odd", "definite"]
+
+
+def _parity(first: Parity | None, second: Parity | None) -> Parity | None:
+    if first is None or second is None:
+        return None
+    if "definite" in (first, second):
+        return "definite"
+    return "even" if first == second else "odd"

@@ -1,0 +1,59 @@
+"""The sum of two bases."""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+from typing import cast
+
+from torch import Tensor
+
+from lrlora.bases.basis import Basis, Properties
+from lrlora.bases.parts import Part, claims_within, common_period, create_part, least_smooth
+
+
+@dataclass(frozen=True)
+class Sum(Basis):
+    """ψ_i = ψ¹_i + ψ²_i, function by function: the same z_i, ω_i and a_i for both. Also written ``first + second``.
+
+    It is one new function per grid point, and not both families side by side, so it has no more parameters than either.
+
+    Args:
+        first: A basis: an instance, a spec, or ``{"basis": name, option: value}``.
+        second: Another.
+        bound: Passed to the parts that take one and do not say themselves.
+    """
+
+    first: Part
+    second: Part
+    bound: InitVar[float | None] = None
+
+    def __post_init__(self, bound: float | None) -> None:
+        for field in ("first", "second"):
+            object.__setattr__(self, field, create_part("sum", field, getattr(self, field), bound))
+
+    @property
+    def parts(self) -> tuple[Basis, Basis]:
+        """Both parts, made."""
+        return cast("Basis", self.first), cast("Basis", self.second)
+
+    @property
+    def uses_grid(self) -> bool:  # type: ignore[override]  # of the parts, and so of the instance
+        """Whether the grid points matter to either part."""
+        return any(part.uses_grid for part in self.parts)
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        """See :meth:`Basis.matrix`."""
+        first, second = self.parts
+        return first.matrix(z, grid, bandwidth) + second.matrix(z, grid, bandwidth)
+
+    def properties(self) -> Properties:
+        """See :meth:`Basis.properties`. Of parities that are only definite, one may be even where the other is odd."""
+        p, q = (claims_within(part, self) for part in self.parts)
+        return Properties(
+            parity=p.parity if p.parity == q.parity and p.parity != "definite" else None,
+            period=common_period(p.period, q.period),
+            support=None if p.support is None or q.support is None else max(p.support, q.support),
+            band_limit=None if p.band_limit is None or q.band_limit is None else max(p.band_limit, q.band_limit),
+            smoothness=least_smooth(p.smoothness, q.smoothness),
+            polynomial=p.polynomial and q.polynomial,
+        )

@@ -1,0 +1,207 @@
+"""The bases beyond the paper are what their docstrings say, finite far off, and evaluated rightly by the engines."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import get_peft_model
+from scipy.special import eval_legendre
+from torch import Tensor
+
+from lrlora import LRLoraConfig
+from lrlora.bases import BASES, Basis
+from lrlora.bases.bspline import BSpline
+from lrlora.bases.legendre import Legendre
+from lrlora.bases.mexican_hat import MexicanHat
+from lrlora.bases.morlet import Morlet
+from lrlora.bases.piecewise_linear import PiecewiseLinear
+from lrlora.bases.rational import Rational
+from lrlora.bases.ridge import Ridge
+from lrlora.bases.sine import Sine
+from lrlora.engines import ENGINES, EngineError
+from lrlora.transfer import TransferFunction
+
+F64 = torch.float64
+SPECS = [
+    "legendre", "mexican_hat", "morlet", "morlet:1.5", "piecewise_linear", "rational", "ridge", "ridge:sigmoid", "sine",
+]  # fmt: skip
+LINE = torch.linspace(-12, 12, 20001, dtype=F64)
+
+
+def ones(n: int) -> Tensor:
+    return torch.ones(n, dtype=F64)
+
+
+@given(seed=st.integers(0, 2**31), n=st.integers(1, 60), bound=st.floats(0.5, 5))
+def test_legendre_polynomials_are_those_of_scipy_inside_and_outside_the_interval(
+    seed: int, n: int, bound: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    z = bound * torch.empty(9, dtype=F64).uniform_(-1.5, 1.5, generator=generator)
+    omega = torch.empty(n, dtype=F64).uniform_(0.3, 2.0, generator=generator)
+    expected = np.stack([eval_legendre(i + 1, (omega[i] * z / bound).numpy()) for i in range(n)], axis=-1)
+    found = Legendre(bound).matrix(z, torch.zeros(n, dtype=F64), omega)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-9, atol=1e-11)
+
+
+def test_legendre_polynomials_are_orthogonal_on_the_interval_and_one_at_its_end() -> None:
+    x, weights = (torch.tensor(part) for part in np.polynomial.legendre.leggauss(64))
+    values = Legendre(2.0).matrix(2 * x, torch.zeros(40, dtype=F64), ones(40))
+    gram = values.T @ (weights[:, None] * values)
+    torch.testing.assert_close(gram, torch.diag(2 / (2 * torch.arange(1, 41, dtype=F64) + 1)), atol=1e-13, rtol=0)
+    ends = Legendre(2.0).matrix(torch.tensor([2.0], dtype=F64), torch.zeros(40, dtype=F64), ones(40))
+    torch.testing.assert_close(ends, torch.ones(1, 40, dtype=F64), atol=1e-13, rtol=0)
+
+
+def test_the_mexican_hat_is_the_second_derivative_of_a_gaussian_negated() -> None:
+    u = LINE.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((-torch.exp(-u.square() / 2)).sum(), u, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), u)
+    torch.testing.assert_close(MexicanHat().kernel(LINE), curvature)
+
+
+@given(w0=st.floats(0.1, 20))
+def test_wavelets_have_no_mean(w0: float) -> None:
+    for wavelet in (MexicanHat(), Morlet(w0)):
+        assert abs(float(torch.trapezoid(wavelet.kernel(LINE), LINE))) < 1e-12
+
+
+@given(seed=st.integers(0, 2**31), pairs=st.integers(1, 4))
+def test_partial_fractions_give_every_rational_function_of_their_poles(seed: int, pairs: int) -> None:
+    """An [n−1/n] rational function with n/2 simple pairs of poles is found again, by functions that share poles."""
+    rng = np.random.default_rng(seed)
+    centres, widths = np.sort(rng.uniform(-3, 3, pairs)), rng.uniform(0.4, 2.0, pairs)
+    denominator = np.poly1d([1.0])
+    for centre, width in zip(centres, widths, strict=True):
+        denominator *= np.poly1d([1.0, -2 * centre, centre**2 + width**2])
+    numerator = np.poly1d(rng.normal(size=2 * pairs))
+    z = np.linspace(-6, 6, 401)
+    expected = torch.tensor(numerator(z) / denominator(z))
+    grid, omega = (torch.tensor(np.repeat(one, 2)) for one in (centres, 1 / widths))
+    features = Rational().matrix(torch.tensor(z), grid, omega)
+    amplitudes = torch.linalg.lstsq(features, expected[:, None], driver="gelsd").solution
+    # Poles that nearly coincide have residues that nearly cancel.
+    torch.testing.assert_close((features @ amplitudes)[:, 0], expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_hat_functions_are_bsplines_of_degree_one_and_interpolate() -> None:
+    torch.testing.assert_close(PiecewiseLinear().kernel(LINE), BSpline(1).kernel(LINE), rtol=0, atol=1e-15)
+    grid = torch.linspace(-3, 3, 13, dtype=F64)
+    values = torch.sin(grid)
+    z = torch.linspace(-3, 3, 101, dtype=F64)
+    found = PiecewiseLinear().matrix(z, grid, 2 * ones(13)) @ values
+    torch.testing.assert_close(found, torch.tensor(np.interp(z, grid, values)), rtol=0, atol=1e-14)
+
+
+@given(seed=st.integers(0, 2**31))
+def test_centred_sigmoids_are_tanh_of_half_the_height_and_bandwidth(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, grid, z = (torch.randn(7, dtype=F64, generator=generator) for _ in range(3))
+    omega = torch.rand(7, dtype=F64, generator=generator) + 0.5
+    sigmoids = TransferFunction(Ridge("sigmoid"), a, omega, grid, centered=True)
+    tanhs = TransferFunction(Ridge("tanh"), a / 2, omega / 2, grid, centered=True)
+    torch.testing.assert_close(sigmoids(z), tanhs(z))
+    assert float(sigmoids(torch.zeros((), dtype=F64))) == 0
+
+
+def test_sines_of_one_frequency_span_two_dimensions_until_their_bandwidths_part() -> None:
+    z, grid = torch.linspace(-3, 3, 200, dtype=F64), torch.linspace(-3, 3, 12, dtype=F64)
+    assert torch.linalg.matrix_rank(Sine().matrix(z, grid, ones(12)), rtol=1e-10) == 2
+    apart = torch.linspace(0.5, 2, 12, dtype=F64)
+    assert torch.linalg.matrix_rank(Sine().matrix(z, grid, apart), rtol=1e-10) == 12
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("spec", SPECS)
+def test_values_and_gradients_are_finite_at_the_centre_and_far_off(spec: str, dtype: torch.dtype) -> None:
+    u = torch.tensor([0.0, 1.0, 2.0, 30.0, 1e4])
+    z = torch.cat([-u, u]).to(dtype).requires_grad_()
+    grid = torch.tensor([0.0, 0.0, 1.0, -2.0], dtype=dtype, requires_grad=True)  # few, as polynomials grow far off
+    omega = torch.tensor([1.0, 0.5, 1.0, 1.5], dtype=dtype, requires_grad=True)
+    basis = BASES.create(spec)
+    values = basis.matrix(z, grid, omega)
+    assert values.dtype is dtype
+    assert values.isfinite().all()
+    wanted = (z, grid, omega) if basis.uses_grid else (z, omega)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(values.sum(), wanted))
+
+
+def update(basis: Basis, engine: str, tolerance: float, max_z: float) -> list[Tensor]:
+    """ΔW and all gradients of a small layer."""
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=F64, generator=generator)
+
+    A, B = normal(2, 17), normal(23, 2)
+    B = B * (max_z / (B @ A).abs().max())
+    grid = torch.linspace(-3, 3, 9, dtype=F64)
+    leaves = [leaf.requires_grad_() for leaf in (A, B, normal(9) / 3, (0.1 * normal(9)).exp(), grid)]
+    transfer = TransferFunction(basis, *leaves[2:], 1.0, 0.5)
+    delta = ENGINES.create(engine, tolerance=tolerance).delta(A, B, transfer)
+    gradients = torch.autograd.grad((delta * normal(23, 17)).sum(), leaves, allow_unused=True)
+    return [delta.detach(), *(torch.zeros(1) if g is None else g for g in gradients)]
+
+
+@pytest.mark.parametrize("max_z", [0.03, 1.0])
+@pytest.mark.parametrize(("engine", "tolerance"), [("polynomial", 1e-5), ("tabulated", 1e-5), ("auto", 2e-3)])
+@pytest.mark.parametrize("spec", SPECS)
+def test_engines_give_what_the_definition_gives(spec: str, engine: str, tolerance: float, max_z: float) -> None:
+    basis = BASES.create(spec)
+    try:
+        found = update(basis, engine, tolerance, max_z)
+    except EngineError:
+        assert engine == "polynomial", "only this engine may refuse"
+        return
+    for one, exact in zip(found, update(basis, "direct", 1.0, max_z), strict=True):
+        assert float((one - exact).norm()) <= 30 * tolerance * float(exact.norm())
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_default_start_leaves_the_model_as_it_is_and_trains(spec: str) -> None:
+    """A basis that holds a constant is no exception: φ(0) is subtracted."""
+    torch.manual_seed(0)
+    base, x = torch.nn.Sequential(torch.nn.Linear(8, 8)), torch.randn(3, 8)
+    before = base(x)
+    model = get_peft_model(base, LRLoraConfig(basis=spec, r=2, num_grid_points=8, target_modules=["0"]))
+    assert torch.equal(model(x), before)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    losses = []
+    for _ in range(5):
+        loss = (model(x) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ("morlet:0", "the frequency w0 of a morlet is a positive number, not 0"),
+        ("morlet:fast", "the frequency w0 of a morlet is a positive number, not 'fast'"),
+        ("sine:-1", "the frequency w0 of a sine is a positive number, not -1"),
+        ("legendre:0", "the bound of legendre is a positive number, not 0"),
+        ("fourier:True", "the bound of fourier is a positive number, not True"),
+        ("polynomial:1e999", "the bound of polynomial is a positive number, not inf"),
+        ("ridge:relu", "the function of a ridge is 'tanh' or 'sigmoid', not 'relu'"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(spec: str, line: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  # the message is compared below
+        BASES.create(spec)
+    assert str(refused.value) == line
+
+
+@settings(max_examples=20)
+@given(w0=st.floats(0.5, 30), z=st.floats(-3, 3), periods=st.integers(-3, 3))
+def test_the_sine_has_the_period_that_it_claims(w0: float, z: float, periods: int) -> None:
+    period = Sine(w0).properties().period
+    assert period == pytest.approx(2 * math.pi / w0)
+    u = torch.tensor([z, z + periods * (period or 0)], dtype=F64)
+    assert float(Sine(w0).kernel(u).diff().abs()) < 1e-10
