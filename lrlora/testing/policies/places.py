@@ -52,7 +52,7 @@ def check_roles(placement: Placement) -> None:
 
 
 def check_resolves(placement: Placement) -> None:
-    """In every family it finds the modules of its roles, all of them in order, or says in one line why not; in one it does."""
+    """It finds all modules of its roles, in order, in one family at least; elsewhere it says in one line why not."""
     refusals = []
     for kind in FAMILIES:
         tiny = TinyModel(kind, layers=2)

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from lrlora.testing.checks import (
     ConformanceError,
     NotApplicableError,
     Outcome,
-    bind,
     require,
     run_checks,
 )
@@ -33,7 +31,7 @@ Probe = Callable[[Any], dict[str, Any]]
 def check_written_down(policy: Any) -> None:
     """It is a frozen dataclass, and the spec that a saved adapter holds gives the same one back."""
     kind = type(policy)
-    if not (is_dataclass(policy) and kind.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+    if not (is_dataclass(policy) and kind.__dataclass_params__.frozen):
         raise ConformanceError(f"{kind.__name__} is no frozen dataclass: its options could change, or not be saved")
     try:
         spec = format_spec("name", policy)
@@ -66,6 +64,9 @@ def check_repeatable(policy: Any, probe: Probe) -> None:
 def check_disturbs_nothing(policy: Any, probe: Probe) -> None:
     """Being asked changes neither the policy, nor other generators, nor PyTorch's settings."""
     with seeded(5):
+        random.seed(6)
+        np.random.seed(6)  # noqa: NPY002  # the generator that others use
+        torch.set_default_dtype(torch.float32)
         before, own = _global_state(), repr(policy)
         probe(policy)
         after = _global_state()
@@ -88,11 +89,28 @@ def policy_checks(
         tiny: The model that an adapter is made on.
         own: The kind's own checks, the plain contract first.
     """
-    yield from bind([*own, check_written_down], policy)
-    for check in (check_repeatable, check_disturbs_nothing):
-        yield Check(check.__name__, first_line(check), partial(check, policy, probe))
-    saving = partial(check_survives_saving, policy, registry, tiny)
-    yield Check(check_survives_saving.__name__, first_line(check_survives_saving), saving)
+    for check in (*own, check_written_down):
+        yield _restoring(check, policy)
+    for asking in (check_repeatable, check_disturbs_nothing):
+        yield _restoring(asking, policy, probe)
+    yield _restoring(check_survives_saving, policy, registry, tiny)
+
+
+def _restoring(check: Callable[..., None], *arguments: Any) -> Check:
+    """A check after which the settings are what they were, whatever a faulty policy did to them."""
+
+    def run() -> None:
+        numbers, more = random.getstate(), np.random.get_state()  # noqa: NPY002
+        dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+        try:
+            check(*arguments)
+        finally:
+            random.setstate(numbers)
+            np.random.set_state(more)  # noqa: NPY002
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+
+    return Check(check.__name__, first_line(check), run)
 
 
 def first_line(function: Callable[..., Any]) -> str:
@@ -118,7 +136,7 @@ def _global_state() -> dict[str, Any]:
     keys = np.random.get_state()  # noqa: NPY002  # the generator that others use
     return {
         "the state of Python's random numbers": random.getstate(),
-        "the state of NumPy's random numbers": (keys[0], keys[1].tobytes(), *keys[2:]),  # type: ignore[union-attr,index,misc]
+        "the state of NumPy's random numbers": (keys[0], keys[1].tobytes(), *keys[2:]),  # type: ignore[index]
         "PyTorch's default dtype": torch.get_default_dtype(),
         "PyTorch's default device": torch.get_default_device(),
         "whether gradients are recorded": torch.is_grad_enabled(),

@@ -116,4 +116,5 @@ class TinyModel:
             tokens = torch.arange(3, 13).reshape(2, 5)
             decoded = {"decoder_input_ids": tokens[:, :3]} if kind.decoder else {}
             made = model(input_ids=tokens, **decoded)
-        return getattr(made, "logits", made)
+        logits: Tensor = getattr(made, "logits", made)
+        return logits

@@ -1,0 +1,411 @@
+"""Policies with one fault each: what the checks of the conformance kit are proved on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrlora.policies import (
+    AmplitudeInit,
+    BandwidthInit,
+    Grid,
+    InputScale,
+    LayerChoice,
+    Placement,
+    PositiveMap,
+    RankAllocation,
+    Scope,
+    Sharing,
+    Start,
+)
+
+F64 = torch.float64
+FAULTY: list[tuple[Callable[[], Any], str, str]] = []
+"""Each faulty policy, the check that finds it, and what its message says."""
+
+
+def caught_by(check: str, saying: str) -> Callable[[type], type]:
+    """Enter a class with the check that must fail on it and words of the message."""
+
+    def enter(faulty: type) -> type:
+        FAULTY.append((faulty, check, saying))
+        return faulty
+
+    return enter
+
+
+def line(num: int, bound: float) -> Tensor:
+    return torch.linspace(-bound, bound, num, dtype=F64) if num > 1 else torch.zeros(1, dtype=F64)
+
+
+# -- grids --------------------------------------------------------------------------------------------------
+
+
+@caught_by("check_points", "points(1, 0.5) is (2,), not a tensor of shape (1,)")
+@dataclass(frozen=True)
+class OnePointTooMany(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num + 1, bound)
+
+
+@caught_by("check_points", "of torch.float32 on cpu, not of torch.float64")
+@dataclass(frozen=True)
+class SinglePrecision(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound).float()
+
+
+@caught_by("check_points", "points(1, 0.5) is not finite")
+@dataclass(frozen=True)
+class DividesByNMinusOne(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return torch.arange(num, dtype=F64) / torch.tensor(num - 1, dtype=F64) * 2 * bound - bound
+
+
+@caught_by("check_order", "points(2, 0.5) does not increase: point 0 is 0.5, point 1 is -0.5")
+@dataclass(frozen=True)
+class Backwards(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound).flip(0)
+
+
+@caught_by("check_order", "does not increase")
+@dataclass(frozen=True)
+class OnAFewPlaces(Grid):
+    """Fine for few points, and several in one place for many."""
+
+    def points(self, num: int, bound: float) -> Tensor:
+        return (line(num, bound) / bound * 100).round() / 100 * bound
+
+
+@caught_by("check_bound", "outside of ±0.5")
+@dataclass(frozen=True)
+class NormalPoints(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return torch.randn(num, dtype=F64).mul(bound).sort().values
+
+
+@caught_by("check_scales_with_the_bound", "of ±3 and at")
+@dataclass(frozen=True)
+class ForgetsTheBound(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, min(bound, 3.0))
+
+
+@caught_by("check_repeatable", "under the same seed of PyTorch")
+@dataclass(frozen=True)
+class DrawsFromNumPy(Grid):
+    generator: ClassVar[np.random.Generator] = np.random.default_rng()
+
+    def points(self, num: int, bound: float) -> Tensor:
+        return torch.from_numpy(self.generator.uniform(-bound, bound, num)).sort().values
+
+
+@caught_by("check_disturbs_nothing", "the state of Python's random numbers")
+@dataclass(frozen=True)
+class SeedsPython(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        random.seed(0)
+        return torch.tensor([random.uniform(-bound, bound) for _ in range(num)], dtype=F64).sort().values
+
+
+@caught_by("check_disturbs_nothing", "PyTorch's default dtype")
+@dataclass(frozen=True)
+class SetsTheDefaultDtype(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        torch.set_default_dtype(F64)
+        return line(num, bound)
+
+
+@caught_by("check_written_down", "is no frozen dataclass")
+class NoDataclass(Grid):
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound)
+
+
+@caught_by("check_written_down", "its options cannot be saved")
+@dataclass(frozen=True)
+class HoldsAList(Grid):
+    shares: tuple[float, ...] = (0.5, 0.5)
+    weights: list[float] = field(default_factory=lambda: [1.0], hash=False)
+
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound)
+
+
+@caught_by("check_trained_as_it_says", "learned is 'yes'")
+@dataclass(frozen=True)
+class LearnedInWords(Grid):
+    learned: ClassVar[bool] = "yes"  # type: ignore[assignment]
+
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound)
+
+
+@caught_by("check_learned_points_stay_in_order", "points do not start where")
+@dataclass(frozen=True)
+class LearnedBackwards(Grid):
+    learned: ClassVar[bool] = True
+
+    def points(self, num: int, bound: float) -> Tensor:
+        return line(num, bound).flip(0)
+
+
+# -- starts -------------------------------------------------------------------------------------------------
+
+
+@caught_by("check_amplitudes", "basis polynomial, N = 1")
+@dataclass(frozen=True)
+class OneForEachKnot(AmplitudeInit):
+    """Takes every basis for a shifted one."""
+
+    def values(self, start: Start) -> Tensor:
+        return torch.zeros(len(start.grid) + (0 if start.basis.uses_grid else 1), dtype=F64)
+
+
+@caught_by("check_amplitudes", "N = 1, depth 0.0) is not finite")
+@dataclass(frozen=True)
+class SpreadOfTheGrid(AmplitudeInit):
+    def values(self, start: Start) -> Tensor:
+        return start.grid / (start.grid.max() - start.grid.min())
+
+
+@caught_by("check_arguments_kept", "changes the grid that it is shown")
+@dataclass(frozen=True)
+class InPlace(AmplitudeInit):
+    def values(self, start: Start) -> Tensor:
+        return start.grid.mul_(0.5).clone()
+
+
+@caught_by("check_repeatable", "where the default dtype is float16")
+@dataclass(frozen=True)
+class DrawsInTheDefaultDtype(AmplitudeInit):
+    def values(self, start: Start) -> Tensor:
+        return torch.randn(len(start.grid)).double()
+
+
+@caught_by("check_bandwidths", "value(0.0) is 0, no positive finite number")
+@dataclass(frozen=True)
+class FromZero(BandwidthInit):
+    def value(self, depth: float) -> float:
+        return 2.0 * depth
+
+
+@caught_by("check_bandwidths", "is a Tensor, not a float")
+@dataclass(frozen=True)
+class AsATensor(BandwidthInit):
+    def value(self, depth: float) -> float:
+        return torch.ones(())  # type: ignore[return-value]
+
+
+@caught_by("check_bandwidths", "ZeroDivisionError")
+@dataclass(frozen=True)
+class InverseOfTheDepth(BandwidthInit):
+    def value(self, depth: float) -> float:
+        return 1 / depth
+
+
+@caught_by("check_positive", "no positive finite number")
+@dataclass(frozen=True)
+class Square(PositiveMap):
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw**2
+
+    def inverse(self, omega: Tensor) -> Tensor:
+        return omega.sqrt()
+
+
+@caught_by("check_bijection", "forward is not monotone")
+@dataclass(frozen=True)
+class SquareAndABit(Square):
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw**2 + 1e-3
+
+
+@caught_by("check_bijection", "forward(inverse(ω))")
+@dataclass(frozen=True)
+class WrongInverse(PositiveMap):
+    def forward(self, raw: Tensor) -> Tensor:
+        return raw.exp()
+
+    def inverse(self, omega: Tensor) -> Tensor:
+        return omega.log2()
+
+
+@caught_by("check_smooth", "at 0 the gradient is")
+@dataclass(frozen=True)
+class TwoHalves(PositiveMap):
+    """Steeper on the right of zero than on the left."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return torch.where(raw > 0, 1 + 2 * raw.clamp_min(0), raw.clamp_max(0).exp())
+
+    def inverse(self, omega: Tensor) -> Tensor:
+        return torch.where(omega > 1, (omega - 1) / 2, omega.log())
+
+
+@caught_by("check_scales", "value(1, 1, 1) is 0")
+@dataclass(frozen=True)
+class LogarithmOfTheWidth(InputScale):
+    def value(self, in_features: int, out_features: int, r: int) -> float:
+        return math.log(in_features)
+
+
+@caught_by("check_repeatable", "answers differently")
+@dataclass(frozen=True)
+class CountsCalls(InputScale):
+    calls: ClassVar[itertools.count[int]] = itertools.count(1)
+
+    def value(self, in_features: int, out_features: int, r: int) -> float:
+        return float(next(self.calls))
+
+
+# -- sharings and scopes ------------------------------------------------------------------------------------
+
+
+@caught_by("check_parts", "names holds 'omega', which is no part of θ")
+@dataclass(frozen=True)
+class SharesWhatIsNot(Sharing):
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset({"grid", "omega"})
+
+    def __post_init__(self) -> None:
+        """Past the check that a sharing makes of itself."""
+
+
+@caught_by("check_parts", "a list and no set")
+@dataclass(frozen=True)
+class SharesAList(Sharing):
+    @property
+    def names(self) -> frozenset[str]:
+        return ["grid"]  # type: ignore[return-value]
+
+    def __post_init__(self) -> None:
+        """Past the check that a sharing makes of itself."""
+
+
+@caught_by("check_one_tensor_where_shared", "the amplitude with another, against what it says")
+@dataclass(frozen=True)
+class SharesAtTimes(Sharing):
+    """Says another thing at every second question."""
+
+    calls: ClassVar[itertools.count[int]] = itertools.count()
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset({"amplitude"} if next(self.calls) % 2 else set())
+
+
+@caught_by("check_groups", "a NoneType and no str")
+@dataclass(frozen=True)
+class NoGroupOutside(Scope):
+    def group(self, module_name: str) -> str:
+        return "a block" if "layers" in module_name or "block" in module_name else None  # type: ignore[return-value]
+
+
+@caught_by("check_groups", "at first and")
+@dataclass(frozen=True)
+class GroupsByTurn(Scope):
+    calls: ClassVar[itertools.count[int]] = itertools.count()
+
+    def group(self, module_name: str) -> str:
+        return str(next(self.calls) % 2)
+
+
+# -- places -------------------------------------------------------------------------------------------------
+
+
+@caught_by("check_roles", "unknown role 'query'")
+@dataclass(frozen=True)
+class MisnamedRole(Placement):
+    roles: str = "q"
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset({"query", "v"})
+
+    def __post_init__(self) -> None:
+        """Past the check that a placement makes of itself."""
+
+
+@caught_by("check_roles", "not a set of at least one role")
+@dataclass(frozen=True)
+class NoRole(Placement):
+    roles: str = "q"
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(set(self.roles.split("+")) - {"q"})
+
+    def __post_init__(self) -> None:
+        """Past the check that a placement makes of itself."""
+
+
+@caught_by("check_choice", "is 1, a int and no bool")
+@dataclass(frozen=True)
+class CountsLayers(LayerChoice):
+    def has(self, index: int, num_layers: int) -> bool:
+        return index % 2 + 1  # type: ignore[return-value]
+
+
+@caught_by("check_chooses_any", "no layer of any model")
+@dataclass(frozen=True)
+class BeyondTheLast(LayerChoice):
+    def has(self, index: int, num_layers: int) -> bool:
+        return index >= num_layers
+
+
+@caught_by("check_choice", "ZeroDivisionError")
+@dataclass(frozen=True)
+class MiddleThird(LayerChoice):
+    def has(self, index: int, num_layers: int) -> bool:
+        return 0.3 < index / (num_layers - 1) < 0.7
+
+
+@caught_by("check_repeatable", "answers differently")
+@dataclass(frozen=True)
+class TossesACoin(LayerChoice):
+    generator: ClassVar[random.Random] = random.Random()
+
+    def has(self, index: int, num_layers: int) -> bool:
+        return self.generator.random() < 0.5
+
+
+# -- ranks --------------------------------------------------------------------------------------------------
+
+
+@caught_by("check_ranks", "rank(r=1, role='q', depth=0, num_layers=1) is 0, less than 1")
+@dataclass(frozen=True)
+class HalfTheRank(RankAllocation):
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        return r // 2
+
+
+@caught_by("check_ranks", "a float and no whole number")
+@dataclass(frozen=True)
+class FractionalRank(RankAllocation):
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        return max(1, r * (1 - depth / num_layers))  # type: ignore[return-value]
+
+
+@caught_by("check_ranks", "ZeroDivisionError")
+@dataclass(frozen=True)
+class NoSingleLayer(RankAllocation):
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        return max(1, round(r * (1 - depth / (num_layers - 1))))
+
+
+@caught_by("check_unknown_roles", "KeyError")
+@dataclass(frozen=True)
+class LooksTheRoleUp(RankAllocation):
+    def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
+        return r if role is not None else {"q": r}[role]  # type: ignore[index]
