@@ -1,0 +1,104 @@
+"""Figures of a run beyond its metric, by name: what claims, tables and data files draw on.
+
+A name is a metric of the test split (``accuracy``), a field of the record (``step_seconds``), a dotted one
+(``parameters.adapter``), or one of :data:`DERIVED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from statistics import fmean, stdev
+
+import numpy as np
+
+from lrlora.studies.report.source import Record, finite, metric_value
+
+SETTLED = 0.05
+"""A loss has converged where what is left of its decrease is below this share."""
+
+
+def measure(record: Record, name: str) -> float | None:
+    """A figure of a finished run; None where it was not recorded or is not finite."""
+    if record.get("status") != "finished":
+        return None
+    found = metric_value(record, name)
+    if found is not None:
+        return found
+    if name in DERIVED:
+        return DERIVED[name][0](record)
+    here: object = record
+    for part in name.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return finite(here)
+
+
+def is_measure(name: str, metrics: tuple[str, ...] = ()) -> bool:
+    """Whether a name can stand for a figure."""
+    return name in metrics or name in DERIVED or name in _FIELDS
+
+
+def convergence_step(record: Record) -> float | None:
+    """The first step from which the smoothed training loss stays within 5 % of its decrease of its final level.
+
+    The loss is averaged over a twentieth of the run. The LR-LoRA paper gives convergence in iterations without saying
+    what counts as converged; this is our definition. None for fewer than twenty steps, or where the loss did not fall.
+    """
+    losses = [value for value in map(finite, record.get("train_loss") or ()) if value is not None]
+    if len(losses) < 20:
+        return None
+    window = len(losses) // 20
+    smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+    fall = smooth[0] - smooth[-1]
+    if not fall > 0:
+        return None
+    above = np.flatnonzero(smooth > smooth[-1] + SETTLED * fall)
+    return float(above[-1] + 1 + window)
+
+
+def generalization_gap(record: Record) -> float | None:
+    """Accuracy on the training split less that on the test split (LR-LoRA paper, Table 15)."""
+    test = metric_value(record, "accuracy")
+    train = finite((record.get("train_metrics") or {}).get("accuracy"))
+    return None if test is None or train is None else train - test
+
+
+def _over_layers(field: str, of: Callable[[list[float]], float | None]) -> Callable[[Record], float | None]:
+    def compute(record: Record) -> float | None:
+        found = [value for layer in record.get("layers") or () if (value := finite(layer.get(field))) is not None]
+        return of(found)
+
+    return compute
+
+
+def _mean(values: list[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _std(values: list[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None
+
+
+DERIVED: dict[str, tuple[Callable[[Record], float | None], str]] = {
+    "stable_rank": (_over_layers("stable_rank", _mean), "mean over layers of the stable rank of ΔW"),
+    "stable_rank_std": (_over_layers("stable_rank", _std), "standard deviation over layers of the stable rank of ΔW"),
+    "nonlinear_fraction": (_over_layers("nonlinear_fraction", _mean), "mean over layers of the nonlinear fraction"),
+    "active_basis": (
+        _over_layers("active_basis", _mean),
+        "mean over layers of the share of basis functions whose amplitude is at least 1 % of the layer's largest",
+    ),
+    "convergence_step": (
+        convergence_step,
+        "first step from which the smoothed training loss stays within 5 % of its decrease of its final level",
+    ),
+    "generalization_gap": (generalization_gap, "accuracy on the training split less that on the test split"),
+}
+"""Figures that are computed from a record, each with its definition."""
+
+_FIELDS = (
+    "step_seconds",
+    "peak_memory_bytes",
+    "duration_seconds",
+    "tokens_seen",
+    "tokens_per_second",
+    *(f"parameters.{kind}" for kind in ("trainable", "adapter", "transfer", "total")),
+)

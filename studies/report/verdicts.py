@@ -1,0 +1,133 @@
+"""Verdicts: what the records say of each claim of a study, beside what the paper says."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lrlora.studies.claims import Claim, pairs
+from lrlora.studies.report.comparisons import Unit, unit_of
+from lrlora.studies.report.designs import equivalence, trend
+from lrlora.studies.report.measures import measure
+from lrlora.studies.report.source import Record, label
+from lrlora.studies.report.statistics import ALPHA, PairedDifference, holm, paired_difference
+
+Decision = Literal["reproduced", "contradicted", "not decided at this scale", "not tested"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim, judged.
+
+    Attributes:
+        claim: As the study declares it.
+        metric: The figure that was compared.
+        unit: What the repetitions are.
+        compared: The pairs of variants that went into it.
+        found: The mean difference, or for a trend the mean slope, with its interval; None where nothing was recorded.
+        p: Of the claim's own test; None where there is none.
+        p_holm: After Holm's correction over all tests of the study.
+        decision: What is left to say.
+    """
+
+    claim: Claim
+    metric: str
+    unit: Unit
+    compared: tuple[tuple[str, str], ...]
+    found: PairedDifference | None
+    p: float | None
+    p_holm: float | None = None
+    decision: Decision = "not tested"
+
+
+def judge(
+    claims: Sequence[Claim],
+    by_variant: Mapping[str, Sequence[Record]],
+    reference: str | None,
+    metric: str,
+    other_tests: Sequence[float] = (),
+) -> list[Verdict]:
+    """Judge every claim.
+
+    Args:
+        claims: As declared.
+        by_variant: The records of each variant.
+        reference: Against which claims stand that name no partner.
+        metric: The study's metric.
+        other_tests: p values of the study's other tests, which share the family.
+
+    A claim that is a plain difference of the study's metric repeats one of those tests; it counts a second time in the
+    family, which errs on the side of not deciding.
+    """
+    verdicts = [_test(claim, by_variant, reference, claim.metric or metric) for claim in claims]
+    tested = [i for i, verdict in enumerate(verdicts) if verdict.p is not None]
+    adjusted = holm([*[verdicts[i].p or 0.0 for i in tested], *other_tests])[: len(tested)]
+    corrected = dict(zip(tested, adjusted, strict=True))
+    return [_decided(replace(verdict, p_holm=corrected.get(i))) for i, verdict in enumerate(verdicts)]
+
+
+def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:
+    stars = pairs(claim.of, claim.against or reference or "", by_variant)
+    compared = tuple((of, against) for _, of, against in stars)
+    unit = unit_of([record for pair in compared for name in pair for record in by_variant[name]]) if stars else "seed"
+    nothing = Verdict(claim, metric, unit, compared, None, None)
+    differences = [_differences(by_variant[of], by_variant[against], metric, unit) for _, of, against in stars]
+    shared = [key for key in (differences[0] if differences else ()) if all(key in found for found in differences)]
+    if not shared:
+        return nothing
+    series = [[found[key] for found in differences] for key in shared]
+    if claim.kind == "trend":
+        places = [_number(star, claim) for star, _, _ in stars]
+        known = [place for place in places if place is not None]
+        if len(known) != len(places) or len(set(known)) < 2:
+            return nothing
+        found = trend(known, series)
+        return replace(nothing, found=found, p=found.p if found is not None else None)
+    means = [sum(values) / len(values) for values in series]
+    found = paired_difference(means, [0.0] * len(means))
+    if claim.kind == "equivalence":
+        return replace(nothing, found=found, p=equivalence(means, claim.margin or math.inf))
+    return replace(nothing, found=found, p=found.p if found is not None else None)
+
+
+def _differences(records: Sequence[Record], others: Sequence[Record], metric: str, unit: Unit) -> dict[str, float]:
+    """The matched differences, averaged within each repetition."""
+
+    def values(of: Sequence[Record]) -> dict[tuple[str, ...], float]:
+        found = {tuple(label(r, field) for field in ("task", "backbone", "seed")): measure(r, metric) for r in of}
+        return {key: value for key, value in found.items() if value is not None}
+
+    here, there = values(records), values(others)
+    within: dict[str, list[float]] = defaultdict(list)
+    for key in here:
+        if key in there:
+            within[key[0] if unit == "task" else key[2]].append(here[key] - there[key])
+    return {repetition: sum(found) / len(found) for repetition, found in within.items()}
+
+
+def _number(star: str, claim: Claim) -> float | None:
+    try:
+        value = float(star)
+    except ValueError:
+        return None
+    return math.log2(value) if claim.scale == "log2" and value > 0 else value
+
+
+def _decided(verdict: Verdict) -> Verdict:
+    found, claim = verdict.found, verdict.claim
+    if found is None:
+        return verdict
+    decision: Decision = "not decided at this scale"
+    significant = verdict.p_holm is not None and verdict.p_holm < ALPHA
+    if claim.kind == "equivalence":
+        outside = found.low is not None and found.high is not None and claim.margin is not None
+        if significant:
+            decision = "reproduced"
+        elif outside and (found.low > claim.margin or found.high < -claim.margin):  # type: ignore[operator]
+            decision = "contradicted"
+    elif significant and found.excludes_zero:
+        decision = "reproduced" if (found.mean > 0) == (claim.sign == "positive") else "contradicted"
+    return replace(verdict, decision=decision)

@@ -1,0 +1,129 @@
+"""A claim is reproduced or contradicted only where the data carry it, and otherwise said not to be decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lrlora.studies.claims import Claim
+from lrlora.studies.report.measures import DERIVED, convergence_step, generalization_gap, measure
+from lrlora.studies.report.verdicts import judge
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+def record(variant: str, seed: int, accuracy: float, **fields: Any) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "seed": seed,
+        "task": "t",
+        "backbone": "b",
+        "status": "finished",
+        "metrics": {"accuracy": accuracy},
+        **fields,
+    }
+
+
+def study(levels: dict[str, float], noise: float = 0.002, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    random = np.random.default_rng(seed)
+    common = {s: random.normal(0, 0.02) for s in SEEDS}
+    return {
+        name: [record(name, s, level + common[s] + random.normal(0, noise)) for s in SEEDS]
+        for name, level in levels.items()
+    }
+
+
+def decide(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> str:
+    return judge([Claim(says="x", **claim)], records, "lora", "accuracy", **options)[0].decision
+
+
+def test_a_difference_with_the_claimed_sign_is_reproduced() -> None:
+    records = study({"lora": 0.80, "sinc": 0.83})
+    assert decide({"of": "sinc"}, records) == "reproduced"
+    assert decide({"of": "sinc", "sign": "negative"}, records) == "contradicted"
+
+
+def test_noise_decides_nothing() -> None:
+    assert decide({"of": "sinc"}, study({"lora": 0.80, "sinc": 0.801}, noise=0.02)) == "not decided at this scale"
+
+
+def test_many_tests_raise_the_bar() -> None:
+    records = study({"lora": 0.80, "sinc": 0.804}, noise=0.001)
+    assert decide({"of": "sinc"}, records) == "reproduced"
+    assert decide({"of": "sinc"}, records, other_tests=[0.9] * 60) == "not decided at this scale"
+
+
+def test_a_shrinking_gain_is_a_trend() -> None:
+    gains = {4: 0.053, 8: 0.042, 16: 0.038, 32: 0.032}
+    levels = {f"lora,r={r}": 0.7 + 0.01 * i for i, r in enumerate(gains)}
+    levels |= {f"lrlora,r={r}": levels[f"lora,r={r}"] + gain for r, gain in gains.items()}
+    claim = {"of": "lrlora,r=*", "against": "lora,r=*", "kind": "trend"}
+    assert decide(claim | {"sign": "negative"}, study(levels)) == "reproduced"
+    assert decide(claim, study(levels)) == "contradicted"
+    found = judge([Claim(says="x", **claim)], study(levels, noise=1e-6), None, "accuracy")[0].found
+    assert found is not None
+    assert found.mean == pytest.approx(np.polyfit([2, 3, 4, 5], list(gains.values()), 1)[0], abs=1e-4)
+
+
+def test_equivalence_needs_evidence_of_its_own() -> None:
+    claim = {"of": "tied", "kind": "equivalence", "margin": 0.01}
+    assert decide(claim, study({"lora": 0.80, "tied": 0.8005})) == "reproduced"
+    assert decide(claim, study({"lora": 0.80, "tied": 0.80}, noise=0.05)) == "not decided at this scale"
+    assert decide(claim, study({"lora": 0.80, "tied": 0.85})) == "contradicted"
+
+
+def test_other_figures_of_a_run_can_be_claimed() -> None:
+    random = np.random.default_rng(0)
+    records = {
+        name: [record(name, s, 0.8, step_seconds=level + random.normal(0, 0.001)) for s in SEEDS]
+        for name, level in {"lora": 0.1, "lrlora": 0.13}.items()
+    }
+    assert decide({"of": "lrlora", "metric": "step_seconds"}, records) == "reproduced"
+
+
+def test_what_was_not_run_is_not_tested() -> None:
+    records = study({"lora": 0.8, "sinc": 0.83})
+    assert decide({"of": "gaussian"}, records) == "not tested"
+    assert decide({"of": "sinc", "metric": "perplexity"}, records) == "not tested"
+    broken = {name: [r | {"status": "diverged"} for r in found] for name, found in records.items()}
+    assert decide({"of": "sinc"}, broken) == "not tested"
+
+
+def test_tasks_are_the_repetitions_where_there_are_several() -> None:
+    records = {
+        name: [record(name, s, level + 0.001 * s + 0.01 * t, task=f"t{t}") for s in SEEDS for t in range(4)]
+        for name, level in {"lora": 0.8, "sinc": 0.83}.items()
+    }
+    verdict = judge([Claim(says="x", of="sinc")], records, "lora", "accuracy")[0]
+    assert verdict.unit == "task"
+    assert verdict.found is not None
+    assert verdict.found.n == 4
+
+
+def test_a_loss_converges_where_it_stays_near_its_end() -> None:
+    falling = {"train_loss": [1.0] * 20 + [0.1] * 80, "status": "finished"}
+    assert convergence_step(falling) == pytest.approx(20, abs=5)
+    assert convergence_step({"train_loss": [1.0] * 40}) is None
+    assert convergence_step({"train_loss": [1.0, 0.5]}) is None
+    early, late = ({"train_loss": np.exp(-np.arange(200) / tau).tolist()} for tau in (10, 30))
+    assert (convergence_step(early) or 0) < (convergence_step(late) or 0)
+
+
+def test_the_gap_is_training_less_test_accuracy() -> None:
+    assert generalization_gap(record("x", 1, 0.8) | {"train_metrics": {"accuracy": 0.9}}) == pytest.approx(0.1)
+    assert generalization_gap(record("x", 1, 0.8)) is None
+
+
+def test_measures_read_records() -> None:
+    layers = [{"stable_rank": 1.0, "nonlinear_fraction": None}, {"stable_rank": 3.0, "nonlinear_fraction": 0.2}]
+    one = record("x", 1, 0.8, layers=layers, parameters={"adapter": 7}, step_seconds=float("nan"))
+    assert measure(one, "accuracy") == 0.8
+    assert measure(one, "stable_rank") == 2.0
+    assert measure(one, "stable_rank_std") == pytest.approx(2**0.5)
+    assert measure(one, "nonlinear_fraction") == 0.2
+    assert measure(one, "parameters.adapter") == 7
+    assert measure(one, "step_seconds") is None
+    assert measure(one, "no such thing") is None
+    assert all(about for _, about in DERIVED.values())
