@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lrlora.studies.report.source import Record, label, metric_value
@@ -18,19 +18,25 @@ Verdict = Literal["reproduced", "contradicted", "not decided at this scale"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant against the reference.
+    """A variant against another.
 
     Attributes:
+        of: The variant.
+        against: What it is compared with.
         unit: What the pairs are.
-        difference: Variant minus reference, in the metric's unit.
-        p_holm: The paired t-test's p after Holm's correction over all variants of the study; None without a test.
-        lost_pairs: Cells of the variant or the reference whose partner diverged, failed or is missing.
+        difference: Variant minus partner, in the metric's unit.
+        p_holm: The paired t-test's p after Holm's correction over all tests of the study; None without a test.
+        lost_pairs: Cells of either whose partner diverged, failed or is missing.
+        by_task: With several tasks, the differences of the seeds within each.
     """
 
+    of: str
+    against: str
     unit: Unit
     difference: PairedDifference
     p_holm: float | None
     lost_pairs: int
+    by_task: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def decided(self) -> bool:
@@ -61,46 +67,55 @@ def unit_means(records: Sequence[Record], metric: str, unit: Unit) -> dict[str, 
     return {key: sum(found) / len(found) for key, found in values.items()}
 
 
-def compare(by_variant: Mapping[str, Sequence[Record]], reference: str, metric: str) -> dict[str, Comparison]:
-    """Compare every variant with the reference, over matched cells, as one family of tests.
+def compare(
+    by_variant: Mapping[str, Sequence[Record]], family: Sequence[tuple[str, str]], metric: str
+) -> list[Comparison]:
+    """Compare pairs of variants over matched cells. Their p values are corrected by :func:`corrected`.
 
-    Cells match when task, backbone and seed agree, and every axis that varies within the reference itself. Matched
+    Cells match when task, backbone and seed agree, and every axis that varies within the partner itself. Matched
     differences are averaged within a repetition (a seed; with several tasks, a task) before the test.
 
     Args:
         by_variant: The records of each variant.
-        reference: Name of the reference, a key of ``by_variant``.
+        family: Each variant with the one it is compared with.
         metric: Key of the compared metric.
 
     Returns:
-        One comparison per variant that has at least one matched pair; the reference is not among them.
+        One comparison per pair that has at least one matched pair of cells.
     """
     unit = unit_of([record for records in by_variant.values() for record in records])
-    axes = _axes_within(by_variant[reference])
-    reference_cells = _cells(by_variant[reference], axes, metric)
-    planned_keys = {_key(record, axes) for record in by_variant[reference]}
-    differences: dict[str, PairedDifference] = {}
-    lost: dict[str, int] = {}
-    for variant, records in by_variant.items():
-        if variant == reference:
-            continue
-        cells = _cells(records, axes, metric)
-        matched = [key for key in cells if key in reference_cells]
-        within: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for key in matched:
-            within[key[0] if unit == "task" else key[2]].append((cells[key], reference_cells[key]))
-        found = paired_difference(
-            [sum(pair[0] for pair in pairs) / len(pairs) for pairs in within.values()],
-            [sum(pair[1] for pair in pairs) / len(pairs) for pairs in within.values()],
-        )
-        if found is not None:
-            differences[variant] = found
-            lost[variant] = len(planned_keys | {_key(record, axes) for record in records}) - len(matched)
-    tested = {name: found.p for name, found in differences.items() if found.p is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-    return {
-        name: Comparison(unit, difference, adjusted.get(name), lost[name]) for name, difference in differences.items()
-    }
+    found = [_compare(by_variant, of, against, metric, unit) for of, against in family]
+    return [comparison for comparison in found if comparison is not None]
+
+
+def corrected(comparisons: Sequence[Comparison], other_tests: Sequence[float] = ()) -> list[Comparison]:
+    """The comparisons with Holm's correction over all of them, and over further tests of the same study."""
+    tested = [one.difference.p for one in comparisons if one.difference.p is not None]
+    adjusted = iter(holm([*tested, *other_tests]))
+    return [one if one.difference.p is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
+
+
+def _compare(
+    by_variant: Mapping[str, Sequence[Record]], of: str, against: str, metric: str, unit: Unit
+) -> Comparison | None:
+    records, partners = by_variant.get(of, ()), by_variant.get(against, ())
+    axes = _axes_within(partners)
+    cells, partner_cells = _cells(records, axes, metric), _cells(partners, axes, metric)
+    matched = [key for key in cells if key in partner_cells]
+    within: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for key in matched:
+        within[key[0] if unit == "task" else key[2]].append((cells[key], partner_cells[key]))
+        by_task[key[0]].append(cells[key] - partner_cells[key])
+    found = paired_difference(
+        [sum(pair[0] for pair in pairs) / len(pairs) for pairs in within.values()],
+        [sum(pair[1] for pair in pairs) / len(pairs) for pairs in within.values()],
+    )
+    if found is None:
+        return None
+    planned = {_key(record, axes) for record in (*records, *partners)}
+    tasks = dict(by_task) if unit == "task" else {}
+    return Comparison(of, against, unit, found, None, len(planned) - len(matched), tasks)
 
 
 def _axes_within(records: Sequence[Record]) -> tuple[str, ...]:

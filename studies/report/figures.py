@@ -122,11 +122,14 @@ def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
                     at, [row], "D", markerfacecolor="none", markeredgecolor=INK, markersize=5, markeredgewidth=0.9
                 )
         axes.set_xlabel(
-            f"difference to {_short(summary.reference or '')}" + (f",{scale.difference_unit}" if scale.unit else "")
+            f"difference to {_short(summary.partner or 'partner')}"
+            + (f",{scale.difference_unit}" if scale.unit else "")
         )
-        svg = inline_svg(figure, "difference", f"paired difference in {summary.metric} to {summary.reference}")
+        svg = inline_svg(
+            figure, "difference", f"paired difference in {summary.metric} to {summary.partner or 'partner'}"
+        )
     tested = any(variant.comparison and variant.comparison.difference.low is not None for variant in shown)
-    caption = f"Paired difference in {summary.metric} to {summary.reference}"
+    caption = f"Paired difference in {summary.metric} to {summary.partner or 'the variant that the table names'}"
     caption += ", with its 95 % t interval." if tested else "; without repetition there is no interval."
     caption += f" {'Right' if summary.maximize else 'Left'} of the line is better."
     if published:

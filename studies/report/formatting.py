@@ -25,6 +25,11 @@ class Scale:
     difference_unit: str
     digits: int
 
+    @property
+    def unit_in_words(self) -> str:
+        """That of a difference, for a sentence."""
+        return self.difference_unit.strip() or "the metric’s unit"
+
     @classmethod
     def of(cls, metric: str) -> Scale:
         """The scale of a metric, by its name.

@@ -12,7 +12,15 @@ from markupsafe import Markup, escape
 from lrlora.studies.report.design import design_facts
 from lrlora.studies.report.figures import PlotText, all_figures
 from lrlora.studies.report.palette import looks
-from lrlora.studies.report.presentation import cell_table, cost_table, layer_table, result_table, task_table, test_table
+from lrlora.studies.report.presentation import (
+    cell_table,
+    claim_table,
+    cost_table,
+    layer_table,
+    result_table,
+    task_table,
+    test_table,
+)
 from lrlora.studies.report.provenance import provenance_facts
 from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
 from lrlora.studies.report.summary import StudySummary
@@ -37,6 +45,7 @@ def page_html(summary: StudySummary) -> str:
         headline=headline(summary),
         caveats=caveats(summary),
         design=design_facts(summary),
+        claims=claim_table(summary),
         results=result_table(summary),
         tasks=task_table(summary),
         tests=test_table(summary),

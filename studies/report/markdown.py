@@ -6,6 +6,7 @@ from lrlora.studies.report.design import design_facts
 from lrlora.studies.report.presentation import (
     Table,
     cell_table,
+    claim_table,
     cost_table,
     layer_table,
     result_table,
@@ -27,6 +28,8 @@ def summary_markdown(summary: StudySummary) -> str:
         "## Design",
         _bullets([f"**{term}**: {_escaped(text)}" for term, text in design_facts(summary)], escape=False),
     ]
+    claims = claim_table(summary)
+    parts += ["## Verdicts", _table(claims)] if claims is not None else []
     parts += ["## Results", _table(result_table(summary))]
     parts += [_escaped(note) for note in (*resolution(summary), paper_note(summary)) if note]
     parts += [_table(table) for table in (task_table(summary), test_table(summary)) if table]

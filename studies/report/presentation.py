@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lrlora.studies.claims import Claim
 from lrlora.studies.report.formatting import (
     MISSING,
     Scale,
@@ -58,10 +59,15 @@ def result_table(summary: StudySummary) -> Table:
         Column("Runs", False, wraps=True),
         Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
     ]
-    compared = summary.reference_variant is not None
+    compared = summary.reference_variant is not None or bool(summary.comparisons)
+    to = summary.partner
     published = any(variant.published for variant in summary.variants if not variant.is_reference)
     if compared:
-        columns += [Column(f"Difference to {summary.reference} [95 %]"), Column("p, Holm"), Column("Detectable")]
+        columns += [
+            Column(f"Difference to {to} [95 %]" if to else "Difference [95 %]"),
+            Column("p, Holm"),
+            Column("Detectable"),
+        ]
     if published:
         columns += [Column("Paper"), Column("Paper, difference"), Column("Against the paper", False)]
     rows = []
@@ -72,15 +78,13 @@ def result_table(summary: StudySummary) -> Table:
             MISSING if variant.metric is None else scale.spread(variant.metric.mean, variant.metric.std),
         ]
         if compared:
-            row += _difference_cells(variant, scale)
+            row += _difference_cells(variant, scale, name_partner=to is None)
         if published:
             row += _paper_cells(variant)
         rows.append(tuple(row))
     caption = f"{summary.metric.capitalize()} on the test split over {summary.unit}s (mean ± standard deviation)"
     if compared:
-        caption += (
-            f", and the paired difference to {summary.reference}, in{scale.difference_unit or ' the metric’s unit'}"
-        )
+        caption += f", and the paired difference to {to or 'the variant that is named'}, in {scale.unit_in_words}"
     return Table("results", caption + ".", tuple(columns), tuple(rows), _reference_rows(summary))
 
 
@@ -88,20 +92,18 @@ def test_table(summary: StudySummary) -> Table | None:
     """The paired tests in full; None without comparisons."""
     scale = Scale.of(summary.metric)
     rows = []
-    for variant in summary.variants:
-        if variant.comparison is None:
-            continue
-        found = variant.comparison.difference
+    for comparison in summary.comparisons:
+        found = comparison.difference
         rows.append(
             (
-                variant.name,
+                comparison.of if summary.partner else f"{comparison.of} to {comparison.against}",
                 str(found.n),
                 scale.value(found.mean, signed=True),
                 scale.value(found.std),
                 scale.interval(found.low, found.high),
                 scale.interval(found.bootstrap_low, found.bootstrap_high),
                 probability(found.p),
-                probability(variant.comparison.p_holm),
+                probability(comparison.p_holm),
                 decimal(found.effect_size, 2, signed=True),
                 scale.value(found.detectable),
             )
@@ -110,8 +112,54 @@ def test_table(summary: StudySummary) -> Table | None:
         return None
     headings = ["Pairs", "Difference", "Std", "95 %, paired t", "95 %, BCa", "p", "p, Holm", "d_z", "Detectable"]
     columns = (Column("Variant", False), *(Column(heading) for heading in headings))
-    caption = f"Paired tests against {summary.reference}, in{scale.difference_unit or ' the metric’s unit'}."
+    caption = f"Paired tests{' against ' + summary.partner if summary.partner else ''}, in {scale.unit_in_words}."
     return Table("tests", caption, columns, tuple(rows))
+
+
+def claim_table(summary: StudySummary) -> Table | None:
+    """The study's claims with ours beside the paper's figure, and the verdict; None where it makes none."""
+    rows = []
+    for verdict in summary.verdicts:
+        claim, found = verdict.claim, verdict.found
+        scale = Scale.of(verdict.metric)
+        ours = MISSING if found is None else scale.difference(found.mean, found.low, found.high)
+        unit = "" if found is None else scale.difference_unit
+        rows.append(
+            (
+                claim.says,
+                ours + unit + (_per(claim) if found is not None else ""),
+                f"±{scale.value(claim.margin)}" if claim.margin is not None else MISSING,
+                probability(verdict.p_holm),
+                published_figure(claim.paper),
+                claim.source or MISSING,
+                verdict.decision,
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        Column("Claim", False, wraps=True),
+        Column("Here [95 %]"),
+        Column("Margin"),
+        Column("p, Holm"),
+        Column("Paper"),
+        Column("Where", False),
+        Column("Verdict", False),
+    )
+    return Table("claims", "What the study was to decide.", columns, tuple(rows))
+
+
+def _per(claim: Claim) -> str:
+    if claim.kind != "trend":
+        return ""
+    return " per doubling" if claim.scale == "log2" else " per unit"
+
+
+def published_figure(paper: float | list[float] | None) -> str:
+    """A published difference, or several, as text."""
+    if paper is None:
+        return MISSING
+    return ", ".join(f"{value:+g}".replace("-", "−") for value in (paper if isinstance(paper, list) else [paper]))
 
 
 def cost_table(summary: StudySummary) -> Table:
@@ -250,14 +298,13 @@ def _evaluated_by(layers: LayerSummary) -> str:
     )
 
 
-def _difference_cells(variant: VariantSummary, scale: Scale) -> list[str]:
-    if variant.is_reference:
-        return ["reference", MISSING, MISSING]
+def _difference_cells(variant: VariantSummary, scale: Scale, name_partner: bool) -> list[str]:
     if variant.comparison is None:
-        return ["no pair", MISSING, MISSING]
+        return ["reference" if variant.is_reference else MISSING if name_partner else "no pair", MISSING, MISSING]
     found = variant.comparison.difference
+    to = f" to {variant.comparison.against}" if name_partner else ""
     return [
-        scale.difference(found.mean, found.low, found.high),
+        scale.difference(found.mean, found.low, found.high) + to,
         probability(variant.comparison.p_holm),
         scale.value(found.detectable),
     ]

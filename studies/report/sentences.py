@@ -50,13 +50,13 @@ def headline(summary: StudySummary) -> str:
         runner_up = next((variant for variant in ranked[1:] if variant.comparison), None)
         if runner_up is None or runner_up.comparison is None:
             return f"{lead}. It is the reference; no other variant shares a finished seed with it."
-        standing = _standing(runner_up.comparison, reference.name, scale)
+        standing = _standing(runner_up.comparison, scale)
         return f"The reference {lead}. The nearest, {runner_up.name}, {standing}"
     if best.comparison is None:
         return (
             f"{lead}, but shares no finished {summary.unit} with the reference {reference.name}: no paired difference."
         )
-    return f"{lead}. It {_standing(best.comparison, reference.name, scale)}"
+    return f"{lead}. It {_standing(best.comparison, scale)}"
 
 
 def caveats(summary: StudySummary) -> list[str]:
@@ -157,7 +157,7 @@ def paper_note(summary: StudySummary) -> str | None:
 
 def definitions(summary: StudySummary) -> list[tuple[str, str]]:
     """How each number is defined, as (term, definition)."""
-    reference = summary.reference or "the reference"
+    reference = summary.partner or "its partner"
     repetition = "seeds" if summary.unit == "seed" else "tasks, seeds averaged within each"
     memory = listed(sorted({str(r["peak_memory_source"]) for r in summary.records if r.get("peak_memory_source")}))
     return [
@@ -196,9 +196,9 @@ def reproduce_command(summary: StudySummary) -> str:
     return f"lrlora study run {summary.name} --budget {summary.budget}"
 
 
-def _standing(comparison: Comparison, reference: str, scale: Scale) -> str:
+def _standing(comparison: Comparison, scale: Scale) -> str:
     """Rest of a sentence about one comparison, from ``is`` to its full stop."""
-    found = comparison.difference
+    found, reference = comparison.difference, comparison.against
     apart = f"{scale.value(abs(found.mean))}{scale.difference_unit}"
     side = f"{apart} {'above' if found.mean > 0 else 'below'} {reference}" if found.mean else f"level with {reference}"
     if found.n == 1:

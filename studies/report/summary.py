@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from lrlora.studies.report.comparisons import Comparison, Unit, compare, unit_means, unit_of
+from lrlora.studies.claims import pairs
+from lrlora.studies.report.comparisons import Comparison, Unit, compare, corrected, unit_means, unit_of
 from lrlora.studies.report.layers import LayerSummary, summarise_layers
 from lrlora.studies.report.source import Record, Results, finite, label
 from lrlora.studies.report.statistics import Estimate, estimate
+from lrlora.studies.report.verdicts import Verdict, decide, examine
 
 PARAMETER_KINDS = ("trainable", "adapter", "transfer", "total")
 STRAIGHT_LINE = 0.01
@@ -24,7 +26,7 @@ class Published:
     Attributes:
         mean: The published value.
         std: Its published spread, where given.
-        difference: The value minus the reference's published value; None where the paper does not give both.
+        difference: The value minus that of what the variant is compared with; None where the paper does not give both.
     """
 
     mean: float
@@ -47,7 +49,8 @@ class VariantSummary:
         failed: Reasons given by the cells that failed.
         metric: The metric over repetitions, in its natural unit.
         by_task: The metric over seeds for each task.
-        comparison: Against the reference; None for the reference itself and without matched pairs.
+        comparison: The variant's first in the study's family of tests, by default against the reference; None where it
+            is in none, or without matched pairs.
         published: The paper's figure.
         parameters: Least and largest count over the cells, by kind.
         step_seconds: Median over cells of each cell's step time, in seconds.
@@ -99,6 +102,8 @@ class StudySummary:
         variants: The variants, reference first, then in the order of the records.
         environment: Where it ran.
         tuning: The study's own sentence on tuning, where it has one.
+        comparisons: All that were tested, as one family with the claims.
+        verdicts: The claims, judged.
     """
 
     name: str
@@ -114,6 +119,14 @@ class StudySummary:
     variants: tuple[VariantSummary, ...]
     environment: Mapping[str, Any]
     tuning: str | None
+    comparisons: tuple[Comparison, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def partner(self) -> str | None:
+        """What every variant is compared with; None where they have different partners, or none."""
+        partners = {comparison.against for comparison in self.comparisons}
+        return self.reference if not partners else partners.pop() if len(partners) == 1 else None
 
     @property
     def reference_variant(self) -> VariantSummary | None:
@@ -147,8 +160,14 @@ def summarise(results: Results) -> StudySummary:
     reference = study.reference or next(iter(getattr(study, "baselines", None) or {}), None)
     if reference in by_variant:
         by_variant = {reference: by_variant.pop(reference), **by_variant}
-    comparisons = compare(by_variant, reference, study.metric.name) if reference in by_variant else {}
-    published = _published(study.paper, reference)
+    declared = [(one.of, one.against) for one in getattr(study, "comparisons", ())] or [("*", reference or "")]
+    family = dict.fromkeys((of, against) for one in declared for _, of, against in pairs(*one, by_variant))
+    comparisons = compare(by_variant, list(family), study.metric.name)
+    verdicts = examine(getattr(study, "claims", ()), by_variant, reference, study.metric.name)
+    tests = [one.difference.p for one in comparisons if one.difference.p is not None]
+    comparisons = corrected(comparisons, [verdict.p for verdict in verdicts if verdict.p is not None])
+    first = {comparison.of: comparison for comparison in reversed(comparisons)}
+    published = _published(study.paper, {name: one.against for name, one in first.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
     unit = unit_of(results.records)
     variants = tuple(
@@ -158,7 +177,7 @@ def summarise(results: Results) -> StudySummary:
             metric=study.metric.name,
             unit=unit,
             is_reference=name == reference,
-            comparison=comparisons.get(name),
+            comparison=first.get(name),
             published=published.get(name),
             reference_time=reference_time,
         )
@@ -180,6 +199,8 @@ def summarise(results: Results) -> StudySummary:
         variants=variants,
         environment=dict(results.environment),
         tuning=tuning if isinstance(tuning, str) and tuning.strip() else None,
+        comparisons=tuple(comparisons),
+        verdicts=tuple(decide(verdicts, tests)),
     )
 
 
@@ -229,16 +250,18 @@ def _summarise_variant(
     )
 
 
-def _published(paper: Mapping[str, Any] | None, reference: str | None) -> dict[str, Published]:
+def _published(
+    paper: Mapping[str, Any] | None, partners: Mapping[str, str], reference: str | None
+) -> dict[str, Published]:
     """The paper's figures by variant. An entry is a number, or a mapping with a mean and maybe a std."""
     found: dict[str, tuple[float, float | None]] = {}
     for name, entry in ((paper or {}).get("values") or {}).items():
         mean = finite(entry.get("mean")) if isinstance(entry, Mapping) else finite(entry)
         if mean is not None:
             found[str(name)] = (mean, finite(entry.get("std")) if isinstance(entry, Mapping) else None)
-    base = found.get(reference or "")
+    bases = {name: found.get(partners.get(name, "" if name == reference else reference or "")) for name in found}
     return {
-        name: Published(mean, std, None if base is None or name == reference else mean - base[0])
+        name: Published(mean, std, None if (base := bases[name]) is None else mean - base[0])
         for name, (mean, std) in found.items()
     }
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from lrlora.studies.report.design import design_facts
@@ -57,6 +57,11 @@ def summary_json(summary: StudySummary) -> str:
                 else None,
             }
             for variant in summary.variants
+        ],
+        "comparisons": [asdict(one) | {"decided": one.decided} for one in summary.comparisons],
+        "claims": [
+            asdict(replace(one, claim=None)) | {"claim": one.claim.model_dump()}  # type: ignore[arg-type]
+            for one in summary.verdicts
         ],
         "cells": [
             {

@@ -23,11 +23,13 @@ def print_summary(results: Results, console: Console) -> None:
     """
     summary = summarise(results)
     console.print(Text(summary.question, style="italic"))
-    compared = summary.reference_variant is not None
+    compared = summary.reference_variant is not None or bool(summary.comparisons)
     if summary.variants:
         tables = result_table(summary), cost_table(summary), layer_table(summary)
         console.print(_main_table(*tables, compared, wide=console.width >= _WIDE))
     console.print(Text(headline(summary), style="bold"))
+    for verdict in summary.verdicts:
+        console.print(Padding(Text(f"{verdict.decision}: {verdict.claim.says}"), (0, 0, 0, 1)))
     for note in (*caveats(summary), *resolution(summary)):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
 

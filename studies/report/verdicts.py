@@ -43,30 +43,29 @@ class Verdict:
     decision: Decision = "not tested"
 
 
-def judge(
-    claims: Sequence[Claim],
-    by_variant: Mapping[str, Sequence[Record]],
-    reference: str | None,
-    metric: str,
-    other_tests: Sequence[float] = (),
+def examine(
+    claims: Sequence[Claim], by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str
 ) -> list[Verdict]:
-    """Judge every claim.
+    """Test every claim, without a decision yet: that takes the correction over all tests of the study.
 
     Args:
         claims: As declared.
         by_variant: The records of each variant.
         reference: Against which claims stand that name no partner.
         metric: The study's metric.
-        other_tests: p values of the study's other tests, which share the family.
+    """
+    return [_test(claim, by_variant, reference, claim.metric or metric) for claim in claims]
 
-    A claim that is a plain difference of the study's metric repeats one of those tests; it counts a second time in the
+
+def decide(verdicts: Sequence[Verdict], other_tests: Sequence[float] = ()) -> list[Verdict]:
+    """Decide every claim, with Holm's correction over all of them and the study's other tests.
+
+    A claim that is a plain difference of the study's metric repeats one of those; it counts a second time in the
     family, which errs on the side of not deciding.
     """
-    verdicts = [_test(claim, by_variant, reference, claim.metric or metric) for claim in claims]
-    tested = [i for i, verdict in enumerate(verdicts) if verdict.p is not None]
-    adjusted = holm([*[verdicts[i].p or 0.0 for i in tested], *other_tests])[: len(tested)]
-    corrected = dict(zip(tested, adjusted, strict=True))
-    return [_decided(replace(verdict, p_holm=corrected.get(i))) for i, verdict in enumerate(verdicts)]
+    tested = [verdict.p for verdict in verdicts if verdict.p is not None]
+    adjusted = iter(holm([*tested, *other_tests]))
+    return [_decided(one if one.p is None else replace(one, p_holm=next(adjusted))) for one in verdicts]
 
 
 def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:

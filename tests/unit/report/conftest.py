@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lrlora.studies.claims import Claim, Comparison
+
 ROLES = ("q", "k", "v", "o", "up", "down")
 EFFECTS = {"lora": 0.0, "sinc": 0.006, "gaussian": 0.011, "bspline": 0.002, "fourier": -0.004, "polynomial": -0.013}
 PAPER = {
@@ -41,6 +43,8 @@ class Study:
     reference: str | None = "lora"
     metric: Metric = field(default_factory=Metric)
     paper: dict[str, Any] | None = field(default_factory=lambda: PAPER)
+    comparisons: list[Comparison] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
 
 @dataclass

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lrlora.studies.claims import Claim, Comparison
+from lrlora.studies.report.presentation import claim_table, result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
+from lrlora.studies.report.statistics import holm
 from lrlora.studies.report.summary import StudySummary, VariantSummary, summarise
 
 
@@ -187,3 +190,32 @@ def test_the_resolution_says_what_one_test_example_is_worth(synthetic: SimpleNam
         record["training"]["test_examples"] = 200
     said = " ".join(resolution(summarise(synthetic.results(records))))
     assert "judged on the same 200 test examples, of which one is worth 0.50" in said
+
+
+def test_declared_comparisons_are_the_family_and_name_their_partners(synthetic: SimpleNamespace) -> None:
+    declared = [Comparison(of="gaussian", against="sinc"), Comparison(of="bspline", against="lora")]
+    summary = summarise(synthetic.results(study=synthetic.Study(comparisons=declared)))
+    assert [(one.of, one.against) for one in summary.comparisons] == [("gaussian", "sinc"), ("bspline", "lora")]
+    assert summary.partner is None
+    assert variant(summary, "fourier").comparison is None
+    table = result_table(summary)
+    by_name = {row[0]: row for row in table.rows}
+    assert table.columns[3].heading == "Difference [95 %]"
+    assert by_name["gaussian"][3].endswith(" to sinc")
+    published = variant(summary, "gaussian").published
+    assert published is not None
+    assert published.difference == pytest.approx(60.4 - 61.1)
+
+
+def test_claims_and_comparisons_are_one_family(synthetic: SimpleNamespace) -> None:
+    claims = [Claim(says=f"{name} is above LoRA", of=name) for name in ("sinc", "gaussian")]
+    alone = summarise(synthetic.results(study=synthetic.Study()))
+    both = summarise(synthetic.results(study=synthetic.Study(claims=claims)))
+    weakest = max(one.p_holm or 0.0 for one in alone.comparisons)
+    assert max(one.p_holm or 0.0 for one in both.comparisons) >= weakest
+    p_values = [one.difference.p or 0.0 for one in both.comparisons] + [one.p or 0.0 for one in both.verdicts]
+    assert [one.p_holm for one in both.verdicts] == pytest.approx(holm(p_values)[-2:])
+    table = claim_table(both)
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["sinc is above LoRA", "gaussian is above LoRA"]
+    assert claim_table(alone) is None

@@ -9,7 +9,7 @@ import pytest
 
 from lrlora.studies.claims import Claim
 from lrlora.studies.report.measures import DERIVED, convergence_step, generalization_gap, measure
-from lrlora.studies.report.verdicts import judge
+from lrlora.studies.report.verdicts import Verdict, decide, examine
 
 SEEDS = (1, 2, 3, 4, 5)
 
@@ -35,24 +35,28 @@ def study(levels: dict[str, float], noise: float = 0.002, seed: int = 0) -> dict
     }
 
 
-def decide(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> str:
-    return judge([Claim(says="x", **claim)], records, "lora", "accuracy", **options)[0].decision
+def judge(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> Verdict:
+    return decide(examine([Claim(says="x", **claim)], records, "lora", "accuracy"), **options)[0]
+
+
+def decided(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> str:
+    return judge(claim, records, **options).decision
 
 
 def test_a_difference_with_the_claimed_sign_is_reproduced() -> None:
     records = study({"lora": 0.80, "sinc": 0.83})
-    assert decide({"of": "sinc"}, records) == "reproduced"
-    assert decide({"of": "sinc", "sign": "negative"}, records) == "contradicted"
+    assert decided({"of": "sinc"}, records) == "reproduced"
+    assert decided({"of": "sinc", "sign": "negative"}, records) == "contradicted"
 
 
 def test_noise_decides_nothing() -> None:
-    assert decide({"of": "sinc"}, study({"lora": 0.80, "sinc": 0.801}, noise=0.02)) == "not decided at this scale"
+    assert decided({"of": "sinc"}, study({"lora": 0.80, "sinc": 0.801}, noise=0.02)) == "not decided at this scale"
 
 
 def test_many_tests_raise_the_bar() -> None:
     records = study({"lora": 0.80, "sinc": 0.804}, noise=0.001)
-    assert decide({"of": "sinc"}, records) == "reproduced"
-    assert decide({"of": "sinc"}, records, other_tests=[0.9] * 60) == "not decided at this scale"
+    assert decided({"of": "sinc"}, records) == "reproduced"
+    assert decided({"of": "sinc"}, records, other_tests=[0.9] * 60) == "not decided at this scale"
 
 
 def test_a_shrinking_gain_is_a_trend() -> None:
@@ -60,18 +64,18 @@ def test_a_shrinking_gain_is_a_trend() -> None:
     levels = {f"lora,r={r}": 0.7 + 0.01 * i for i, r in enumerate(gains)}
     levels |= {f"lrlora,r={r}": levels[f"lora,r={r}"] + gain for r, gain in gains.items()}
     claim = {"of": "lrlora,r=*", "against": "lora,r=*", "kind": "trend"}
-    assert decide(claim | {"sign": "negative"}, study(levels)) == "reproduced"
-    assert decide(claim, study(levels)) == "contradicted"
-    found = judge([Claim(says="x", **claim)], study(levels, noise=1e-6), None, "accuracy")[0].found
+    assert decided(claim | {"sign": "negative"}, study(levels)) == "reproduced"
+    assert decided(claim, study(levels)) == "contradicted"
+    found = judge(claim, study(levels, noise=1e-6)).found
     assert found is not None
     assert found.mean == pytest.approx(np.polyfit([2, 3, 4, 5], list(gains.values()), 1)[0], abs=1e-4)
 
 
 def test_equivalence_needs_evidence_of_its_own() -> None:
     claim = {"of": "tied", "kind": "equivalence", "margin": 0.01}
-    assert decide(claim, study({"lora": 0.80, "tied": 0.8005})) == "reproduced"
-    assert decide(claim, study({"lora": 0.80, "tied": 0.80}, noise=0.05)) == "not decided at this scale"
-    assert decide(claim, study({"lora": 0.80, "tied": 0.85})) == "contradicted"
+    assert decided(claim, study({"lora": 0.80, "tied": 0.8005})) == "reproduced"
+    assert decided(claim, study({"lora": 0.80, "tied": 0.80}, noise=0.05)) == "not decided at this scale"
+    assert decided(claim, study({"lora": 0.80, "tied": 0.85})) == "contradicted"
 
 
 def test_other_figures_of_a_run_can_be_claimed() -> None:
@@ -80,15 +84,15 @@ def test_other_figures_of_a_run_can_be_claimed() -> None:
         name: [record(name, s, 0.8, step_seconds=level + random.normal(0, 0.001)) for s in SEEDS]
         for name, level in {"lora": 0.1, "lrlora": 0.13}.items()
     }
-    assert decide({"of": "lrlora", "metric": "step_seconds"}, records) == "reproduced"
+    assert decided({"of": "lrlora", "metric": "step_seconds"}, records) == "reproduced"
 
 
 def test_what_was_not_run_is_not_tested() -> None:
     records = study({"lora": 0.8, "sinc": 0.83})
-    assert decide({"of": "gaussian"}, records) == "not tested"
-    assert decide({"of": "sinc", "metric": "perplexity"}, records) == "not tested"
+    assert decided({"of": "gaussian"}, records) == "not tested"
+    assert decided({"of": "sinc", "metric": "perplexity"}, records) == "not tested"
     broken = {name: [r | {"status": "diverged"} for r in found] for name, found in records.items()}
-    assert decide({"of": "sinc"}, broken) == "not tested"
+    assert decided({"of": "sinc"}, broken) == "not tested"
 
 
 def test_tasks_are_the_repetitions_where_there_are_several() -> None:
@@ -96,7 +100,7 @@ def test_tasks_are_the_repetitions_where_there_are_several() -> None:
         name: [record(name, s, level + 0.001 * s + 0.01 * t, task=f"t{t}") for s in SEEDS for t in range(4)]
         for name, level in {"lora": 0.8, "sinc": 0.83}.items()
     }
-    verdict = judge([Claim(says="x", of="sinc")], records, "lora", "accuracy")[0]
+    verdict = judge({"of": "sinc"}, records)
     assert verdict.unit == "task"
     assert verdict.found is not None
     assert verdict.found.n == 4
