@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -81,6 +83,13 @@ class AdaLoRA(PeftMethod):
         config.total_step = steps
         config.tinit, config.tfinal = int(self.settings.tinit * steps), int(self.settings.tfinal * steps)
         return [_Allocation()]
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """See :meth:`Method.save`. The ranks that are left are in the configuration, as ``rank_pattern``."""
+        with warnings.catch_warnings():
+            # PEFT takes the matrices of a module that was pruned to rank 0 for those of a shard.
+            warnings.filterwarnings("ignore", r".* LoRA tensor\(s\) have invalid shape")
+            super().save(model, folder)
 
 
 class _Allocation(TrainerCallback):  # type: ignore[misc]

@@ -108,6 +108,15 @@ def test_parameters_are_counted_without_weights(capsys: pytest.CaptureFixture[st
     assert lrlora["adapter"] == lora["adapter"] + lrlora["transfer"]
 
 
+def test_all_methods_are_counted_at_one_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["params", "minilm", "--all", "--set", "placement=attention", "--json"]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
+    assert {"lrlora", "lora", "dora", "adalora", "vera", "randlora"} <= rows.keys()
+    ours = rows["lrlora"]["adapter"]
+    for name in ("dora", "pissa", "adalora", "randlora", "miss"):
+        assert abs(rows[name]["adapter"] - ours) < ours / 8, name
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["study"], ["study", "run"], ["basis", "list"], ["train"], ["params"], ["ui"]]
 )

@@ -1,12 +1,17 @@
 """Tiny models of each family: random weights, since what is tested is structure. Real models are in tests/e2e."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers as hf
 from torch import nn
+
+# With --import-mode=importlib a test's neighbours are no modules by themselves.
+sys.path.insert(0, str(Path(__file__).parent))
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 TEXT = {**SMALL, "vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
