@@ -130,7 +130,11 @@ def check_comparisons(study: Study, names: Sequence[str]) -> None:
         StudyError: One does not; with the nearest that does.
     """
     declared = [(one.of, one.against, "comparisons") for one in study.comparisons]
-    declared += [(claim.of, claim.against or study.reference or "", "claims") for claim in study.claims]
+    declared += [(claim.of, claim.against or study.reference or "", "claims") for claim in study.claims if claim.of]
+    for name in [name for claim in study.claims for name in claim.weights]:
+        if name not in names:
+            message = str(unknown_key(name, names, f"study {study.name}: claims"))
+            raise StudyError(message.replace("unknown key", "unknown variant", 1))
     for of, against, place in declared:
         if pairs(of, against, names):
             continue

@@ -40,18 +40,21 @@ class Claim(Strict):
         against: What it is compared with; by default the study's reference.
         metric: The figure that is compared; by default the study's metric. A figure of the record, such as
             ``step_seconds`` or ``stable_rank``, is one too.
-        sign: Which sign the difference, or the trend, is claimed to have.
-        margin: Of an equivalence, in the unit of the metric.
+        relative: Whether a difference is taken relative to ``against``: 0.02 is two per cent more.
+        sign: Which sign the difference, the trend or the contrast is claimed to have.
+        margin: Of an equivalence, in the unit of the metric, or relative.
         scale: Of the number in a trend.
         paper: The published difference, or the differences at each of the numbers.
         source: Where that stands.
     """
 
     says: str
-    kind: Literal["difference", "trend", "equivalence"] = "difference"
-    of: str
+    kind: Literal["difference", "trend", "equivalence", "contrast"] = "difference"
+    of: str = ""
+    weights: dict[str, float] = Field(default_factory=dict)
     against: str | None = None
     metric: str | None = None
+    relative: bool = False
     sign: Literal["positive", "negative"] = "positive"
     margin: float | None = Field(None, gt=0)
     scale: Literal["linear", "log2"] = "log2"
@@ -60,6 +63,8 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
+        if (self.kind == "contrast") != bool(self.weights) or (self.kind == "contrast") == bool(self.of):
+            raise ValueError(f"{self.says!r}: a contrast has weights, every other kind has 'of', and none has both")
         if self.kind == "equivalence" and self.margin is None:
             raise ValueError(f"{self.says!r}: an equivalence needs a margin")
         if self.kind == "trend" and "*" not in self.of:

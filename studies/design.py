@@ -191,7 +191,7 @@ class Study(Strict):
             StudyError: No such study, or it says something that cannot be; one line.
         """
         path = catalog_path(str(source)) if is_catalog_name(source) else Path(source)
-        return cls.from_dict(read_yaml_mapping(path), overrides, where=str(source))
+        return cls.from_dict(_read(path), overrides, where=str(source))
 
     @classmethod
     def from_dict(
@@ -212,10 +212,9 @@ class Study(Strict):
         """
         if budget not in self.budgets:
             raise StudyError(str(unknown_key(budget, self.budgets, f"study {self.name}")).replace("key", "budget", 1))
-        training, seeds = _split_budget(self.budgets[budget], f"budgets.{budget}")
-        data = self.model_dump()
+        training, others = _split_budget(self.budgets[budget], f"budgets.{budget}")
+        data = self.model_dump() | others
         data["training"] |= training
-        data["seeds"] = seeds or data["seeds"]
         data["reference"] = self.reference or next(iter(self.baselines), None)
         return type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
 
@@ -261,11 +260,45 @@ def default_out(name: str, budget: str) -> Path:
     return Path("runs") / f"{name}-{budget}"
 
 
-def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[int] | None]:
-    """A budget's changes to the training, and its seeds."""
-    training = {key: value for key, value in changes.items() if key != "seeds"}
+IN_BUDGETS = ("seeds", "task", "backbone", "tune")
+"""What a budget may change beside the training."""
+
+
+def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A budget's changes to the training, and to the rest."""
+    others = {key: value for key, value in changes.items() if key in IN_BUDGETS}
+    training = {key: value for key, value in changes.items() if key not in others}
     for key in training:
         if key not in Training.model_fields:
-            raise unknown_key(key, [*Training.model_fields, "seeds"], where)
+            raise unknown_key(key, [*Training.model_fields, *IN_BUDGETS], where)
     checked = validate(Training, training, where)
-    return checked.model_dump(include=set(training)), changes.get("seeds")
+    return checked.model_dump(include=set(training)), others
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A study's file, laid over the one that it ``extends``, if any: training and budgets key by key, the rest whole.
+
+    Raises:
+        StudyError: One of the files cannot be read, or they extend each other in a circle.
+    """
+    data = read_yaml_mapping(path)
+    below = data.pop("extends", None)
+    if below is None:
+        return data
+    other = (path.parent / str(below)).resolve()
+    if other in (*above, path.resolve()):
+        raise StudyError(f"{path}: extends {below}, which leads back to it")
+    merged = _read(other, (*above, path.resolve()))
+    for key, value in data.items():
+        if key in ("training", "budgets") and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            value = _over(merged[key], value)
+        merged[key] = value
+    return merged
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged

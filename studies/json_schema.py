@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrlora.studies.design import Study, Training
+from lrlora.studies.design import IN_BUDGETS, Study, Training
 from lrlora.studies.methods import METHODS
 
 
@@ -23,8 +23,10 @@ def study_schema() -> dict[str, Any]:
     properties["base"] = {"$ref": "#/$defs/Settings"}
     for several in ("variants", "baselines"):
         properties[several] |= {"additionalProperties": {"$ref": "#/$defs/Settings"}}
-    budget = {"type": "object", "additionalProperties": False, "properties": _training() | {"seeds": _seeds(schema)}}
+    in_budgets = _training() | {key: properties[key] for key in IN_BUDGETS}
+    budget = {"type": "object", "additionalProperties": False, "properties": in_budgets}
     properties["budgets"] |= {"additionalProperties": budget}
+    properties["extends"] = {"type": "string", "description": "A study's file that this one is laid over."}
     return schema
 
 
@@ -42,7 +44,3 @@ def _settings() -> dict[str, Any]:
 def _training() -> dict[str, Any]:
     found: dict[str, Any] = Training.model_json_schema()["properties"]
     return found
-
-
-def _seeds(schema: dict[str, Any]) -> Any:
-    return schema["properties"]["seeds"]

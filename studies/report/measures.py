@@ -18,7 +18,9 @@ SETTLED = 0.05
 
 
 def measure(record: Record, name: str) -> float | None:
-    """A figure of a finished run; None where it was not recorded or is not finite."""
+    """A figure of a finished run; None where it was not recorded or is not finite. ``diverged`` is one of any run."""
+    if name == "diverged":
+        return float(record.get("status") == "diverged")
     if record.get("status") != "finished":
         return None
     found = metric_value(record, name)
@@ -34,7 +36,7 @@ def measure(record: Record, name: str) -> float | None:
 
 def is_measure(name: str, metrics: tuple[str, ...] = ()) -> bool:
     """Whether a name can stand for a figure."""
-    return name in metrics or name in DERIVED or name in _FIELDS
+    return name in metrics or name in DERIVED or name in _FIELDS or name == "diverged"
 
 
 def convergence_step(record: Record) -> float | None:

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 from lrlora.studies.claims import Claim, pairs
@@ -69,15 +70,17 @@ def decide(verdicts: Sequence[Verdict], other_tests: Sequence[float] = ()) -> li
 
 
 def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:
+    if claim.kind == "contrast":
+        return _test_contrast(claim, by_variant, metric)
     stars = pairs(claim.of, claim.against or reference or "", by_variant)
     compared = tuple((of, against) for _, of, against in stars)
     unit = unit_of([record for pair in compared for name in pair for record in by_variant[name]]) if stars else "seed"
     nothing = Verdict(claim, metric, unit, compared, None, None)
-    differences = [_differences(by_variant[of], by_variant[against], metric, unit) for _, of, against in stars]
-    shared = [key for key in (differences[0] if differences else ()) if all(key in found for found in differences)]
-    if not shared:
+    series = _shared(
+        [_differences(by_variant[of], by_variant[against], metric, unit, claim.relative) for _, of, against in stars]
+    )
+    if not series:
         return nothing
-    series = [[found[key] for found in differences] for key in shared]
     if claim.kind == "trend":
         places = [_number(star, claim) for star, _, _ in stars]
         known = [place for place in places if place is not None]
@@ -85,26 +88,49 @@ def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: s
             return nothing
         found = trend(known, series)
         return replace(nothing, found=found, p=found.p if found is not None else None)
-    means = [sum(values) / len(values) for values in series]
+    means = [fmean(values) for values in series]
     found = paired_difference(means, [0.0] * len(means))
     if claim.kind == "equivalence":
         return replace(nothing, found=found, p=equivalence(means, claim.margin or math.inf))
     return replace(nothing, found=found, p=found.p if found is not None else None)
 
 
-def _differences(records: Sequence[Record], others: Sequence[Record], metric: str, unit: Unit) -> dict[str, float]:
+def _test_contrast(claim: Claim, by_variant: Mapping[str, Sequence[Record]], metric: str) -> Verdict:
+    names = list(claim.weights)
+    unit = unit_of([record for name in names for record in by_variant.get(name, ())])
+    series = _shared([_by_repetition(_values(by_variant.get(name, ()), metric), unit) for name in names])
+    sums = [sum(w * value for w, value in zip(claim.weights.values(), values, strict=True)) for values in series]
+    found = paired_difference(sums, [0.0] * len(sums))
+    return Verdict(claim, metric, unit, (), found, found.p if found is not None else None)
+
+
+def _shared(columns: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """For every repetition that all columns have, their values there."""
+    keys = [key for key in (columns[0] if columns else ()) if all(key in column for column in columns)]
+    return [[column[key] for column in columns] for key in keys]
+
+
+def _differences(
+    records: Sequence[Record], others: Sequence[Record], metric: str, unit: Unit, relative: bool
+) -> dict[str, float]:
     """The matched differences, averaged within each repetition."""
+    here, there = _values(records, metric), _values(others, metric)
+    matched = {key: value - there[key] for key, value in here.items() if key in there}
+    if relative:
+        matched = {key: value / there[key] for key, value in matched.items() if there[key]}
+    return _by_repetition(matched, unit)
 
-    def values(of: Sequence[Record]) -> dict[tuple[str, ...], float]:
-        found = {tuple(label(r, field) for field in ("task", "backbone", "seed")): measure(r, metric) for r in of}
-        return {key: value for key, value in found.items() if value is not None}
 
-    here, there = values(records), values(others)
+def _values(records: Sequence[Record], metric: str) -> dict[tuple[str, ...], float]:
+    found = {tuple(label(r, field) for field in ("task", "backbone", "seed")): measure(r, metric) for r in records}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _by_repetition(values: Mapping[tuple[str, ...], float], unit: Unit) -> dict[str, float]:
     within: dict[str, list[float]] = defaultdict(list)
-    for key in here:
-        if key in there:
-            within[key[0] if unit == "task" else key[2]].append(here[key] - there[key])
-    return {repetition: sum(found) / len(found) for repetition, found in within.items()}
+    for key, value in values.items():
+        within[key[0] if unit == "task" else key[2]].append(value)
+    return {repetition: fmean(found) for repetition, found in within.items()}
 
 
 def _number(star: str, claim: Claim) -> float | None:

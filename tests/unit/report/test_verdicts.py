@@ -87,6 +87,38 @@ def test_other_figures_of_a_run_can_be_claimed() -> None:
     assert decided({"of": "lrlora", "metric": "step_seconds"}, records) == "reproduced"
 
 
+def test_a_contrast_weighs_variants() -> None:
+    """Whether the gain of both together is more than the sum of the gains of each."""
+    levels = {"lora": 0.70, "attention": 0.71, "mlp": 0.72, "all": 0.76}
+    claim = {"kind": "contrast", "weights": {"all": 1, "attention": -1, "mlp": -1, "lora": 1}}
+    assert decided(claim, study(levels)) == "reproduced"
+    assert decided(claim | {"sign": "negative"}, study(levels)) == "contradicted"
+    assert decided(claim, study(levels | {"all": 0.73}, noise=0.01)) == "not decided at this scale"
+    assert decided(claim | {"weights": {"all": 1, "gone": -1}}, study(levels)) == "not tested"
+
+
+def test_a_relative_difference_is_a_share_of_the_partner() -> None:
+    random = np.random.default_rng(0)
+    records = {
+        name: [record(name, s, 0.8, step_seconds=level * (1 + random.normal(0, 0.001))) for s in SEEDS]
+        for name, level in {"lora": 0.1, "lrlora": 0.101}.items()
+    }
+    claim = {"of": "lrlora", "metric": "step_seconds", "relative": True}
+    found = judge(claim, records).found
+    assert found is not None
+    assert found.mean == pytest.approx(0.01, abs=2e-3)
+    assert decided(claim | {"kind": "equivalence", "margin": 0.02}, records) == "reproduced"
+    assert decided(claim | {"kind": "equivalence", "margin": 0.001}, records) == "contradicted"
+
+
+def test_that_runs_diverge_can_be_claimed() -> None:
+    records = study({"lora": 0.8, "steep": 0.8})
+    records["steep"] = [r | {"status": "diverged"} for r in records["steep"]]
+    verdict = judge({"of": "steep", "metric": "diverged"}, records)
+    assert verdict.found is not None
+    assert verdict.found.mean == 1.0
+
+
 def test_what_was_not_run_is_not_tested() -> None:
     records = study({"lora": 0.8, "sinc": 0.83})
     assert decided({"of": "gaussian"}, records) == "not tested"

@@ -50,6 +50,10 @@ def test_declared_comparisons_are_the_family_and_none_is_there_twice() -> None:
     [
         ({"comparisons": [{"of": "lrlora,r=4", "against": "lora,r=44"}]}, "did you mean 'lora,r=4'?"),
         ({"claims": [{"says": "x", "of": "froze", "against": "lora,r=4"}]}, "did you mean 'frozen'?"),
+        (
+            {"claims": [{"says": "x", "kind": "contrast", "weights": {"frozn": 1, "lora,r=4": -1}}]},
+            "did you mean 'frozen'?",
+        ),
         ({"claims": [{"says": "x", "of": "lrlora,*", "against": "lo*"}]}, "no variant fits both"),
     ],
 )
@@ -64,6 +68,8 @@ def test_a_name_that_is_no_variant_is_refused(fields: dict[str, Any], says: str)
     [
         ({"says": "x", "of": "a", "kind": "equivalence"}, "needs a margin"),
         ({"says": "x", "of": "a", "kind": "trend"}, "a trend needs a *"),
+        ({"says": "x", "kind": "contrast"}, "a contrast has weights"),
+        ({"says": "x", "weights": {"a": 1}}, "every other kind has 'of'"),
         ({"says": "x", "of": "a**", "against": "b"}, "one * at most"),
         ({"says": "x", "of": "a", "against": "b*"}, "needs one too"),
         ({"says": "x", "off": "a"}, "did you mean 'of'?"),

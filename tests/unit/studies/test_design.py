@@ -142,3 +142,38 @@ def test_options_of_a_task_stand_beside_its_name() -> None:
     assert Study.from_dict(study.model_dump(mode="json")) == study
     grown = Study.from_dict(BASE | {"task": "files"}, ["task.train=b.csv"])
     assert grown.task.options == {"train": "b.csv"}
+
+
+def test_a_study_may_extend_another(tmp_path: Path) -> None:
+    """Training and budgets are laid over key by key; what is an axis there is none here."""
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "below.yaml").write_text(
+        "name: below\naxes: {r: [1]}\ntraining: {steps: 7, batch_size: 3}\n"
+        "budgets: {smoke: {steps: 1, seeds: [1]}, full: {}}\n"
+    )
+    path = tmp_path / "above.yaml"
+    path.write_text(
+        "extends: common/below.yaml\nname: above\naxes: {}\ntraining: {steps: 9}\nbudgets: {smoke: {steps: 2}}\n"
+    )
+    study = Study.load(path)
+    assert (study.name, study.axes) == ("above", {})
+    assert (study.training.steps, study.training.batch_size) == (9, 3)
+    assert study.resolve("smoke").training.steps == 2
+    assert study.resolve("smoke").seeds == [1]
+    path.write_text("extends: above.yaml\n")
+    with pytest.raises(StudyError, match="leads back to it"):
+        Study.load(path)
+    path.write_text("extends: gone.yaml\n")
+    with pytest.raises(StudyError, match=r"gone\.yaml: No such file"):
+        Study.load(path)
+
+
+def test_a_budget_may_choose_tasks_backbones_and_tuning() -> None:
+    study = tiny(budgets={"smoke": {}, "full": {"task": ["sarcasm", "files"], "backbone": ["a", "b"], "steps": 5}})
+    full = study.resolve("full")
+    assert ([task.name for task in full.tasks], full.backbones, full.training.steps) == (
+        ["sarcasm", "files"],
+        ["a", "b"],
+        5,
+    )
+    assert study.resolve("smoke").backbones == ["minilm"]
