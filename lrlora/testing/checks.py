@@ -86,6 +86,8 @@ def checks_of(thing: Any) -> Iterator[Check]:
     Raises:
         TypeError: There are none for things of this class.
     """
+    if isinstance(thing, type):
+        raise TypeError(f"there are no checks of the class {thing.__name__}: pass an instance, {thing.__name__}(...)")
     raise TypeError(
         f"there are no checks for a {type(thing).__name__}: pass a basis, a policy, a method or a task (the last two "
         "after importing lrlora.studies.testing)"

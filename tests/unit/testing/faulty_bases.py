@@ -1,0 +1,368 @@
+"""Bases with one fault each, the check that finds it, and the words in which it says so.
+
+Each is a Gaussian, or nearly, but for what its docstring says.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrlora.bases import Basis, ShiftedBasis
+
+
+class Fault(NamedTuple):
+    """One fault.
+
+    Attributes:
+        basis: Has it.
+        check: The check that must find it.
+        words: What its message must contain.
+    """
+
+    basis: Basis
+    check: str
+    words: tuple[str, ...]
+
+
+FAULTS: list[Fault] = []
+
+
+def found_by(check: str, *words: str) -> Callable[[type[Basis]], type[Basis]]:
+    """Decorator: this basis is to be found by this check. May stand several times."""
+
+    def add(basis: type[Basis]) -> type[Basis]:
+        FAULTS.append(Fault(basis(), check, words))
+        return basis
+
+    return add
+
+
+def bell(u: Tensor) -> Tensor:
+    return torch.exp(-0.5 * u.square())
+
+
+def u_of(z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    return bandwidth * (z.unsqueeze(-1) - grid)
+
+
+# -- contract ---------------------------------------------------------------------------------------------------------
+
+
+@found_by("check_shape", "matrix(z) of shape (3,) with 7 grid points has shape (7, 3); it must be (3, 7)")
+class Transposed(Basis):
+    """The functions first, for one-dimensional z and more than two of them."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        values = bell(u_of(z, grid, bandwidth))
+        return values.T if values.dim() == 2 and len(grid) > 2 else values
+
+
+@found_by("check_shape", "has shape ()", "it must be (1,)")
+class SummedOver(Basis):
+    """φ instead of the functions it is made of."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid, bandwidth)).sum(-1)
+
+
+@found_by("check_shape", "shape ()", "raises IndexError")
+class VectorsOnly(Basis):
+    """No scalar z."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(bandwidth * (z[:, None] - grid))
+
+
+@found_by("check_shape", "shape (0,)", "raises")
+class NothingToReduce(ShiftedBasis):
+    """Fails for an empty z, as a rank without rows would give it."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u) * (u.max() == u.max())
+
+
+@found_by("check_shape", "returns a ndarray")
+class NumpyResult(ShiftedBasis):
+    """No tensor."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u).detach().numpy()  # type: ignore[return-value]
+
+
+@found_by("check_dtype", "float64 arguments is float32")
+class AlwaysFloat32(ShiftedBasis):
+    """Float32 whatever it is given."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u).float()
+
+
+@found_by("check_dtype", "bfloat16 arguments raises")
+@found_by("check_gradient_in_z", "no gradient reaches z")
+class ThroughNumpy(ShiftedBasis):
+    """NumPy does the work: no bfloat16, and no gradient."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return torch.from_numpy(np.exp(-0.5 * u.detach().numpy() ** 2))
+
+
+@found_by("check_device", "another device than that of z")
+class IndexOnTheDefaultDevice(Basis):
+    """torch.arange without a device: right on a processor, an error on an accelerator."""
+
+    uses_grid: ClassVar[bool] = False
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        order = torch.arange(1, len(bandwidth) + 1).to(z.dtype)
+        return torch.sin(z.unsqueeze(-1) * bandwidth * order)
+
+
+@found_by("check_device", "another device than that of z")
+class WeightsOnTheDefaultDevice(ShiftedBasis):
+    """A constant of more than one number, made where the default device is."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        powers = torch.stack([u, u.square()], dim=-1)
+        return torch.exp((powers * torch.tensor([0.1, -0.5], dtype=u.dtype)).sum(-1))
+
+
+@found_by("check_elementwise", "not elementwise", "other values around it")
+class ScaledByTheLargest(Basis):
+    """Normalises z by its largest entry."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z / (1 + z.abs().amax()) if z.numel() else z, grid, bandwidth))
+
+
+@found_by("check_elementwise", "not elementwise", "it alone")
+@found_by(
+    "check_engine_polynomial", "engine 'polynomial'", "where 0.0001 is promised, at max |s_in · BA| = 0.031, N = 8"
+)
+@found_by("check_engine_factored", "engine 'factored'", "where 0.0001 is promised")
+class DependsOnTheNumberOfPoints(Basis):
+    """Scales by how many entries z has."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid, bandwidth)) * (1 + 0.01 * z.numel())
+
+
+@found_by("check_own_parameters", "ω_1 changes ψ_2")
+class NormalisedBandwidths(Basis):
+    """Bandwidths relative to their mean."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid, bandwidth / bandwidth.mean()))
+
+
+@found_by("check_own_parameters", "z_1 changes ψ_7")
+class WidthFromTheNeighbour(Basis):
+    """As wide as the gap to the next grid point."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        gap = torch.roll(grid, -1) - grid
+        return bell(u_of(z, grid, bandwidth * (1 + gap.square())))
+
+
+@found_by("check_vmap", "torch.vmap", "branches on values")
+class BranchOnValues(ShiftedBasis):
+    """Another formula where all entries are small."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return 1 - 0.5 * u.square() if u.numel() and bool(u.abs().max() < 1e-4) else bell(u)
+
+
+@found_by("check_bandwidth_matters", "ψ_1 of 7 does not change with its bandwidth")
+class IgnoresBandwidth(Basis):
+    """ω does nothing."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(z.unsqueeze(-1) - grid) + 0 * bandwidth
+
+
+@found_by("check_bandwidth_matters", "no ψ_i of 7 changes with z")
+class Constant(Basis):
+    """Nothing does anything."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return torch.ones_like(u_of(z, grid, bandwidth))
+
+
+@found_by("check_uses_grid", "uses_grid is True, but no ψ_i changes")
+class IgnoresGrid(Basis):
+    """Says that it has grid points."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        order = torch.arange(1, len(grid) + 1, dtype=z.dtype, device=z.device)
+        return torch.sin(z.unsqueeze(-1) * bandwidth * order)
+
+
+@found_by("check_uses_grid", "uses_grid is False, but ψ_1 changes")
+class DeniesGrid(ShiftedBasis):
+    """Says that it has none."""
+
+    uses_grid: ClassVar[bool] = False
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u)
+
+
+# -- purity -----------------------------------------------------------------------------------------------------------
+
+
+@found_by("check_arguments_unchanged", "changes its argument `grid` in place")
+class ShiftsTheGrid(Basis):
+    """Moves the grid points where they are."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid.add_(0.01), bandwidth))
+
+
+@found_by("check_arguments_unchanged", "changes its argument `z` in place")
+class ChangesAndTakesBack(Basis):
+    """Leaves no trace but the version of the tensor."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        values = bell(u_of(z.mul_(2), grid, bandwidth))
+        z.mul_(0.5)
+        return values
+
+
+@found_by("check_randomness", "`torch`")
+class Noisy(ShiftedBasis):
+    """Adds noise."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u) + 1e-3 * torch.randn_like(u)
+
+
+@found_by("check_randomness", "`numpy`")
+class NoisyThroughNumpy(ShiftedBasis):
+    """Adds noise from NumPy's global generator."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u) + 1e-3 * np.random.rand()  # noqa: NPY002
+
+
+@found_by("check_randomness", "`random`")
+class ThrowsDice(ShiftedBasis):
+    """Draws a number and does not use it: whoever comes after gets others."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        random.random()
+        return bell(u)
+
+
+@found_by("check_randomness", "depends on the random seed")
+class RemembersTheSeed(ShiftedBasis):
+    """Reads the state of the generator without advancing it."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u) + 1e-9 * (torch.initial_seed() % 17)
+
+
+@found_by("check_uses_grid", "no ψ_i changes with its grid point")
+class CachesByLength(Basis):
+    """Keeps the first grid points of every number, as if there were no others."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, Tensor] = {}
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, self.kept.setdefault((len(grid), grid.dtype), grid), bandwidth))
+
+
+@found_by("check_state", "depends on earlier calls", "in ψ_1")
+class RunningRange(Basis):
+    """Normalises by the largest |z| that it ever met."""
+
+    def __init__(self) -> None:
+        self.largest = 1.0
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        if z.numel():
+            self.largest = max(self.largest, float(z.detach().abs().max()))
+        return bell(u_of(z / self.largest, grid, bandwidth))
+
+
+@found_by("check_state", "holds parameters")
+class OwnParameter(ShiftedBasis):
+    """Learns something by itself."""
+
+    def __init__(self) -> None:
+        self.width = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u * self.width).to(u.dtype)
+
+
+@found_by("check_state", "the same call twice")
+@found_by("check_adapter_trains_and_merges", "the outputs of an adapter", "off those of its evaluation")
+class Fades(ShiftedBasis):
+    """A little lower with every call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def kernel(self, u: Tensor) -> Tensor:
+        self.calls += 1
+        return bell(u) * 0.9**self.calls
+
+
+@found_by("check_state", "whether gradients are recorded")
+class OtherwiseInTraining(ShiftedBasis):
+    """Takes a short cut where no gradients are recorded."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u) if torch.is_grad_enabled() else 1 / (1 + 0.5 * u.square())
+
+
+@found_by("check_state", "the second backward pass fails")
+class KeepsAGraph(Basis):
+    """Keeps the last u it was asked for, with its graph."""
+
+    def __init__(self) -> None:
+        self.last: tuple[Any, Tensor] | None = None
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        key = (id(z), z.requires_grad, len(grid))
+        if not z.requires_grad or self.last is None or self.last[0] != key:
+            self.last = key, bell(u_of(z, grid, bandwidth))
+        return self.last[1].clone()
+
+
+@found_by("check_default_dtype", "the dtype of the result follows torch's default dtype")
+class WidthOfTheDefaultDtype(Basis):
+    """A constant vector without a dtype."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid, bandwidth) * torch.full((len(grid),), 0.3, device=z.device))
+
+
+@found_by("check_default_dtype", "depends on torch's default dtype at z =")
+class RoundedConstant(Basis):
+    """The same, cast afterwards: its dtype is right and its digits are not."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z, grid, bandwidth) * torch.full((len(grid),), 0.3, device=z.device).to(z.dtype))
+
+
+@found_by("check_precision", "float64 is rounded inside", "to z leaves")
+class Float32Inside(Basis):
+    """z goes through float32."""
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        return bell(u_of(z.float().to(z.dtype), grid, bandwidth))
+
+
+@found_by("check_precision", "float64 is rounded inside")
+class Float32AtTheEnd(ShiftedBasis):
+    """The result goes through float32."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return bell(u).float().to(u.dtype)

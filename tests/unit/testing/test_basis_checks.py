@@ -1,0 +1,139 @@
+"""The checks of bases: what conforms passes, and each of a gallery of faults is found by the check for it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrlora.bases import BASES, Basis, ShiftedBasis, register
+from lrlora.bases.gaussian import Gaussian
+from lrlora.bases.sinc import Sinc
+from lrlora.registry import UnknownNameError
+from lrlora.testing import ConformanceError, NotApplicableError, check_basis, checks_of, parametrize_with_checks
+from lrlora.testing.bases import CHECKS
+
+
+def _load(name: str) -> Any:
+    # With --import-mode=importlib a test's neighbours are no modules by themselves.
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+FAULTS = _load("faulty_bases").FAULTS
+NUMBERS, CLAIMS = _load("faulty_numbers"), _load("faulty_claims")  # both add to the faults
+
+
+def is_complete(name: str) -> bool:
+    """Whether a basis can be made without options, unlike sums and products."""
+    options = inspect.signature(BASES.get(name)).parameters.values()
+    return all(option.default is not option.empty for option in options)
+
+
+BUILT_IN = [entry.name for entry in BASES if entry.origin == "built-in" and is_complete(entry.name)]
+COMPOSED = [Sinc() + Gaussian(), Sinc() * Gaussian(), 0.5 * Sinc()]
+
+
+@parametrize_with_checks([*BUILT_IN, "bspline:1", "bspline:2", *COMPOSED])
+def test_what_is_built_in_conforms(check: Any) -> None:
+    check()
+
+
+def only(thing: str | Basis, name: str) -> Any:
+    return next(check for check in checks_of(thing) if check.name == name)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{type(fault.basis).__name__}-{fault.check}")
+def test_a_fault_is_found_by_the_check_for_it_in_one_line_that_says_where(fault: Any) -> None:
+    with pytest.raises(ConformanceError) as caught:
+        only(fault.basis, fault.check)()
+    message = str(caught.value)
+    assert all(words in message for words in fault.words), message
+    assert "\n" not in message
+    assert len(message) < 400
+    assert not re.match(r"\w+(Error|Warning): ", message), "the check did not say this: an exception came in its way"
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry of bases, whatever is added to it gone after the test."""
+    BASES.names()  # has it look for plugins
+    monkeypatch.setattr(BASES, "_entries", dict(BASES._entries))
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("kind", CLAIMS.OPTIONS, ids=lambda kind: kind.__name__)
+def test_options_that_do_not_come_back_are_found(kind: type[Basis]) -> None:
+    register(kind.__name__)(kind)
+    with pytest.raises(ConformanceError) as caught:
+        only(kind(), "check_config_round_trip")()
+    assert all(words in str(caught.value) for words in CLAIMS.OPTIONS[kind])
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_adapter_that_comes_back_as_another_function_is_found() -> None:
+    register("DoublingOption")(CLAIMS.DoublingOption)
+    with pytest.raises(ConformanceError, match="saved and loaded, its outputs are"):
+        only(CLAIMS.DoublingOption(), "check_adapter_round_trip")()
+
+
+def test_every_check_finds_a_fault_of_the_gallery() -> None:
+    every = {check.__name__ for group in CHECKS.values() for check in group}
+    elsewhere = {"check_config_round_trip", "check_adapter_round_trip"}  # the two tests above
+    assert sorted(every - {fault.check for fault in FAULTS} - elsewhere) == []
+
+
+def test_one_error_lists_every_failure() -> None:
+    with pytest.raises(ConformanceError) as caught:
+        check_basis(NUMBERS.WrongGradient())
+    header, *failures = str(caught.value).splitlines()
+    assert re.search(r"WrongGradient.* fails \d+ of \d+ checks", header)
+    named = {failure.strip().partition(":")[0] for failure in failures}
+    assert {"check_gradient_in_z", "check_gradient_in_bandwidth", "check_gradients_add_up"} <= named
+    assert not named & {check.__name__ for group in ("contract", "purity", "finiteness") for check in CHECKS[group]}
+
+
+def test_expected_failures_are_announced_by_name_and_must_come() -> None:
+    class Unnamed(ShiftedBasis):
+        def kernel(self, u: Any) -> Any:
+            return (1 - u**2) * (-(u**2) / 2).exp()
+
+    with pytest.raises(ConformanceError, match="Unnamed has no registered name"):
+        check_basis(Unnamed())
+    check_basis(Unnamed(), expected_failures={"check_config_round_trip": "it is for this test alone"})
+    with pytest.raises(ConformanceError, match="check_shape: there is no reason"):
+        check_basis(
+            Unnamed(), expected_failures={"check_config_round_trip": "see above", "check_shape": "there is no reason"}
+        )
+    with pytest.raises(UnknownNameError, match="check_shape"):
+        check_basis("sinc", expected_failures={"check_shap": "a slip of the pen"})
+
+
+def test_a_basis_is_named_given_with_options_or_made() -> None:
+    check_basis("bspline", {"degree": 2})
+    for thing in ("bspline:2", BASES.create("bspline", degree=2)):
+        assert only(thing, "check_support")() is None
+    with pytest.raises(UnknownNameError, match="sinc"):
+        check_basis("sinq")
+    with pytest.raises(TypeError, match="an instance"):
+        checks_of(Sinc)
+
+
+def test_what_is_not_claimed_and_not_possible_is_said_and_not_passed() -> None:
+    with pytest.raises(NotApplicableError, match="claims no period"):
+        only("gaussian", "check_period")()
+    with pytest.raises(NotApplicableError, match="no grid points"):
+        only("fourier", "check_gradient_in_grid")()
+    with pytest.raises(NotApplicableError, match="engine 'polynomial' refuses"):
+        only("bspline:2", "check_engine_polynomial")()
+    with pytest.raises(NotApplicableError, match="see check_config_round_trip"):
+        only(CLAIMS.NoName(), "check_adapter_round_trip")()
