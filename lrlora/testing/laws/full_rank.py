@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def angle_range_for_full_rank(n: int, r: int) -> float:
     """max |κ BA| of the lattice, in radians of cos and sin: Σ_l (π / 2) (k_l − 1)² / k_l, about (π / 2) r n^(1/r).
 
     >>> [round(angle_range_for_full_rank(256, r), 1) for r in (1, 2, 4, 8)]
-    [400.6, 44.2, 14.1, 6.3]
+    [399.0, 44.2, 14.1, 6.3]
     """
     return sum(math.pi / 2 * (k - 1) ** 2 / k for k in lattice_sides(n, r))
 
@@ -65,7 +66,7 @@ def lattice_sides(n: int, r: int) -> list[int]:
     """n as a product of r whole numbers that are as equal as a greedy choice makes them.
 
     >>> lattice_sides(64, 2), lattice_sides(768, 4), lattice_sides(7, 2)
-    ([8, 8], [6, 4, 4, 8], [7, 1])
+    ([8, 8], [6, 8, 4, 4], [7, 1])
     """
     prime_factors = []
     rest, divisor = n, 2
@@ -84,8 +85,8 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     """Construct B, A and θ such that the n × n matrix φ(BA) has full rank.
 
     The lattice is scaled into |z| ≤ ``bound``, ω is one over the spacing of a uniform grid on that range (1 for a basis
-    without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz at the entries that occur. How
-    large κ must be follows from n and r; whether the functions follow it is found out.
+    without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz at and between the entries.
+    How large κ must be follows from n and r; whether the functions follow it is found out.
 
     Args:
         basis: Any.
@@ -116,7 +117,10 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     spacing = 2 * bound / max(num_functions - 1, 1)
     bandwidth = torch.full((num_functions,), 1 / spacing if basis.uses_grid else 1.0, dtype=F64)
 
-    places = z.unique()
+    # Also between the entries, or φ would be a comb of spikes where functions outnumber entries.
+    reach = float(z.abs().max())
+    between = torch.linspace(-reach, reach, 4 * num_functions, dtype=F64)
+    places = torch.cat([torch.as_tensor(np.unique(z.numpy())), between])
     features = basis.matrix(places, grid, bandwidth)
     target = torch.cos(kappa * places) + torch.sin(kappa * places)
     a = torch.linalg.lstsq(features, target.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
@@ -130,7 +134,7 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
             f"{num_functions} functions do not follow cos κz + sin κz with {harmonic} half periods on each side: "
             f"σ_min / σ_max = {smallest:.1e} at n = {n}, r = {r}; take more functions, or a larger r on less range"
         )
-    return FullRank(A, B, transfer, smallest, float(sigma.square().sum() / sigma[0] ** 2), float(z.abs().max()))
+    return FullRank(A, B, transfer, smallest, float(sigma.square().sum() / sigma[0] ** 2), reach)
 
 
 def difference_factors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,8 +64,8 @@ def resolved_series(function: Callable[[Tensor], Tensor], bound: float, eps: flo
     while orders <= HIGHEST_ORDERS:
         series = ChebyshevSeries.of(function, bound, orders)
         size = float(series.coefficients.abs().max())
-        # A hundredth, so that what lies past the last order, and was not sampled, is small beside eps as well.
-        if float(series.tails()[orders // 2 - 1]) <= 0.01 * eps * size:
+        # A tenth, so that what lies past the last order, and was not sampled, is small beside eps as well.
+        if float(series.tails()[orders // 2 - 1]) <= 0.1 * eps * size:
             return series
         orders *= 2
     return None
@@ -160,7 +160,8 @@ def algebraic_tail_bound(variation: float, smoothness: int, degree: int) -> floa
     nu = smoothness + 1
     if degree <= nu:
         raise ValueError(f"the bound holds above degree {nu}, not at {degree}")
-    return 2 * variation / (math.pi * nu * (degree - nu) ** nu)
+    bound: float = 2 * variation / (math.pi * nu * (degree - nu) ** nu)
+    return bound
 
 
 def geometric_tail_bound(size: float, ellipse: float, degree: int) -> float:
@@ -173,4 +174,5 @@ def geometric_tail_bound(size: float, ellipse: float, degree: int) -> float:
     """
     if ellipse <= 1:
         raise ValueError(f"the parameter of a Bernstein ellipse is above 1, not {ellipse}")
-    return 2 * size * ellipse**-degree / (ellipse - 1)
+    bound: float = 2 * size * ellipse**-degree / (ellipse - 1)
+    return bound

@@ -59,7 +59,7 @@ def _adapted(basis: Basis, seed: int, sharing: str) -> PeftModel:
             init_weights=False,
             input_scale=1.0,
         )
-        return get_peft_model(base, config)  # type: ignore[arg-type]
+        return get_peft_model(base, config)
 
 
 def _functions(model: nn.Module) -> list[Tensor]:

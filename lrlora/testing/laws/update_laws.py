@@ -47,12 +47,19 @@ def law_small_amplitudes(basis: Basis, seed: int = 0) -> None:
     for size in (1.0, 1e-3, 1e-9):
         small = replace(f, amplitude=size * f.amplitude)
         off = float((small(z) - z).norm())
+        apart = float((small(z) - z - size * (design @ f.amplitude).view(z.shape)).norm())
         # Subtracting z again leaves the rounding of the sum, in units of z and not of the small difference.
         allowed = size * norm * float(f.amplitude.norm()) * (1 + 1e-12) + 4 * UNIT * float(z.norm() + small(z).norm())
+        # Sums of N terms, in units of the largest of them.
+        rounding = 4 * UNIT * float(z.norm()) + 16 * UNIT * size * norm * float(f.amplitude.norm())
+        if not apart <= rounding:
+            raise ConformanceError(
+                f"ΔW − z is off Ψ a by {apart:.1e} at ‖a‖ = {size * float(f.amplitude.norm()):.3e} (rounding: "
+                f"{rounding:.1e}): the features differ from call to call"
+            )
         if not off <= allowed:
             raise ConformanceError(
-                f"‖ΔW − z‖ = {off:.3e} at ‖a‖ = {size * float(f.amplitude.norm()):.3e}, above ‖a‖ ‖Ψ‖ = {allowed:.3e}: "
-                "the features differ from call to call"
+                f"‖ΔW − z‖ = {off:.3e} at ‖a‖ = {size * float(f.amplitude.norm()):.3e}, above ‖a‖ ‖Ψ‖ = {allowed:.3e}"
             )
 
 
