@@ -48,7 +48,7 @@ class AdaLoRASettings(PlacedSettings):
 
 
 class AdaLoRA(PeftMethod):
-    """AdaLoRA. The regulariser that keeps A and B orthogonal is part of every loss that is reported."""
+    """AdaLoRA. The regulariser that keeps A and B orthogonal is part of the training loss, and of no other."""
 
     name = "adalora"
     Settings: ClassVar[type[AdaLoRASettings]] = AdaLoRASettings
@@ -65,6 +65,7 @@ class AdaLoRA(PeftMethod):
         for name, parameter in adapted.named_parameters():
             if ".ranknum." in name:  # on the meta device PEFT makes this constant anew, as if it were trained
                 parameter.requires_grad_(False)
+        _regularise_training_alone(adapted, self.settings.orth_reg_weight)
         return adapted
 
     def config(self, model: nn.Module, targets: list[str] | str) -> AdaLoraConfig:
@@ -90,6 +91,20 @@ class AdaLoRA(PeftMethod):
             # PEFT takes the matrices of a module that was pruned to rank 0 for those of a shard.
             warnings.filterwarnings("ignore", r".* LoRA tensor\(s\) have invalid shape")
             super().save(model, folder)
+
+
+def _regularise_training_alone(model: nn.Module, weight: float) -> None:
+    """PEFT adds the regulariser to every loss; that of an evaluation is to be the task's, as it is for all methods."""
+    config: Any = model.peft_config["default"]  # type: ignore[union-attr,index]
+
+    def before(module: nn.Module, _: Any) -> None:
+        config.orth_reg_weight = weight if module.training else 0.0
+
+    def after(*_: Any) -> None:
+        config.orth_reg_weight = weight
+
+    model.base_model.register_forward_pre_hook(before)  # type: ignore[union-attr,operator]
+    model.base_model.register_forward_hook(after, always_call=True)  # type: ignore[union-attr,operator]
 
 
 class _Allocation(TrainerCallback):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """The methods that studies compare with train what they should, as they should, and are saved whole."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+import yaml
 from baseline_methods import BASELINES, SEED, adapt, batch, classifier, disturb, method_of, train
 from peft import PeftModel
 from torch import Tensor, nn
 
 from lrlora.analysis import count_parameters, layer_report
 from lrlora.studies.methods import METHODS
+from lrlora.tuner.layer import LRLoraLayer
 
+PAGE = Path(__file__).parents[2] / "docs" / "baselines.md"
+SINELORA = re.compile(r"```yaml\n(sinelora:.*?)```", re.DOTALL)
 PEFT_METHODS = sorted(name for name in BASELINES if name not in ("frozen", "full"))
 WITH_COMMON_START = ("lora", "rslora", "dora", "lrlora")
 
@@ -163,17 +168,17 @@ class TestAdaLoRA:
         torch.testing.assert_close(logits(loaded), logits(model), atol=1e-6, rtol=1e-5)
         assert [line.r for line in layer_report(loaded)] == [line.r for line in layer_report(model)]
 
-    def test_the_regulariser_is_in_the_loss(self) -> None:
-        losses = [
-            adapt_with_task("adalora", orth_reg_weight=weight)(**batch()).loss.item() for weight in (0.0, 0.5, 1.0)
-        ]
-        assert losses[0] < losses[1] < losses[2]
-        assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
-
-
-def adapt_with_task(name: str, **changes: object) -> nn.Module:
-    torch.manual_seed(SEED)
-    return method_of(name, **changes).adapt(classifier("bert")).eval()
+    def test_the_regulariser_is_in_the_loss_of_training_and_not_of_evaluation(self) -> None:
+        plain = classifier("llama")(**batch()).loss.item()
+        for weight in (0.0, 0.5, 1.0):
+            torch.manual_seed(SEED)
+            model = method_of("adalora", orth_reg_weight=weight).adapt(classifier("llama"))
+            matrices = [p.detach() for n, p in model.named_parameters() if "lora_A" in n or "lora_B" in n]
+            grams = [m @ m.T if m.shape[0] < m.shape[1] else m.T @ m for m in matrices]
+            regulariser = sum(float((gram - torch.eye(len(gram))).norm()) for gram in grams) / len(grams)
+            assert model.train()(**batch()).loss.item() == pytest.approx(plain + weight * regulariser, rel=1e-5)
+            assert model.eval()(**batch()).loss.item() == pytest.approx(plain, rel=1e-6)
+            assert model.peft_config["default"].orth_reg_weight == weight
 
 
 def test_pissa_takes_out_of_the_weight_what_it_trains() -> None:
@@ -233,3 +238,19 @@ def test_an_allocation_sets_the_ranks_as_it_does_for_lr_lora(name: str) -> None:
     }
     assert ranks[name] == ranks["lrlora"]
     assert set(ranks[name].values()) == {4, 3, 1}
+
+
+def test_sinelora_is_lr_lora_with_one_fixed_sine() -> None:
+    """What docs/baselines.md gives as SineLoRA is sin(ω·BA), scaled to LoRA's slope, with A and B alone to learn."""
+    fields = yaml.safe_load(SINELORA.search(PAGE.read_text())[1])["sinelora"]
+    omega, scaling = fields["input_scale"], fields["lora_alpha"] / fields["r"]
+    model = adapt(classifier("bert"), **{"name": fields.pop("method"), **fields})
+    assert count_parameters(model).transfer == 0
+    disturb(model)
+    layers = [module for module in model.modules() if isinstance(module, LRLoraLayer)]
+    assert len(layers) == 12
+    for layer in layers:
+        product = layer.lrlora_B["default"] @ layer.lrlora_A["default"]
+        expected = scaling * torch.sin(omega * product) / omega
+        # As exactly as the engine was asked for.
+        torch.testing.assert_close(layer.get_delta_weight("default"), expected, atol=0.005 * scaling / omega, rtol=0)
