@@ -21,8 +21,8 @@ class MexicanHat(ShiftedBasis):
 
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""
-        square = u.square()
-        return (1 - square) * torch.exp(-0.5 * square)
+        root = torch.exp(-0.25 * u.square())  # of the Gaussian: zero where u² is infinite, and then so is u times it
+        return root.square() - (u * root).square()
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

@@ -1,0 +1,367 @@
+"""Sums, products and scalings of bases are bases: they compute what they say, and a config keeps them exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PeftModel, get_peft_model
+from torch import Tensor
+
+from lrlora import LRLoraConfig
+from lrlora.bases import BASES, Basis, Properties, ShiftedBasis, register
+from lrlora.bases.bspline import BSpline
+from lrlora.bases.fourier import Fourier
+from lrlora.bases.gaussian import Gaussian
+from lrlora.bases.legendre import Legendre
+from lrlora.bases.mexican_hat import MexicanHat
+from lrlora.bases.morlet import Morlet
+from lrlora.bases.piecewise_linear import PiecewiseLinear
+from lrlora.bases.polynomial import Polynomial
+from lrlora.bases.product import Product
+from lrlora.bases.rational import Rational
+from lrlora.bases.ridge import Ridge
+from lrlora.bases.scaled import Scaled
+from lrlora.bases.sinc import Sinc
+from lrlora.bases.sine import Sine
+from lrlora.bases.sum import Sum
+from lrlora.engines import ENGINES
+from lrlora.testing import parametrize_with_checks
+from lrlora.transfer import TransferFunction
+
+F64 = torch.float64
+
+
+@register("test_constant")
+@dataclass(frozen=True)
+class Constant(ShiftedBasis):
+    """ψ = 1, the neutral element of products."""
+
+    def kernel(self, u: Tensor) -> Tensor:
+        return torch.ones_like(u)
+
+    def properties(self) -> Properties:
+        return Properties(parity="even", smoothness=math.inf)
+
+
+SIMPLE = st.one_of(
+    st.sampled_from([Sinc(), Gaussian(), MexicanHat(), PiecewiseLinear(), Rational(), Ridge(), Ridge("sigmoid")]),
+    st.builds(BSpline, st.integers(1, 4)),
+    st.builds(Morlet, st.floats(0.5, 6)),
+    st.builds(Sine, st.floats(0.5, 6)),
+    st.builds(Fourier, st.floats(1, 4)),
+    st.builds(Legendre, st.floats(1, 4)),
+)
+FACTORS = st.floats(-4, 4).filter(lambda c: abs(c) > 0.1)
+ANY = st.recursive(
+    SIMPLE,
+    lambda parts: st.one_of(
+        st.builds(Sum, parts, parts),
+        st.builds(Product, parts, parts),
+        st.builds(Scaled, parts, FACTORS, st.floats(0.25, 3)),
+    ),
+    max_leaves=4,
+)
+
+
+def arguments(seed: int, n: int = 4, points: int = 6) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.empty(points, dtype=F64).uniform_(-3.5, 3.5, generator=generator)
+    grid = torch.empty(n, dtype=F64).uniform_(-3, 3, generator=generator).sort().values
+    return z, grid, torch.empty(n, dtype=F64).uniform_(0.3, 2.0, generator=generator)
+
+
+def by_hand(basis: Basis, z: Tensor, grid: Tensor, omega: Tensor) -> Tensor:
+    """The definition, read off the fields."""
+    match basis:
+        case Sum(first=Basis() as first, second=Basis() as second):
+            return by_hand(first, z, grid, omega) + by_hand(second, z, grid, omega)
+        case Product(first=Basis() as first, second=Basis() as second):
+            return by_hand(first, z, grid, omega) * by_hand(second, z, grid, omega)
+        case Scaled(part=Basis() as part, factor=factor, bandwidth=s):
+            return factor * by_hand(part, z, grid, s * omega)
+        case _:
+            return basis.matrix(z, grid, omega)
+
+
+# -- what they compute ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(basis=ANY, seed=st.integers(0, 2**31))
+def test_compositions_of_any_depth_compute_what_they_say(basis: Basis, seed: int) -> None:
+    found = basis.matrix(*arguments(seed))
+    assert found.shape == (6, 4)
+    torch.testing.assert_close(found, by_hand(basis, *arguments(seed)))
+
+
+@settings(max_examples=20)
+@given(basis=ANY, seed=st.integers(0, 2**31))
+def test_their_gradients_are_those_of_the_functions(basis: Basis, seed: int) -> None:
+    inputs = [one.requires_grad_() for one in arguments(seed, n=2, points=2)]
+    assert torch.autograd.gradcheck(basis.matrix, inputs, atol=1e-4, rtol=1e-3)
+
+
+@given(first=SIMPLE, second=SIMPLE, third=SIMPLE, c=FACTORS, seed=st.integers(0, 2**31))
+def test_the_operators_obey_the_rules_of_functions(
+    first: Basis, second: Basis, third: Basis, c: float, seed: int
+) -> None:
+    def same(one: Basis, other: Basis) -> None:
+        torch.testing.assert_close(one.matrix(*arguments(seed)), other.matrix(*arguments(seed)))
+
+    same(first + second, second + first)
+    same(first * second, second * first)
+    same((first + second) + third, first + (second + third))
+    same((first * second) * third, first * (second * third))
+    same((first + second) * third, first * third + second * third)
+    same(c * (first + second), c * first + second * c)
+    same(first * Constant(), first)
+    same(Scaled(Scaled(first, c, 0.5), 2.0, 3.0), Scaled(first, 2 * c, 1.5))
+
+
+@given(basis=SIMPLE, seed=st.integers(0, 2**31))
+def test_scaled_by_one_is_the_basis_to_the_bit(basis: Basis, seed: int) -> None:
+    assert torch.equal(Scaled(basis).matrix(*arguments(seed)), basis.matrix(*arguments(seed)))
+    assert Scaled(basis).properties() == basis.properties()
+
+
+def test_operators_write_compositions_and_refuse_everything_else() -> None:
+    assert Sinc() + Gaussian() == Sum(Sinc(), Gaussian()) == Sum("sinc", {"basis": "gaussian"})
+    assert Sinc() * Gaussian() == Product(Sinc(), Gaussian())
+    assert 0.5 * Morlet() == Morlet() * 0.5 == Scaled(Morlet(), 0.5)
+    assert -1 * Sinc() == Scaled(Sinc(), -1)
+    for attempt in ("Sinc() + 'gaussian'", "Sinc() * 'gaussian'", "True * Sinc()", "Sinc() + 1"):
+        with pytest.raises(TypeError, match=r"unsupported operand|can't multiply"):
+            eval(attempt)
+
+
+@pytest.mark.parametrize(
+    "basis", [Sinc() + Ridge("sigmoid"), Sinc() * Gaussian(), 0.5 * Morlet(), Fourier() * Gaussian()], ids=repr
+)
+@pytest.mark.parametrize("max_z", [0.1, 2.0])
+def test_auto_evaluates_them_within_its_tolerance(basis: Basis, max_z: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    A, B, a, s = (torch.randn(*shape, dtype=F64, generator=generator) for shape in ((2, 15), (11, 2), (9,), (9,)))
+    B = B * (max_z / (B @ A).abs().max())
+    leaves = [one.requires_grad_() for one in (A, B, a, (0.1 * s).exp(), torch.linspace(-3, 3, 9, dtype=F64))]
+
+    def run(engine: str) -> list[Tensor]:
+        delta = ENGINES.create(engine, tolerance=2e-3).delta(A, B, TransferFunction(basis, *leaves[2:], 1.0, 0.5))
+        return [delta.detach(), *torch.autograd.grad(delta.square().sum(), leaves)]
+
+    for found, exact in zip(run("auto"), run("direct"), strict=True):
+        assert float((found - exact).norm()) <= 0.02 * float(exact.norm())
+
+
+# -- what they say of themselves -----------------------------------------------------------------------------
+
+
+def assert_claims(basis: Basis) -> None:
+    """Parity, support, period and degree, at points that are chosen by u."""
+    claims = basis.properties()
+    n = 5
+    grid, omega = torch.linspace(-2, 2, n, dtype=F64), torch.full((n,), 0.8, dtype=F64)
+    u = torch.linspace(-7.9, 7.9, 80, dtype=F64)
+
+    def at(u: Tensor) -> Tensor:
+        z = u[:, None] / omega + (grid if basis.uses_grid else 0)
+        return torch.stack([basis.matrix(z[:, i], grid, omega)[:, i] for i in range(n)], dim=-1)
+
+    values, mirrored = at(u), at(-u)
+    size = 1e-9 * (1 + values.abs().amax(0))
+    if claims.parity is not None:
+        even, odd = ((values - sign * mirrored).abs().amax(0) <= size for sign in (1, -1))
+        assert bool({"even": even, "odd": odd, "definite": even | odd}[claims.parity].all())
+    if claims.support is not None:
+        assert bool((values[u.abs() >= claims.support + 1e-9] == 0).all())
+    if claims.period is not None:
+        assert bool(((at(u + claims.period) - values).abs().amax(0) <= 1e3 * size).all())
+    if claims.polynomial:
+        z = torch.linspace(-1, 1, 12, dtype=F64)
+        powers = torch.linalg.qr(z[:, None] ** torch.arange(12, dtype=F64)).Q
+        columns = powers.T @ basis.matrix(z, grid, omega)
+        for i in range(n):
+            assert float(columns[i + 2 :, i].norm()) <= 1e-9 * float(columns[:, i].norm())
+
+
+@settings(max_examples=100)
+@given(basis=ANY)
+def test_what_a_composition_claims_is_true(basis: Basis) -> None:
+    assert_claims(basis)
+
+
+@pytest.mark.parametrize(
+    ("basis", "claims"),
+    [
+        (Sinc() + Gaussian(), Properties(parity="even", smoothness=math.inf)),
+        (Sinc() * Sinc(), Properties(parity="even", band_limit=1.0, smoothness=math.inf)),
+        (Sinc() + 2 * Sinc(), Properties(parity="even", band_limit=0.5, smoothness=math.inf)),
+        (BSpline() * PiecewiseLinear(), Properties(parity="even", support=1.0, smoothness=0)),
+        (BSpline() + PiecewiseLinear(), Properties(parity="even", support=2.0, smoothness=0)),
+        (Ridge() * Sinc(), Properties(parity="odd", smoothness=math.inf)),
+        (Ridge() * Ridge(), Properties(parity="even", smoothness=math.inf)),
+        (Ridge() + Sinc(), Properties(smoothness=math.inf)),
+        (Rational() * Ridge(), Properties(parity="definite", smoothness=math.inf)),
+        (Rational() + Rational(), Properties(smoothness=math.inf)),
+        (Fourier() + Fourier(2.0), Properties(period=12.0, smoothness=math.inf)),
+        (Fourier() * Fourier(), Properties(parity="definite", period=6.0, smoothness=math.inf)),
+        (Fourier() + Fourier(2**0.5), Properties(smoothness=math.inf)),
+        (Polynomial() + Legendre(), Properties(smoothness=math.inf, polynomial=True)),
+        (Polynomial() * Legendre(), Properties(parity="definite", smoothness=math.inf)),
+        (Scaled(BSpline(), 2.0, 4.0), Properties(parity="even", support=0.5, smoothness=2)),
+        (Scaled(Sinc(), bandwidth=4.0), Properties(parity="even", band_limit=2.0, smoothness=math.inf)),
+        (Scaled(Fourier(), bandwidth=0.5), Properties(parity="definite", period=12.0, smoothness=math.inf)),
+        # Of ωz a Fourier function is even or odd; of ω(z − z_i), which is the u of the whole, it is neither.
+        (Fourier() * Gaussian(), Properties(smoothness=math.inf)),
+    ],
+    ids=lambda given: repr(given) if isinstance(given, Basis) else "",
+)
+def test_what_is_certain_of_a_composition_is_derived(basis: Basis, claims: Properties) -> None:
+    assert basis.properties() == claims
+    assert_claims(basis)
+
+
+@parametrize_with_checks(
+    [Sinc() + Gaussian(), Sinc() * Gaussian(), 0.5 * Morlet(), Sinc() + Scaled(Sinc(), 0.5, 4.0), Sinc() * Fourier()]
+)
+def test_compositions_pass_the_checks_of_the_kit(check: Callable[[], None]) -> None:
+    check()
+
+
+# -- in a config ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(basis=ANY)
+def test_a_composition_is_plain_json_and_comes_back_the_same(basis: Basis) -> None:
+    data = json.loads(json.dumps(LRLoraConfig(basis=basis, grid_bound=7.0).to_dict(), default=str))
+    again = LRLoraConfig(basis=data["basis"], basis_kwargs=data["basis_kwargs"], grid_bound=7.0)
+    assert again.make_basis() == basis
+    assert again.to_dict()["basis_kwargs"] == data["basis_kwargs"]
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"basis": "sum:sinc,gaussian"}, Sinc() + Gaussian()),
+        ({"basis": "sum:bspline:2,sinc"}, BSpline(2) + Sinc()),
+        ({"basis": "scaled:morlet,0.5"}, 0.5 * Morlet()),
+        (
+            {"basis": "sum", "basis_kwargs": {"first": "sinc", "second": {"basis": "bspline", "degree": 2}}},
+            Sinc() + BSpline(2),
+        ),
+        (
+            {
+                "basis": "product",
+                "basis_kwargs": {"first": {"basis": "sum", "first": "sinc", "second": "gaussian"}, "second": "ridge"},
+            },
+            (Sinc() + Gaussian()) * Ridge(),
+        ),
+        ({"basis": "sum", "basis_kwargs": {"first": Sinc(), "second": BSpline(1)}}, Sinc() + BSpline(1)),
+    ],
+    ids=str,
+)
+def test_every_notation_makes_the_same_basis_and_can_be_saved(given: dict[str, Any], made: Basis) -> None:
+    config = LRLoraConfig(**given)
+    assert config.make_basis() == made
+    saved = json.loads(json.dumps(config.to_dict(), default=str))
+    assert LRLoraConfig(basis=saved["basis"], basis_kwargs=saved["basis_kwargs"]).make_basis() == made
+
+
+def test_the_bound_of_the_grid_reaches_parts_that_take_one_and_do_not_say() -> None:
+    inner = {"basis": "product", "first": "fourier:2.0", "second": {"basis": "scaled", "part": "legendre"}}
+    config = LRLoraConfig(basis="sum", basis_kwargs={"first": "fourier", "second": inner}, grid_bound=5.0)
+    assert config.make_basis() == Fourier(5.0) + Fourier(2.0) * Scaled(Legendre(5.0))
+    assert LRLoraConfig(basis=Sinc() + Fourier(), grid_bound=5.0).make_basis() == Sinc() + Fourier(3.0)
+    assert LRLoraConfig(basis="fourier:2.0", grid_bound=5.0).make_basis() == Fourier(2.0)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "line"),
+    [
+        (
+            {"first": "sinc", "second": "gausian"},
+            "sum, part 'second': unknown basis 'gausian'; did you mean 'gaussian'",
+        ),
+        ({"first": "sinc"}, "basis 'sum': missing a required argument: 'second'"),
+        (
+            {"first": "sinc", "second": {"degree": 2}},
+            "sum, part 'second': it is a name, or {'basis'",
+        ),
+        ({"first": 3, "second": "sinc"}, "sum, part 'first': a basis is a name or an instance of Basis, not int 3"),
+        (
+            {"first": "sinc", "second": {"basis": "scaled", "part": {"basis": "bspline", "order": 2}}},
+            "sum, part 'second': scaled, part 'part': basis 'bspline': got an unexpected keyword argument 'order'",
+        ),
+        (
+            {"first": "sinc", "second": {"basis": "scaled", "part": "sinc", "factor": 0}},
+            "sum, part 'second': the factor of a scaled basis is a number other than zero, not 0",
+        ),
+    ],
+    ids=str,
+)
+def test_an_error_is_one_line_that_names_the_part(kwargs: dict[str, Any], line: str) -> None:
+    with pytest.raises((ValueError, TypeError)) as refused:
+        LRLoraConfig(basis="sum", basis_kwargs=kwargs)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
+
+
+class Unnamed(ShiftedBasis):
+    def kernel(self, u: Tensor) -> Tensor:
+        return u
+
+
+def test_a_part_without_a_name_works_and_says_why_it_cannot_be_saved() -> None:
+    with pytest.raises(TypeError, match=r"Unnamed has no name; decorate the class"):
+        LRLoraConfig(basis=Sinc() + Unnamed()).to_dict()
+
+
+def test_grid_points_are_trained_where_any_part_uses_them() -> None:
+    assert (Sinc() + Fourier()).uses_grid
+    assert not (2 * (Fourier() * Legendre())).uses_grid
+    LRLoraConfig(basis=Sinc() * Fourier(), grid="learned")
+    with pytest.raises(ValueError, match="does not use"):
+        LRLoraConfig(basis=Fourier() * Legendre(), grid="learned")
+
+
+def test_an_adapter_of_a_composition_is_saved_and_loaded_exactly(tmp_path: Path) -> None:
+    def base() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(6, 6))
+
+    basis = 0.5 * (Sinc() + BSpline(2)) * Morlet(2.0)
+    model = get_peft_model(base(), LRLoraConfig(basis=basis, r=2, init_weights=False, target_modules=["0"])).eval()
+    x = torch.randn(3, 6)
+    model.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert saved["basis"] == "product"
+    again = PeftModel.from_pretrained(base(), tmp_path)
+    assert again.peft_config["default"].make_basis() == basis
+    assert torch.equal(again(x), model(x))
+    assert not torch.equal(again(x), base()(x))
+
+
+def test_a_composition_of_ones_own_is_registered_like_any_other() -> None:
+    @register("test_windowed")
+    @dataclass(frozen=True)
+    class Windowed(ShiftedBasis):
+        """Holds a basis as an option."""
+
+        window: Basis
+
+        def kernel(self, u: Tensor) -> Tensor:
+            zero = torch.zeros(1, dtype=u.dtype, device=u.device)
+            return u * self.window.matrix(u, zero, zero + 1)[..., 0]
+
+    saved = LRLoraConfig(basis=Sinc() + Windowed(BSpline(2))).to_dict()["basis_kwargs"]
+    assert saved["second"] == {"basis": "test_windowed", "window": {"basis": "bspline", "degree": 2}}
+    assert "test_windowed" in BASES
