@@ -229,8 +229,15 @@ def test_what_is_certain_of_a_composition_is_derived(basis: Basis, claims: Prope
     assert_claims(basis)
 
 
+GROWING = Fourier() * Legendre()
+OVERFLOW = "a product with a polynomial of high order leaves float32 far off, and is no polynomial, which may"
+
+
 @parametrize_with_checks(
-    [Sinc() + Gaussian(), Sinc() * Gaussian(), 0.5 * Morlet(), Sinc() + Scaled(Sinc(), 0.5, 4.0), Sinc() * Fourier()]
+    [Sinc() + Gaussian(), Sinc() * Gaussian(), 0.5 * Morlet(), Sinc() + Scaled(Sinc(), 0.5, 4.0), GROWING],
+    lambda basis: dict.fromkeys(
+        ["check_finite_far_off", "check_finite_for_any_bandwidth"] if basis == GROWING else [], OVERFLOW
+    ),
 )
 def test_compositions_pass_the_checks_of_the_kit(check: Callable[[], None]) -> None:
     check()
