@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,7 +84,7 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     """Construct B, A and θ such that the n × n matrix φ(BA) has full rank.
 
     The lattice is scaled into |z| ≤ ``bound``, ω is one over the spacing of a uniform grid on that range (1 for a basis
-    without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz at and between the entries.
+    without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz on the range of BA.
     How large κ must be follows from n and r; whether the functions follow it is found out.
 
     Args:
@@ -117,10 +116,9 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     spacing = 2 * bound / max(num_functions - 1, 1)
     bandwidth = torch.full((num_functions,), 1 / spacing if basis.uses_grid else 1.0, dtype=F64)
 
-    # Also between the entries, or φ would be a comb of spikes where functions outnumber entries.
+    # On all of the range and not at the entries, or φ would be a comb of spikes where functions outnumber entries.
     reach = float(z.abs().max())
-    between = torch.linspace(-reach, reach, 4 * num_functions, dtype=F64)
-    places = torch.cat([torch.as_tensor(np.unique(z.numpy())), between])
+    places = torch.linspace(-reach, reach, 8 * num_functions, dtype=F64)
     features = basis.matrix(places, grid, bandwidth)
     target = torch.cos(kappa * places) + torch.sin(kappa * places)
     a = torch.linalg.lstsq(features, target.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
