@@ -129,20 +129,26 @@ def check_comparisons(study: Study, names: Sequence[str]) -> None:
     Raises:
         StudyError: One does not; with the nearest that does.
     """
-    declared = [(one.of, one.against, "comparisons") for one in study.comparisons]
-    declared += [(claim.of, claim.against or study.reference or "", "claims") for claim in study.claims if claim.of]
-    for name in [name for claim in study.claims for name in claim.weights]:
-        if name not in names:
-            message = str(unknown_key(name, names, f"study {study.name}: claims"))
-            raise StudyError(message.replace("unknown key", "unknown variant", 1))
-    for of, against, place in declared:
-        if pairs(of, against, names):
+
+    def unknown(name: str, place: str) -> StudyError:
+        message = str(unknown_key(name, names, f"study {study.name}: {place}"))
+        return StudyError(message.replace("unknown key", "unknown variant", 1))
+
+    for weighed in [name for claim in study.claims for name in claim.weights]:
+        if weighed not in names:
+            raise unknown(weighed, "claims")
+    declared = [(one.of, one.against, pairs(one.of, one.against, names), "comparisons") for one in study.comparisons]
+    for claim in study.claims:
+        if claim.of:
+            against = claim.against or study.reference or ""
+            declared.append((claim.of, against, claim.pairs(names, study.reference), "claims"))
+    for of, against, found, place in declared:
+        if found:
             continue
-        where = f"study {study.name}: {place}"
         for pattern in (of, against):
             if not matching(pattern, names):
-                raise StudyError(str(unknown_key(pattern, names, where)).replace("unknown key", "unknown variant", 1))
-        raise StudyError(f"{where}: no variant fits both {of!r} and {against!r}")
+                raise unknown(pattern, place)
+        raise StudyError(f"study {study.name}: {place}: no variant fits both {of!r} and {against!r}")
 
 
 def _place(study: Study, task: TaskChoice, backbone: str) -> str:

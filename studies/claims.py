@@ -29,15 +29,22 @@ class Comparison(Strict):
         return self
 
 
+NOTHING = "nothing"
+"""What a claim stands against that is about a figure itself."""
+
+
 class Claim(Strict):
     """A statement that the study can decide, with the published figure for it.
 
     Attributes:
         says: The statement, in words.
         kind: ``difference``: ``of`` is above or below ``against``. ``trend``: the difference grows or shrinks with the
-            number that ``*`` stands for. ``equivalence``: the two are within ``margin``.
-        of: A variant, or several, see :class:`Comparison`.
-        against: What it is compared with; by default the study's reference.
+            number that ``*`` stands for. ``equivalence``: the two are within ``margin``. ``contrast``: a weighted sum
+            over variants is above or below zero.
+        of: A variant, or several, see :class:`Comparison`. Of no use in a contrast.
+        weights: Of a contrast, by variant.
+        against: What it is compared with; by default the study's reference. ``nothing``: the figure itself is meant,
+            and not a difference.
         metric: The figure that is compared; by default the study's metric. A figure of the record, such as
             ``step_seconds`` or ``stable_rank``, is one too.
         relative: Whether a difference is taken relative to ``against``: 0.02 is two per cent more.
@@ -71,6 +78,12 @@ class Claim(Strict):
             raise ValueError(f"{self.says!r}: a trend needs a * in 'of', for the number that it goes along")
         Comparison(of=self.of, against=self.against or "")
         return self
+
+    def pairs(self, names: Iterable[str], reference: str | None) -> list[tuple[str, str, str]]:
+        """What :func:`pairs` gives for this claim; the partner is empty where it stands against nothing."""
+        if self.against == NOTHING:
+            return [(star, name, "") for star, name in matching(self.of, names).items()]
+        return pairs(self.of, self.against or reference or "", names)
 
 
 def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:

@@ -53,6 +53,30 @@ class Random(Grid):
 
 
 @dataclass(frozen=True)
+class Jittered(Grid):
+    """Equidistant points, each moved by normal noise. Drawn from PyTorch's global generator.
+
+    Args:
+        noise: Standard deviation, as a share of the distance between neighbours.
+    """
+
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.noise >= 0:
+            raise ValueError(f"the noise of a jittered grid is not negative, unlike {self.noise!r}")
+
+    def points(self, num: int, bound: float) -> Tensor:
+        """See :meth:`Grid.points`."""
+        even = Uniform().points(num, bound)
+        spacing = 2 * bound / max(num - 1, 1)
+        moved = even + torch.randn(num, dtype=torch.float64) * (self.noise * spacing)
+        # Reflected at the ends, where clipping would put points on top of each other.
+        moved = moved + 2 * (-bound - moved).clamp_min(0) - 2 * (moved - bound).clamp_min(0)
+        return moved.clamp(-bound, bound).sort().values
+
+
+@dataclass(frozen=True)
 class Learned(Uniform):
     """Trained from a uniform start, and kept in order."""
 

@@ -25,7 +25,9 @@ GRIDS: Registry[Grid] = Registry(
     "grid",
     group="lrlora.grids",
     base="lrlora.policies.grids:Grid",
-    builtins=_table("grids", uniform="Uniform", chebyshev="Chebyshev", random="Random", learned="Learned"),
+    builtins=_table(
+        "grids", uniform="Uniform", chebyshev="Chebyshev", random="Random", jittered="Jittered", learned="Learned"
+    ),
 )
 AMPLITUDES: Registry[AmplitudeInit] = Registry(
     "amplitude_init",

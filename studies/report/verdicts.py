@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from lrlora.studies.claims import Claim, pairs
+from lrlora.studies.claims import Claim
 from lrlora.studies.report.comparisons import Unit, unit_of
 from lrlora.studies.report.designs import equivalence, trend
 from lrlora.studies.report.measures import measure
@@ -72,12 +72,17 @@ def decide(verdicts: Sequence[Verdict], other_tests: Sequence[float] = ()) -> li
 def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:
     if claim.kind == "contrast":
         return _test_contrast(claim, by_variant, metric)
-    stars = pairs(claim.of, claim.against or reference or "", by_variant)
+    stars = claim.pairs(by_variant, reference)
     compared = tuple((of, against) for _, of, against in stars)
-    unit = unit_of([record for pair in compared for name in pair for record in by_variant[name]]) if stars else "seed"
+    unit = unit_of([record for pair in compared for name in pair for record in by_variant.get(name, ())])
     nothing = Verdict(claim, metric, unit, compared, None, None)
     series = _shared(
-        [_differences(by_variant[of], by_variant[against], metric, unit, claim.relative) for _, of, against in stars]
+        [
+            _differences(by_variant[of], by_variant[against], metric, unit, claim.relative)
+            if against
+            else _by_repetition(_values(by_variant[of], metric), unit)
+            for _, of, against in stars
+        ]
     )
     if not series:
         return nothing

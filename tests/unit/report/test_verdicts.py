@@ -111,6 +111,16 @@ def test_a_relative_difference_is_a_share_of_the_partner() -> None:
     assert decided(claim | {"kind": "equivalence", "margin": 0.001}, records) == "contradicted"
 
 
+def test_a_claim_may_be_about_a_figure_itself() -> None:
+    records = study({"N=8": 0.9, "N=32": 0.7, "N=128": 0.5})
+    claim = {"of": "N=*", "against": "nothing", "kind": "trend", "sign": "negative"}
+    assert decided(claim, records) == "reproduced"
+    found = judge(claim, records).found
+    assert found is not None
+    assert found.mean == pytest.approx(-0.1, abs=5e-3)
+    assert decided({"of": "N=8", "against": "nothing"}, records) == "reproduced"
+
+
 def test_that_runs_diverge_can_be_claimed() -> None:
     records = study({"lora": 0.8, "steep": 0.8})
     records["steep"] = [r | {"status": "diverged"} for r in records["steep"]]
