@@ -71,34 +71,41 @@ def match_parameters(config: Mapping[str, Any], target: int, model: nn.Module, w
         raise StudyError(f"{where}: the number of parameters to match is at least 1, not {target}")
     step = getattr(method, "rank_step", 1)
     scaled = [key for key in getattr(method, "scales_with_rank", ()) if config.get(key) is not None]
-    found: dict[int, Match] = {}
+    found: dict[int, Match | None] = {}
 
-    def parameters(multiple: int) -> int:
+    def parameters(multiple: int) -> int | None:
+        """None where the rank is too large for the model, as MiSS has it."""
         if multiple not in found:
             r = step * multiple
             chosen = {**config, "r": r}
             for key in scaled:
                 chosen[key] = max(1, round(config[key] * r / method.resolved()["r"]))
-            found[multiple] = Match(chosen, adapter_parameters(chosen, model, where))
-        return found[multiple].parameters
+            try:
+                found[multiple] = Match(chosen, adapter_parameters(chosen, model, where))
+            except StudyError:
+                if multiple == 1:
+                    raise
+                found[multiple] = None
+        match = found[multiple]
+        return None if match is None else match.parameters
 
     low, high = 1, 2
-    while (
-        high < LARGEST_RANK // step
-        and not _between(parameters(low), target, parameters(high))
-        and abs(parameters(high) - target) <= abs(parameters(low) - target)  # it does not go the other way
-    ):
+    while high < LARGEST_RANK // step and _is_beyond(target, parameters(low), parameters(high)):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if _between(parameters(low), target, parameters(middle)):
-            high = middle
-        else:
+        if _is_beyond(target, parameters(low), parameters(middle)):
             low = middle
+        else:
+            high = middle
     for multiple in (low, high):
         parameters(multiple)
-    return min(found.values(), key=lambda match: (abs(match.parameters - target), match.config["r"]))
+    matches = [match for match in found.values() if match is not None]
+    return min(matches, key=lambda match: (abs(match.parameters - target), match.config["r"]))
 
 
-def _between(one: int, target: int, other: int) -> bool:
-    return min(one, other) <= target <= max(one, other)
+def _is_beyond(target: int, low: int | None, high: int | None) -> bool:
+    """Whether a number lies past both of two, in the direction from the first to the second."""
+    if low is None or high is None or min(low, high) <= target <= max(low, high):
+        return False
+    return abs(high - target) <= abs(low - target)
