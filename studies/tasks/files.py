@@ -94,6 +94,7 @@ class Files(Task):
         import datasets
 
         datasets.disable_progress_bars()
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else reading a file of the user's own tells the hub of it
         try:
             table = datasets.load_dataset(_READERS[Path(file).suffix], data_files=str(file), split="train")
         except Exception as error:  # every reader behind `datasets` has errors of its own

@@ -179,7 +179,9 @@ def test_without_hypothesis_the_strategies_say_how_to_get_it_and_the_checks_work
 
 
 def model_and_variant(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[TinyModel, LRLoraConfig]]:
-    return tiny_models().flatmap(lambda tiny: st.tuples(st.just(tiny), variants(tiny, max_points=4, **fields)))
+    # Few points always: polynomials of degree 50, far outside their interval, are not finite in float32.
+    fields["num_grid_points"] = st.integers(1, 4)
+    return tiny_models().flatmap(lambda tiny: st.tuples(st.just(tiny), variants(tiny, **fields)))
 
 
 @FEW
