@@ -15,7 +15,7 @@ from lrlora.studies.axes import Axis, check_axes
 from lrlora.studies.catalog import catalog_names, catalog_path
 from lrlora.studies.claims import Claim, Comparison
 from lrlora.studies.errors import StudyError, unknown_key
-from lrlora.studies.overrides import apply_overrides, parse_overrides, read_yaml_mapping
+from lrlora.studies.overrides import apply_overrides, expand_shortcuts, parse_overrides, read_yaml_mapping
 from lrlora.studies.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -132,6 +132,9 @@ class Study(Strict):
         default_factory=dict, description="By variant, the settings that the tuning stage found; they win over its own."
     )
     tuning: str = Field("", description="What was tuned, for whom; a comparison of untuned rivals has to say so.")
+    shortcuts: dict[str, str] = Field(
+        default_factory=dict, description="Short names for keys in --set, as in bases: axes.basis."
+    )
     paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
 
     _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -199,6 +202,9 @@ class Study(Strict):
     ) -> Study:
         """A study from plain data; see :meth:`load`."""
         chosen = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+        shortcuts = data.get("shortcuts") or {}
+        if isinstance(shortcuts, Mapping):
+            chosen = expand_shortcuts(chosen, shortcuts, cls.model_fields)
         nested = [f"training.{field}" for field in Training.model_fields]
         study = validate(cls, apply_overrides(data, chosen, cls.model_fields, nested), where)
         study._overrides.update(chosen)

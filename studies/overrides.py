@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lrlora.registry import closest
 from lrlora.studies.errors import StudyError, unknown_key
 
 
@@ -77,6 +78,25 @@ def parse_overrides(lines: Iterable[str]) -> dict[str, Any]:
             raise StudyError(f"--set {line!r}: expected key=value, for example training.steps=100")
         found[key] = parse_yaml(value, f"--set {key}")
     return found
+
+
+def expand_shortcuts(
+    overrides: Mapping[str, Any], shortcuts: Mapping[str, str], known: Iterable[str]
+) -> dict[str, Any]:
+    """Overrides with a study's short names written out.
+
+    >>> expand_shortcuts({"bases": ["sinc"], "seeds": [1]}, {"bases": "axes.basis"}, ["axes", "seeds"])
+    {'axes.basis': ['sinc'], 'seeds': [1]}
+
+    Raises:
+        StudyError: A first key is neither known nor a short name, but near to one.
+    """
+    known = [*known, *shortcuts]
+    for key in overrides:
+        first = key.split(".")[0]
+        if first not in known and closest(first, known) in shortcuts:
+            raise unknown_key(first, known, f"--set {key}")
+    return {shortcuts.get(key, key): value for key, value in overrides.items()}
 
 
 def apply_overrides(

@@ -177,3 +177,10 @@ def test_a_budget_may_choose_tasks_backbones_and_tuning() -> None:
         5,
     )
     assert study.resolve("smoke").backbones == ["minilm"]
+
+
+def test_a_study_declares_short_names_for_overrides() -> None:
+    data = BASE | {"shortcuts": {"ranks": "axes.r"}}
+    assert Study.from_dict(data, ["ranks=[3, 4]"]).axes["r"].values == [3, 4]
+    with pytest.raises(StudyError, match=r"--set rankks: unknown key 'rankks'; did you mean 'ranks'\?"):
+        Study.from_dict(data, ["rankks=[3]"])
