@@ -254,3 +254,9 @@ def test_sinelora_is_lr_lora_with_one_fixed_sine() -> None:
         expected = scaling * torch.sin(omega * product) / omega
         # As exactly as the engine was asked for.
         torch.testing.assert_close(layer.get_delta_weight("default"), expected, atol=0.005 * scaling / omega, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_pissa_has_no_more_ranks_than_the_weight_has_components(device: str) -> None:
+    with pytest.raises(ValueError, match=r"r is 17, and bert\.encoder\.layer\.0\.attention\.self\.query has 16"):
+        adapt(classifier("bert").to(device), "pissa", r=17)
