@@ -83,9 +83,9 @@ def lattice_sides(n: int, r: int) -> list[int]:
 def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound: float = 3.0) -> FullRank:
     """Construct B, A and θ such that the n × n matrix φ(BA) has full rank.
 
-    The lattice is scaled into |z| ≤ ``bound``, ω is one over the spacing of a uniform grid on that range (1 for a basis
-    without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz on the range of BA.
-    How large κ must be follows from n and r; whether the functions follow it is found out.
+    The lattice is scaled into |z| ≤ 0.9 ``bound``, ω is one over the spacing of a uniform grid on |z| ≤ ``bound`` (1 for
+    a basis without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz on the range of BA. How
+    large κ must be follows from n and r; whether the functions follow it is found out.
 
     Args:
         basis: Any.
@@ -105,8 +105,9 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
             f"r = {r}, not {n}"
         )
     sides = lattice_sides(n, r)
-    # A whole number of half periods on the range, so that a harmonic of a periodic basis can be the very function.
-    harmonic = max(1, math.ceil(angle_range_for_full_rank(n, r) / math.pi - 1e-12))
+    # A whole number of half periods on the range, so that a harmonic of a periodic basis can be the very function. A
+    # tenth of the range is left free: polynomials without a constant follow one only inside of their interval.
+    harmonic = max(1, math.ceil(angle_range_for_full_rank(n, r) / (0.9 * math.pi) - 1e-12))
     kappa = math.pi * harmonic / bound
     points = torch.cartesian_prod(*[torch.arange(k, dtype=F64) - (k - 1) / 2 for k in sides]).view(n, r)
     B = points * torch.tensor([2 * math.pi / (k * kappa) for k in sides], dtype=F64)
@@ -116,9 +117,10 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     spacing = 2 * bound / max(num_functions - 1, 1)
     bandwidth = torch.full((num_functions,), 1 / spacing if basis.uses_grid else 1.0, dtype=F64)
 
-    # On all of the range and not at the entries, or φ would be a comb of spikes where functions outnumber entries.
+    # On all of the range and not at the entries, or φ would be a comb of spikes where functions outnumber entries; and
+    # denser towards its ends, where a polynomial through equidistant places goes astray (Runge, 1901).
     reach = float(z.abs().max())
-    places = torch.linspace(-reach, reach, 8 * num_functions, dtype=F64)
+    places = reach * torch.linspace(0, math.pi, 8 * num_functions, dtype=F64).cos()
     features = basis.matrix(places, grid, bandwidth)
     target = torch.cos(kappa * places) + torch.sin(kappa * places)
     a = torch.linalg.lstsq(features, target.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
