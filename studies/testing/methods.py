@@ -99,7 +99,7 @@ def check_unknown_settings(method: Method) -> None:
 
 
 def check_adapts(method: Method) -> None:
-    """Adapting gives a model that answers with finite numbers, and leaves something to train, of floating point."""
+    """Adapting gives a model that answers with finite numbers, and leaves something to train."""
     model = _adapted(method)
     trained = _trained(model)
     if not trained:
@@ -155,7 +155,7 @@ def check_trains_what_it_says(method: Method) -> None:
             loss = (TINY.output(model) - 1).square().mean()
             if not loss.isfinite():
                 raise ConformanceError("the loss is not finite within two steps")
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     changed = {name for name, value in _tensors(model).items() if not torch.equal(value, before[name])}
     if kept := sorted(changed - trained):

@@ -213,7 +213,7 @@ def _unread(task: Task) -> Task:
 def _columns(examples: Any) -> dict[str, list[Any]]:
     """The lists that examples of any kind are made of, by name."""
     values = {one.name: getattr(examples, one.name) for one in fields(examples)}
-    return {name: value for name, value in values.items() if isinstance(value, (list, tuple))}
+    return {name: list(value) for name, value in values.items() if isinstance(value, (list, tuple))}
 
 
 def _inputs(examples: Any) -> list[str]:

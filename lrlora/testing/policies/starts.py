@@ -159,7 +159,7 @@ def _(init: BandwidthInit) -> Iterator[Check]:
 
 
 def check_positive(positive: PositiveMap) -> None:
-    """Positive finite numbers of the same shape and dtype, to |s| = 80 in float32."""
+    """Positive finite numbers of the same shape and dtype, for s from −80 to 80 in float32."""
     for dtype in (torch.float32, torch.float64):
         for raw in (
             torch.linspace(-80, 80, 9, dtype=dtype),
@@ -194,7 +194,7 @@ def check_bijection(positive: PositiveMap) -> None:
 
 
 def check_smooth(positive: PositiveMap) -> None:
-    """Its gradient is that of its values, at zero too, and finite to |s| = 80 in float32."""
+    """Its gradient is that of its values, at zero too, and finite for s from −80 to 80 in float32."""
     raw = torch.tensor([-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(positive.forward(raw).sum(), raw)
     step = 1e-6

@@ -78,7 +78,7 @@ def tiny_models(draw: Draw, *, kinds: Sequence[str] = KINDS, max_layers: int = 2
 
 @st.composite
 def variants(
-    draw: Draw, model: TinyModel | None = None, *, max_points: int = 6, **fields: st.SearchStrategy[Any]
+    draw: Draw, /, model: TinyModel | None = None, *, max_points: int = 6, **fields: st.SearchStrategy[Any]
 ) -> LRLoraConfig:
     """Whole configurations, over every policy axis, basis, preset, engine, scale and rank.
 
