@@ -136,7 +136,7 @@ def require(outcomes: Sequence[Outcome], thing: Any) -> None:
     """
     wrong = [f"{one.check}: {one.message or one.status}" for one in outcomes if not one.ok]
     if wrong:
-        raise ConformanceError("\n  ".join([f"{thing!r} fails {len(wrong)} of {len(outcomes)} checks", *wrong]))
+        raise ConformanceError("\n  ".join([f"{_called(thing)} fails {len(wrong)} of {len(outcomes)} checks", *wrong]))
 
 
 def parametrize_with_checks(
@@ -170,7 +170,7 @@ def parametrize_with_checks(
         for check in checks:
             reason = expected.get(check.name)
             marks = [pytest.mark.xfail(reason=reason, strict=True, raises=ConformanceError)] if reason else []
-            found.append(pytest.param(_Skipping(check), id=f"{thing!r}-{check.name}", marks=marks))
+            found.append(pytest.param(_Skipping(check), id=f"{_called(thing)}-{check.name}", marks=marks))
     return pytest.mark.parametrize("check", found)
 
 
@@ -187,6 +187,11 @@ class _Skipping:
             self.check()
         except NotApplicableError as reason:
             pytest.skip(str(reason))
+
+
+def _called(thing: Any) -> str:
+    """What messages and tests call a thing: without an address in memory, which no two processes share."""
+    return f"{type(thing).__name__}()" if type(thing).__repr__ is object.__repr__ else repr(thing)
 
 
 def _outcome(check: Check, expected: str | None) -> Outcome:

@@ -20,7 +20,7 @@ from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
 
 N = 8
-STEPS = 5
+STEPS = 4
 
 
 def check_config_round_trip(basis: Basis) -> None:
@@ -51,7 +51,12 @@ def check_identity_start(basis: Basis) -> None:
         start = Start(basis, grid, torch.ones_like(grid), BOUND, depth=0.0)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            amplitude = init.values(start)
+            try:
+                amplitude = init.values(start)
+            except RuntimeError as failure:
+                raise ConformanceError(
+                    f"the identity start cannot be fitted with {n} grid points: {' '.join(str(failure).split())[:160]}"
+                ) from failure
         if not bool(amplitude.isfinite().all()):
             raise ConformanceError(f"the identity start with {n} grid points has amplitudes that are not finite")
         if any("amplitude_init='identity'" in str(warning.message) for warning in caught):
@@ -68,11 +73,11 @@ def check_identity_start(basis: Basis) -> None:
 
 
 def check_adapter_trains_and_merges(basis: Basis) -> None:
-    """Five steps train every part of θ, and the adapter answers the same in training, in evaluation and merged."""
+    """A few steps train every part of θ, and the adapter answers the same in training, in evaluation and merged."""
     model, x = _trained(basis)
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
-            raise ConformanceError(f"{STEPS} steps of Adam make {name} not finite")
+            raise ConformanceError(f"{STEPS} steps of training make {name} not finite")
     with torch.enable_grad():
         training = model.train()(x).detach()
     with torch.no_grad():
@@ -135,18 +140,20 @@ def _trained(basis: Basis) -> tuple[Any, Tensor]:
         torch.manual_seed(12)
         model = get_peft_model(copy.deepcopy(_base()), _config(basis))
         x, target = torch.randn(32, 6), torch.randn(32, 4)
-        start = {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+        reached = {name: False for name, one in model.named_parameters() if one.requires_grad}
         optimizer = torch.optim.Adam(parameter_groups(model, lr=2e-3))
         for _ in range(STEPS):
             optimizer.zero_grad()
             nn.functional.mse_loss(model(x), target).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            for name, one in model.named_parameters():
+                if one.grad is not None and bool(one.grad.any()):
+                    reached[name] = True
         bent = [one for name, one in model.named_parameters() if "lrlora_amplitude" in name]
-        moved = {name: not torch.equal(one, start[name]) for name, one in model.named_parameters() if name in start}
         with torch.no_grad():  # so few steps leave φ nearly straight, and every basis would do
             for one in bent:
                 one.add_(0.5 * torch.randn_like(one))
-    for name, has_moved in moved.items():
-        if not has_moved:
-            raise ConformanceError(f"{STEPS} steps of Adam leave {name} where it was: no gradient reaches it")
+    for name, was_reached in reached.items():
+        if not was_reached:
+            raise ConformanceError(f"in {STEPS} steps of training no gradient reaches {name}")
     return model.eval(), x

@@ -61,7 +61,6 @@ def _check_engine(basis: Basis, engine: str, tolerance: float, promise: float, m
     refusals: list[EngineError] = []
     smoothness = basis.properties().smoothness
     kinked = smoothness is not None and smoothness < 1
-    hint = "; if ψ has kinks, say smoothness=0 in properties()" if smoothness is None else ""
     for largest, n in CASES:
         leaves, incoming = _layer(largest, n)
         exact_leaves, exact_incoming = [one.double() for one in leaves], [g.double() for g in incoming]
@@ -83,8 +82,10 @@ def _check_engine(basis: Basis, engine: str, tolerance: float, promise: float, m
         for name, one, exact, floor in zip(NAMES, found, expected, floors, strict=True):
             size = max(float(exact.norm()), floor)
             error_made = float((one.double() - exact).norm())
-            allowed = max(promise, KINKED) if kinked and name != NAMES[0] else promise
+            is_gradient = name != NAMES[0]
+            allowed = max(promise, KINKED) if kinked and is_gradient else promise
             if not error_made <= allowed * size:
+                hint = "; if ψ has kinks, claim smoothness=0" if is_gradient and smoothness is None else ""
                 off = f"{error_made / size:.1e} off, relative" if size else f"{error_made:.1e}, and should be zero"
                 raise ConformanceError(
                     f"engine {engine!r}: {name} is {off}, where {allowed:g} is promised, {where}{hint}"

@@ -96,10 +96,16 @@ def test_one_error_lists_every_failure() -> None:
     with pytest.raises(ConformanceError) as caught:
         check_basis(NUMBERS.WrongGradient())
     header, *failures = str(caught.value).splitlines()
-    assert re.search(r"WrongGradient.* fails \d+ of \d+ checks", header)
+    assert re.fullmatch(r"WrongGradient\(\) fails \d+ of \d+ checks", header)
     named = {failure.strip().partition(":")[0] for failure in failures}
     assert {"check_gradient_in_z", "check_gradient_in_bandwidth", "check_gradients_add_up"} <= named
     assert not named & {check.__name__ for group in ("contract", "purity", "finiteness") for check in CHECKS[group]}
+
+
+def test_every_process_gives_a_test_the_same_name() -> None:
+    """Processes that share the tests compare their names: an address in memory would differ."""
+    marked = parametrize_with_checks([CLAIMS.NoName()])
+    assert marked.args[1][0].id == "NoName()-check_shape"
 
 
 def test_expected_failures_are_announced_by_name_and_must_come() -> None:
@@ -137,3 +143,15 @@ def test_what_is_not_claimed_and_not_possible_is_said_and_not_passed() -> None:
         only("bspline:2", "check_engine_polynomial")()
     with pytest.raises(NotApplicableError, match="see check_config_round_trip"):
         only(CLAIMS.NoName(), "check_adapter_round_trip")()
+
+
+def test_the_page_lists_the_checks_that_there_are() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    rows = ["| subject | check | what it protects |", "| --- | --- | --- |"]
+    for subject, checks in CHECKS.items():
+        for check in checks:
+            about = (check.__doc__ or "").partition("\n")[0].replace("``", "`").replace("|", "\\|")
+            rows.append(f"| {subject} | `{check.__name__}` | {about} |")
+    found = page.partition("<!-- basis checks -->\n")[2].partition("\n<!-- end of basis checks -->")[0]
+    assert found.splitlines() == rows
+    assert f"of {len(rows) - 2} checks" in page
