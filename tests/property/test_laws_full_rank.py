@@ -165,7 +165,7 @@ def test_a_power_of_differences_has_rank_degree_plus_one_exactly(n: int, degree:
 def test_a_kink_at_zero_gives_full_rank_on_any_range_but_little_stable_rank(n: int, exponent: int) -> None:
     # The hat is 1 − |z| near zero, so the centred update is −|x_i − y_j|, a matrix of distances: never singular, and
     # c times itself when the range is. Its determinant is ± (n − 1) 2^(n − 2) steps^n.
-    step = 2.0**-exponent / n.bit_length() if n == 1 else 2.0 ** -(exponent + n.bit_length())
+    step = 2.0 ** -(exponent + n.bit_length())
     x = step * torch.arange(n, dtype=F64)
     f = one_function(BSpline(1))
     hat = TransferFunction(f.basis, f.amplitude, f.bandwidth, f.grid, residual=False, centered=True)
@@ -202,7 +202,7 @@ def test_an_analytic_phi_reaches_full_rank_at_r_1_but_its_singular_values_fall_o
 
 @given(n=st.integers(2, 12), omega=st.floats(1.0, 50.0))
 @settings(max_examples=20)
-def test_a_bump_away_from_zero_gives_the_identity_at_r_1_on_a_range_that_is_exponential(n: int, omega: float) -> None:
+def test_a_bump_away_from_zero_gives_a_diagonal_at_r_1_in_steps_of_a_ratio(n: int, omega: float) -> None:
     # z_ij = z_1 q^(i − j): on the diagonal the centre of the bump, elsewhere at least z_1 (1 − 1/q) away.
     ratio = 1 / (1 - 0.5 * 2 / (omega + 2))
     centre = 4.0 * (omega + 2) / omega  # half of the support, 2/ω, is what (1 − 1/q) z_1 comes to

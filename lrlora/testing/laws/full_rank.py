@@ -83,9 +83,9 @@ def lattice_sides(n: int, r: int) -> list[int]:
 def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound: float = 3.0) -> FullRank:
     """Construct B, A and θ such that the n × n matrix φ(BA) has full rank.
 
-    The lattice is scaled into |z| ≤ 0.9 ``bound``, ω is one over the spacing of a uniform grid on |z| ≤ ``bound`` (1 for
-    a basis without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz on the range of BA. How
-    large κ must be follows from n and r; whether the functions follow it is found out.
+    The lattice is scaled into |z| ≤ 0.9 ``bound``, ω is one over the spacing of a uniform grid on |z| ≤ ``bound``
+    (1 for a basis without grid points), and the amplitudes are the least-squares fit of cos κz + sin κz on the range of
+    BA. How large κ must be follows from n and r; whether the functions follow it is found out.
 
     Args:
         basis: Any.
