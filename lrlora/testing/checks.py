@@ -191,7 +191,8 @@ class _Skipping:
 
 def _called(thing: Any) -> str:
     """What messages and tests call a thing: without an address in memory, which no two processes share."""
-    return f"{type(thing).__name__}()" if type(thing).__repr__ is object.__repr__ else repr(thing)
+    shown = repr(thing)
+    return f"{type(thing).__name__}()" if shown == object.__repr__(thing) else shown
 
 
 def _outcome(check: Check, expected: str | None) -> Outcome:
