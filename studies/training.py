@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, get_scheduler, set_seed
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from lrlora.studies.backbones import load_model
 from lrlora.studies.cells import Cell
 from lrlora.studies.design import Training
 from lrlora.studies.encoding import encode_split, encode_training, task_of, tokenizer_of
+from lrlora.studies.limits import Limits
 from lrlora.studies.memory import PeakMemory, is_out_of_memory
 from lrlora.studies.methods import Method, make_method
 from lrlora.studies.recorder import StepListener, StepRecorder, split_metrics
@@ -53,6 +53,7 @@ def blank_record(cell: Cell) -> Record:
         "learning_rate": [],
         "grad_norm": [],
         "validation": [],
+        "tokens_seen": 0,
         "layers": [],
         "mlflow_run_id": "",
         "duration_seconds": 0.0,
@@ -115,6 +116,7 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
                 "learning_rate": recorder.learning_rate,
                 "grad_norm": recorder.grad_norm,
                 "validation": recorder.validation,
+                "tokens_seen": trainer.state.num_input_tokens_seen,
                 "step_seconds": recorder.step_seconds,
                 "peak_memory_bytes": memory.read(),
                 "peak_memory_source": memory.source,
@@ -150,11 +152,13 @@ def _trainer(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
+        include_num_input_tokens_seen="non_padding",
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         label_names=["labels"],
     )
     length = training.max_length
+    limits = Limits(training.steps, training.tokens, training.seconds)
     trainer = Trainer(
         model=model,
         args=arguments,
@@ -162,25 +166,19 @@ def _trainer(
         eval_dataset=encode_split(cell.task, cell.backbone, length, "validation", training.validation_examples),
         data_collator=DataCollatorWithPadding(tokenizer_of(cell.backbone)),
         compute_metrics=_accuracy,
-        callbacks=[recorder, *method.callbacks(model, training.steps)],
-        optimizers=_optimizers(method, model, training),
+        callbacks=[recorder, limits, *method.callbacks(model, training.steps)],
+        optimizers=_optimizers(method, model, training, limits),
     )
     trainer.remove_callback(PrinterCallback)  # the runner shows progress
     return trainer
 
 
 def _optimizers(
-    method: Method, model: torch.nn.Module, training: Training
+    method: Method, model: torch.nn.Module, training: Training, limits: Limits
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     groups = method.parameter_groups(model, training.learning_rate, training.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
-    scheduler = get_scheduler(
-        training.scheduler,
-        optimizer,
-        num_warmup_steps=math.ceil(training.warmup_ratio * training.steps),
-        num_training_steps=training.steps,
-    )
-    return optimizer, scheduler
+    return optimizer, limits.scheduler(training.scheduler, optimizer, training.warmup_ratio)
 
 
 def _accuracy(prediction: Any) -> Mapping[str, float]:
