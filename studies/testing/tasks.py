@@ -82,7 +82,7 @@ def check_made_without_network(task: TaskByName) -> None:
 
 def check_unknown_options(task: TaskByName) -> None:
     """An option that is none is refused in one line that names it or the ones that are."""
-    known = [name for name in inspect.signature(TASKS.get(task.name)).parameters if name != "options"]
+    known = list(inspect.signature(TASKS.get(task.name)).parameters)
     wrong = f"{known[0]}x" if known else "no_such_option"
     try:
         make_task(task.name, {**task.options, wrong: "x"})

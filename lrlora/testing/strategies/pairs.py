@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,10 @@ def low_rank_pairs(
     inside, out = draw(st.integers(1, max_size)), draw(st.integers(1, max_size))
     kind = draw(st.sampled_from([kind for kind in kinds if not (least > 0 and kind.endswith("zero"))]))
     # Bounded factor by factor, and not scaled afterwards, so that the numbers stay the round ones that were drawn.
-    A = draw(_matrix(r, inside, 1.0))
-    B = draw(_matrix(out, r, most / r))
+    # One component of the rank after the other, so that a counter-example can shrink by leaving one out.
+    components = [(draw(_numbers(inside, 1.0)), draw(_numbers(out, most / r))) for _ in range(r)]
+    A = [row for row, _ in components]
+    B = [list(row) for row in zip(*(column for _, column in components), strict=True)]
     if kind == "A is zero":
         A = [[0.0] * inside for _ in range(r)]
     elif kind == "B is zero":
@@ -90,19 +93,30 @@ def low_rank_pairs(
 
 
 def tensors(values: Any, dtype: torch.dtype) -> st.SearchStrategy[Tensor]:
-    """A known tensor, which hypothesis prints as the call that makes it, in full precision."""
+    """A known tensor, which hypothesis knows as the call that makes it."""
     if dtype == torch.float32:
         return st.builds(torch.tensor, st.just(values))
     return st.builds(torch.tensor, st.just(values), dtype=st.just(dtype))
 
 
 def round_numbers(low: float, high: float) -> st.SearchStrategy[float]:
-    """Numbers from low to high that are short to write, simple ones first."""
-    return st.floats(low, high, width=16, allow_subnormal=False) if high > low else st.just(low)
+    """Numbers from low to high of at most three digits, whole ones first.
+
+    A tensor of them is printed with four digits, and so is the same one when what was printed is pasted.
+    """
+    largest = max(abs(low), abs(high))
+    if largest == 0 or low == high:
+        return st.just(low)
+    per_one = 10 ** max(0, 2 - math.floor(math.log10(largest)))  # steps of a hundredth of the leading digit
+    least, most = math.ceil(low * per_one), math.floor(high * per_one)
+    start = per_one if least > 0 and least <= per_one <= most else max(0, least)  # 1, where 0 is not allowed
+    fine = st.integers(least - start, most - start).map(lambda steps: (steps + start) / per_one)
+    whole_least, whole_most = math.ceil(low), math.floor(high)
+    if whole_least > whole_most:
+        return fine
+    first = max(1, whole_least) if low > 0 else 0
+    return st.integers(whole_least - first, whole_most - first).map(lambda steps: float(steps + first)) | fine
 
 
-def _matrix(rows: int, columns: int, bound: float) -> st.SearchStrategy[list[list[float]]]:
-    whole = float(torch.tensor(bound).to(torch.float16))  # the ends have to be numbers of the width
-    largest = whole if whole <= bound else whole / 2
-    entry = round_numbers(-largest, largest)
-    return st.lists(st.lists(entry, min_size=columns, max_size=columns), min_size=rows, max_size=rows)
+def _numbers(count: int, bound: float) -> st.SearchStrategy[list[float]]:
+    return st.lists(round_numbers(-bound, bound), min_size=count, max_size=count)

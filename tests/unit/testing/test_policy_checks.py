@@ -130,6 +130,6 @@ def test_a_policy_without_a_name_is_told_what_saving_needs() -> None:
     assert "@register" in outcomes["check_survives_saving"].message
 
 
-@parametrize_with_checks([GRIDS.create("chebyshev"), RANKS.create("empirical")])
+@parametrize_with_checks([GRIDS.create("learned"), RANKS.create("empirical")])
 def test_the_decorator_of_pytest_takes_policies(check: Any) -> None:
     check()
