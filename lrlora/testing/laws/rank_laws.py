@@ -171,13 +171,17 @@ def _check_geometric(octaves: list[float], where: str) -> None:
 
 def _check_algebraic(octaves: list[float], smoothness: float, where: str) -> None:
     # A jump in derivative s + 1 gives coefficients k^−(s + 2); one that is claimed too high by one gives k^−(s + 1).
-    # The quarter is what an octave's largest coefficient may be off by from the power law that it follows.
-    above = [i for i, size in enumerate(octaves) if size > 100 * FLOOR]
-    if len(above) < 3:
-        return  # analytic as far as float64 can tell
-    last = above[-1]
+    # The 0.15 is what an octave's largest coefficient may be off by from the power law that it follows.
+    above = [i for i, size in enumerate(octaves) if size > 10 * FLOOR]
+    last = above[-1] if above else 0
+    # Two octaves past the first, in which the kinks of one function still beat with one another. What is below rounding
+    # by then cannot be told from an analytic function.
+    if last < 3:
+        return
     fall = math.log2(octaves[last - 2] / octaves[last]) / 2
-    if not fall >= smoothness + 1.25:
+    # Past three derivatives float64 runs out while the kinks of one function still beat: of honest splines of degrees 5
+    # to 7 the measured power is low by up to one. There only a claim that is too high by two or more is told.
+    if not fall >= smoothness + (1.15 if smoothness <= 3 else 0.25):
         raise ConformanceError(
             f"the Chebyshev coefficients {where} fall as k^−{fall:.2f}, where {smoothness:g} continuous derivatives "
             f"make k^−{smoothness + 2:g}"
