@@ -93,16 +93,23 @@ class Identity(AmplitudeInit):
     tolerance: float = 0.02
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
-        z = torch.linspace(-start.bound, start.bound, 8 * len(start.grid) + 1, dtype=torch.float64)
-        origin = torch.zeros((), dtype=torch.float64)
-        features = start.basis.matrix(z, start.grid, start.bandwidth) - start.basis.matrix(
-            origin, start.grid, start.bandwidth
-        )
+        """See :meth:`AmplitudeInit.values`.
+
+        Raises:
+            ValueError: The basis is not finite somewhere on the interval.
+        """
+        count = 8 * len(start.grid) + 1
+        z = torch.linspace(-start.bound, start.bound, count, dtype=torch.float64)
+        features = _centred(start, z)
+        if not features.isfinite().all():
+            where = z[~features.isfinite().all(-1)][0]
+            raise ValueError(f"amplitude_init='identity': basis {start.basis!r} is not finite at z = {float(where):g}")
         # Overlapping functions make the fit rank-deficient: the solution of least norm, through a cut-off, stays small.
         fit = torch.linalg.lstsq(features, z[:, None], rcond=1e-8, driver="gelsd")
         solution: Tensor = fit.solution[:, 0]
-        error = float(torch.linalg.vector_norm(features @ solution - z) / torch.linalg.vector_norm(z))
+        # Judged between the points of the fit as well: a ripple may be zero at all of them.
+        z = torch.linspace(-start.bound, start.bound, 3 * count + 1, dtype=torch.float64)
+        error = float(torch.linalg.vector_norm(_centred(start, z) @ solution - z) / torch.linalg.vector_norm(z))
         if error > self.tolerance:
             warnings.warn(
                 f"amplitude_init='identity': the best fit of a straight line by basis {start.basis!r} with "
@@ -110,6 +117,13 @@ class Identity(AmplitudeInit):
                 stacklevel=2,
             )
         return solution
+
+
+def _centred(start: Start, z: Tensor) -> Tensor:
+    """ψ_i(z) − ψ_i(0), ``(len(z), N)``."""
+    origin = torch.zeros((), dtype=z.dtype)
+    values = start.basis.matrix(z, start.grid, start.bandwidth)
+    return values - start.basis.matrix(origin, start.grid, start.bandwidth)
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,18 @@ class LinearDecay(RankAllocation):
     """From r in the first layer down to ``r_min`` in the last.
 
     Args:
-        r_min: The least rank.
+        r_min: The least rank; r itself where that is less.
     """
 
     r_min: int = 4
 
+    def __post_init__(self) -> None:
+        _check_least(self.r_min)
+
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         """See :meth:`RankAllocation.rank`."""
-        return max(self.r_min, round(r - (r - self.r_min) * depth / max(1, num_layers - 1)))
+        least = min(self.r_min, r)
+        return max(least, round(r - (r - least) * depth / max(1, num_layers - 1)))
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,13 @@ class AttentionHeavy(RankAllocation):
     """r in the attention, half of it in the MLP.
 
     Args:
-        r_min: The least rank in the MLP.
+        r_min: The least rank in the MLP; r itself where that is less.
     """
 
     r_min: int = 4
+
+    def __post_init__(self) -> None:
+        _check_least(self.r_min)
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         """See :meth:`RankAllocation.rank`."""
@@ -68,7 +75,12 @@ class AttentionHeavy(RankAllocation):
             raise ValueError(
                 "rank_allocation='attention_heavy' needs the roles of the modules, which are not known here"
             )
-        return r if role in ATTENTION else max(self.r_min, r // 2)
+        return r if role in ATTENTION else max(min(self.r_min, r), r // 2)
+
+
+def _check_least(r_min: int) -> None:
+    if not isinstance(r_min, int) or r_min < 1:
+        raise ValueError(f"r_min is a whole number of at least 1, not {r_min!r}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrlora.bases import BASES
+from lrlora.bases import BASES, ShiftedBasis
 from lrlora.policies import (
     AMPLITUDES,
     BANDWIDTHS,
@@ -96,6 +96,36 @@ def test_a_basis_that_cannot_be_a_straight_line_says_so() -> None:
     grid, one = GRIDS.create("uniform").points(10, 3.0), torch.ones(10, dtype=F64)
     with pytest.warns(UserWarning, match="best fit of a straight line by basis Fourier"):
         AMPLITUDES.create("identity").values(Start(BASES.create("fourier"), grid, one, 3.0, 0.0))
+
+
+class _NotFinite(ShiftedBasis):
+    def kernel(self, u: torch.Tensor) -> torch.Tensor:
+        return torch.log(u)
+
+
+class _Rippled(ShiftedBasis):
+    """Straight at the points of the fit, and far from it between them."""
+
+    def matrix(self, z: torch.Tensor, grid: torch.Tensor, bandwidth: torch.Tensor) -> torch.Tensor:
+        ripple = torch.sin(2 * torch.pi * 64 / 6 * z.unsqueeze(-1))
+        return z.unsqueeze(-1) * bandwidth + ripple * grid.sign()
+
+    def kernel(self, u: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_an_identity_start_of_a_broken_basis_says_where_it_is_broken() -> None:
+    grid, one = torch.linspace(-3, 3, 8, dtype=torch.float64), torch.ones(8, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"is not finite at z = -3$"):
+        AMPLITUDES.create("identity").values(Start(_NotFinite(), grid, one, 3.0, 0.0))
+
+
+def test_an_identity_start_is_judged_between_the_points_of_its_fit() -> None:
+    grid, one = torch.linspace(-3, 3, 8, dtype=torch.float64), torch.ones(8, dtype=torch.float64)
+    a = torch.linspace(1, 2, 8, dtype=torch.float64)
+    start = Start(_Rippled(), grid + a, one, 3.0, 0.0)
+    with pytest.warns(UserWarning, match="off"):
+        AMPLITUDES.create("identity").values(start)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in AMPLITUDES])

@@ -218,10 +218,10 @@ class NoName(ShiftedBasis):
 
 @found_by("check_identity_start", "8 grid points", "does not warn")
 class BetweenThePointsOfTheFit(Basis):
-    """A ripple that is zero at every point at which the identity start is fitted."""
+    """A ripple that is zero at every point at which the identity start is fitted (64 steps) or judged (195)."""
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
-        return bell(u_of(z, grid, bandwidth)) + 0.1 * grid * torch.sin(2 * math.pi * 64 / 6 * z.unsqueeze(-1))
+        return bell(u_of(z, grid, bandwidth)) + 0.1 * grid * torch.sin(2 * math.pi * 64 * 195 / 6 * z.unsqueeze(-1))
 
 
 # -- options: registered, so that a config takes them by name ----------------------------------------------------------

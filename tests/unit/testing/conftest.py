@@ -1,0 +1,12 @@
+"""The galleries of faults lie beside the tests, and draw on each other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# With --import-mode=importlib a test's neighbours are no modules by themselves.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("faulty_bases", "faulty_claims", "faulty_numbers", "faulty_policies", "faulty_studies")
