@@ -1,0 +1,144 @@
+"""Figures of a run's course: training loss, gradient norm, and the validation metric."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, smoothed, thinned
+from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.palette import INK, Look
+from lrlora.studies.report.source import Record, finite
+from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+
+HEIGHT = 235
+
+
+def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
+    """Training loss over steps: the smoothed mean over finished seeds, and diverged cells one by one."""
+    return _step_figure(summary, style, "loss", "train_loss", "training loss")
+
+
+def grad_norm_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
+    """Gradient norm before clipping over steps, on a logarithmic scale, with the norm that it was clipped to."""
+    return _step_figure(summary, style, "grad-norm", "grad_norm", "gradient norm")
+
+
+def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
+    """The metric on the validation split over steps; None where no variant was validated twice."""
+    scale = Scale.of(summary.metric)
+    drawn = []
+    with drawing_style("validation"):
+        figure = new_figure(WIDTH, HEIGHT)
+        axes = figure.subplots()
+        for variant in summary.variants:
+            curves = [
+                curve
+                for record in summary.records_of(variant.name)
+                if record.get("status") == "finished" and (curve := _validations(record, summary.metric))
+            ]
+            steps = [step for step in curves[0] if all(step in curve for curve in curves)] if curves else []
+            if len(steps) < 2:
+                continue
+            look = style[variant.name]
+            means = [scale.factor * float(np.mean([curve[step] for curve in curves])) for step in steps]
+            axes.plot(steps, means, color=look.colour, linestyle=look.line_style, marker=look.marker, markersize=3.5)
+            drawn.append(variant.name)
+        if not drawn:
+            return None
+        finish(axes, "step", f"validation {summary.metric}" + (f", {scale.unit.strip()}" if scale.unit else ""))
+        svg = inline_svg(figure, "validation", f"{summary.metric} on the validation split over steps")
+    caption = f"{summary.metric.capitalize()} on the validation split, mean over finished cells."
+    return PlotText("validation", svg, caption, tuple(drawn))
+
+
+def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field: str, what: str) -> PlotText | None:
+    logarithmic = field == "grad_norm"
+    drawn: list[str] = []
+    diverged = False
+    window = 1
+    extent: list[float] = []
+    ends: list[tuple[float, float, str]] = []
+    with drawing_style(name):
+        figure = new_figure(WIDTH, HEIGHT)
+        axes = figure.subplots()
+        if logarithmic:
+            axes.set_yscale("log")
+        for variant in summary.variants:
+            look = style[variant.name]
+            records = summary.records_of(variant.name)
+            curves = [curve for r in records if r.get("status") == "finished" and len(curve := _curve(r, field)) > 0]
+            if curves:
+                steps = min(len(curve) for curve in curves)
+                window = max(1, steps // 20)
+                mean = _mean([curve[:steps] for curve in curves], logarithmic)
+                x, line = thinned(*_smooth(mean, window, logarithmic))
+                axes.plot(x, line, color=look.colour, linestyle=look.line_style)
+                extent += [float(line.min()), float(line.max())]
+                drawn.append(variant.name)
+            for record in records:
+                curve = _curve(record, field)
+                if record.get("status") == "diverged" and len(curve) > 0:
+                    diverged = True
+                    x, line = thinned(*_smooth(curve, max(1, len(curve) // 20), logarithmic))
+                    axes.plot(x, line, color=look.colour, linewidth=0.8)
+                    ends.append((float(x[-1]), float(line[-1]), look.colour))
+                    drawn += [] if variant.name in drawn else [variant.name]
+        if not drawn:
+            return None
+        if extent and max(extent) > min(extent) and not logarithmic:
+            # One exploding run must not flatten all others: the axis is that of the finished ones.
+            margin = 0.06 * (max(extent) - min(extent))
+            axes.set_ylim(min(extent) - margin, max(extent) + margin)
+        thresholds = _clip_norms(summary) if logarithmic else []
+        for threshold in thresholds:
+            axes.axhline(threshold, color=INK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=3)
+        bottom, ceiling = axes.get_ylim()
+        for step, value, colour in ends:
+            axes.plot([step], [min(value, ceiling)], "x", color=colour, markersize=6, clip_on=False)
+        axes.set_ylim(bottom, ceiling)
+        finish(axes, "step", what)
+        svg = inline_svg(figure, name, f"{what} over steps")
+    caption = f"{what.capitalize()}" + (" before clipping: geometric mean" if logarithmic else ": mean")
+    caption += " over finished cells" + (f", moving average over {window} steps." if window > 1 else ".")
+    if thresholds:
+        caption += f" Dotted: the norm that gradients are clipped to, {', '.join(f'{one:g}' for one in thresholds)}."
+    if diverged:
+        caption += " Thin lines that end in a cross are single cells that diverged."
+    return PlotText(name, svg, caption, tuple(drawn))
+
+
+def _curve(record: Record, field: str) -> np.ndarray:
+    """A per-step series up to the first value that is not finite, or that has no logarithm where one is drawn."""
+    values = [finite(value) for value in record.get(field) or ()]
+    if field == "grad_norm":
+        values = [None if value is None or value <= 0 else value for value in values]
+    usable = values.index(None) if None in values else len(values)
+    return np.asarray(values[:usable], dtype=float)
+
+
+def _mean(curves: list[np.ndarray], logarithmic: bool) -> np.ndarray:
+    stacked = np.stack(curves)
+    return np.asarray(np.exp(np.log(stacked).mean(axis=0)) if logarithmic else stacked.mean(axis=0))
+
+
+def _smooth(values: np.ndarray, window: int, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
+    if not logarithmic:
+        return smoothed(values, window)
+    x, mean = smoothed(np.log(values), window)
+    return x, np.exp(mean)
+
+
+def _clip_norms(summary: StudySummary) -> list[float]:
+    """The norms that gradients were clipped to; none where clipping was off."""
+    found = {finite((record.get("training") or {}).get("max_grad_norm")) for record in summary.records}
+    return sorted(value for value in found if value)
+
+
+def _validations(record: Record, metric: str) -> dict[int, float]:
+    """The metric by step."""
+    return {
+        int(entry["step"]): value
+        for entry in record.get("validation") or ()
+        if (value := finite(entry.get(metric))) is not None
+    }
