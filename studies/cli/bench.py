@@ -240,6 +240,48 @@ def bench_scaling(
             say(line)
 
 
+@app.command("floor")
+def bench_floor(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="minilm or smollm2.")] = "minilm",
+    rank: Ranks = None,
+    tokens: Annotated[str | None, typer.Option(metavar="BATCHxLENGTH", help="As for step.")] = None,
+    steps: Steps = 15,
+    seconds: Seconds = 30.0,
+    warmup: WarmUpSteps = None,
+    compile_: Compile = None,
+    as_json: Json = False,
+) -> None:
+    """LR-LoRA's step beside the least it can take: LoRA's with the bare dense products, and with bare passes as well.
+
+    In float32, by default at ranks 4, 8, 16 and 32. What is between the two is overhead; the rest is arithmetic.
+    """
+    from lrlora.registry import UnknownNameError
+    from lrlora.studies.bench.settings import Effort, compile_mode, read_batch, read_numbers
+
+    effort = Effort(steps, seconds, warmup, memory=False)
+    ranks = read_numbers(rank or ["4,8,16,32"], "--rank")
+    batch = None if tokens is None else read_batch(tokens)
+    with compile_mode(compile_) as compiled:
+        from lrlora.studies.backbones import locate
+        from lrlora.studies.bench.document import heading, make_document
+        from lrlora.studies.bench.floor import as_lines, measure_floor
+        from lrlora.studies.bench.subjects import MODELS, ModelSubject
+
+        if model not in MODELS:
+            raise UnknownNameError("model", model, MODELS)
+        locate(model)
+        subject = ModelSubject(model, *(batch or (MODELS[model].batch, MODELS[model].length)))
+        rows = list(measure_floor(subject, ranks, effort, announce))
+    settings = {"models": [model], "tolerance": 2e-3, "dtype": "float32", "compile": compiled}
+    document = make_document("floor", settings, effort, rows)
+    if as_json:
+        print(json.dumps(document, indent=1))
+        return
+    say(heading(document))
+    for line in as_lines(rows):
+        say(line)
+
+
 @app.command("costs")
 def bench_costs(
     shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Of the weight to measure on.")] = (
