@@ -1,0 +1,91 @@
+"""Claim by claim, over several studies: the published figure, ours, the interval, the verdict, and the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lrlora.studies.errors import StudyError
+from lrlora.studies.report.formatting import MISSING, Scale, probability
+from lrlora.studies.report.presentation import published_figure
+from lrlora.studies.report.sentences import reproduce_command
+from lrlora.studies.report.summary import StudySummary, summarise
+from lrlora.studies.report.verdicts import Verdict
+from lrlora.studies.results import Results
+
+COLUMNS = ("Study", "Claim", "Where", "Paper", "Here [95 %]", "p, Holm", "Verdict")
+
+
+def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The claims of studies that were run, as plain data.
+
+    Raises:
+        StudyError: A folder holds no study.
+    """
+    found = []
+    for folder in folders:
+        summary = summarise(Results.load(folder))
+        if not summary.records:
+            raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
+        found += [_row(summary, verdict) for verdict in summary.verdicts]
+    return found
+
+
+def _row(summary: StudySummary, verdict: Verdict) -> dict[str, Any]:
+    found, scale = verdict.found, Scale.of(verdict.metric)
+    factor = 100.0 if verdict.claim.relative else scale.factor
+    return {
+        "study": summary.name,
+        "budget": summary.budget,
+        "claim": verdict.claim.says,
+        "kind": verdict.claim.kind,
+        "metric": verdict.metric,
+        "paper": verdict.claim.paper,
+        "source": verdict.claim.source,
+        "mean": None if found is None else found.mean * factor,
+        "low": None if found is None or found.low is None else found.low * factor,
+        "high": None if found is None or found.high is None else found.high * factor,
+        "unit": "%" if verdict.claim.relative else scale.difference_unit.strip(),
+        "pairs": 0 if found is None else found.n,
+        "p_holm": verdict.p_holm,
+        "margin": None if verdict.claim.margin is None else verdict.claim.margin * factor,
+        "verdict": verdict.decision,
+        "command": reproduce_command(summary),
+    }
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The claims as a Markdown table, with the commands below it."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+    lines += [f"| {' | '.join(_escaped(cell) for cell in cells(row))} |" for row in rows]
+    commands = dict.fromkeys((row["study"], row["budget"], row["command"]) for row in rows)
+    lines += ["", *(f"- `{study}` at `{budget}`: `{command}`" for study, budget, command in commands)]
+    return "\n".join(lines) + "\n"
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A claim as the text of :data:`COLUMNS`."""
+    return (
+        row["study"],
+        row["claim"],
+        row["source"] or MISSING,
+        published_figure(row["paper"]),
+        _ours(row),
+        probability(row["p_holm"]),
+        row["verdict"],
+    )
+
+
+def _ours(row: dict[str, Any]) -> str:
+    if row["mean"] is None:
+        return MISSING
+    digits = 2 if row["unit"] else 4
+    text = f"{row['mean']:+.{digits}f}"
+    if row["low"] is not None:
+        text += f" [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
+    return (text + (f" {row['unit']}" if row["unit"] else "")).replace("-", "−")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
