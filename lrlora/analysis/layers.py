@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,20 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.analysis.spectrum import nonlinear_fraction, stable_rank
+from lrlora.analysis.bending import STRAIGHT_LINE, bending_scale
+from lrlora.analysis.curves import TransferCurve, active_share, transfer_curve
+from lrlora.analysis.spectrum import (
+    effective_rank_of,
+    nonlinear_fraction,
+    relative_spectrum,
+    sampled_spectrum,
+    stable_rank,
+    stable_rank_of,
+)
 from lrlora.analysis.updates import as_matrix, moves_the_weight, weight_update
 from lrlora.policies.roles import depth_of, role_of
 from lrlora.transfer import TransferFunction
-from lrlora.tuner.layer import LRLoraLayer
+from lrlora.tuner.layer import LRLoraLayer, layers_with
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,14 @@ class LayerReport:
         outside_grid: Fraction of the entries of s_in · BA beyond the grid's bound; 0 for LoRA.
         evaluation: What the engine does there; for other methods, where ΔW was taken from.
         evaluation_error: Relative error of ΔW that it makes, measured on a sample of the entries; 0 for LoRA.
+        effective_rank: Of ΔW; None where the stable rank is.
+        spectrum: σ_k / σ_1 of ΔW at the relative indices :data:`lrlora.analysis.SPECTRUM_AT`; None likewise.
+        active_basis: Share of the basis functions with |a_i| of at least 1 % of the layer's largest; 0 where no
+            amplitude has moved from zero, None without a φ.
+        input_scale: s_in; None without a φ.
+        one_percent_at: The input scale at which the nonlinear fraction would be 1 % with the present A, B and θ. None
+            where it is as much already, where no scale would do it, and without a φ.
+        ten_percent_at: That for 10 %, in the same layers.
     """
 
     module: str
@@ -45,6 +62,17 @@ class LayerReport:
     outside_grid: float | None
     evaluation: str
     evaluation_error: float | None
+    effective_rank: float | None = None
+    spectrum: tuple[float, ...] | None = None
+    active_basis: float | None = None
+    input_scale: float | None = None
+    one_percent_at: float | None = None
+    ten_percent_at: float | None = None
+
+    @property
+    def is_straight_line(self) -> bool:
+        """Whether there is a φ, and it did nothing that a constant factor does not."""
+        return self.input_scale is not None and (self.nonlinear_fraction or 0.0) < STRAIGHT_LINE
 
 
 @torch.no_grad()
@@ -79,14 +107,54 @@ def layer_report(
             reports.append(_of_lora(place, module, adapter_name))
         elif isinstance(module, BaseTunerLayer):
             if _holds(module, adapter_name):
-                rank = None
-                if original is not None or not moved:
-                    rank = stable_rank(weight_update(module, adapter_name, original))
-                reports.append(_of_matrix(place, _rank_left(module, name, adapter_name, config), rank, "merged − base"))
+                update = weight_update(module, adapter_name, original) if original is not None or not moved else None
+                rank_left = _rank_left(module, name, adapter_name, config)
+                reports.append(_of_matrix(place, rank_left, update, "merged − base"))
         elif name in trained and original is not None:
             delta = as_matrix(module, trained[name] - original.to(trained[name]))
-            reports.append(_of_matrix(place, None, stable_rank(delta), "trained − pretrained"))
+            reports.append(_of_matrix(place, None, delta, "trained − pretrained"))
     return reports
+
+
+@torch.no_grad()
+def stable_ranks(model: nn.Module, adapter_name: str = "default") -> dict[str, float]:
+    """The stable rank of ΔW by module, of every layer where it can be told without the pretrained weight.
+
+    What :func:`layer_report` says of them, at a part of its cost: for looks at a run that goes on.
+    """
+    config = getattr(model, "peft_config", {}).get(adapter_name)
+    if config is None or moves_the_weight(config):
+        return {}
+    ranks = {}
+    for name, module in model.named_modules():
+        name = name.removeprefix("base_model.model.")
+        if isinstance(module, LRLoraLayer):
+            if adapter_name in module.lrlora_A:
+                ranks[name] = stable_rank(module.delta_matrix(adapter_name))
+        elif isinstance(module, LoraLayer) and _is_plain(module, adapter_name):
+            ranks[name] = stable_rank(_product(module, adapter_name))
+        elif isinstance(module, BaseTunerLayer) and _holds(module, adapter_name):
+            ranks[name] = stable_rank(weight_update(module, adapter_name))
+    return ranks
+
+
+def layer_curves(
+    model: nn.Module, adapter_name: str = "default", modules: Collection[str] | None = None
+) -> dict[str, TransferCurve]:
+    """The curve of φ in every layer that has one, by module.
+
+    Args:
+        model: An adapted model; of other methods than LR-LoRA there is nothing to tell.
+        adapter_name: The adapter.
+        modules: Full names of the modules to look at; None for all.
+    """
+    curves = {}
+    for name, module in layers_with(model, adapter_name).items():
+        name = name.removeprefix("base_model.model.")
+        if module.r[adapter_name] > 0 and (modules is None or name in modules):
+            A, B = module.wide_factors(adapter_name)
+            curves[name] = transfer_curve(B.detach() @ A.detach(), module.transfer(adapter_name))
+    return curves
 
 
 _Place = tuple[str, str | None, int | None]
@@ -100,34 +168,64 @@ def _of_lrlora(place: _Place, module: LRLoraLayer, adapter_name: str) -> LayerRe
     delta = (delta.T if module.fan_in_fan_out else delta).float()
     transfer = module.transfer(adapter_name)
     z = transfer.input_scale * product
+    sigma = relative_spectrum(delta)
+    fraction = nonlinear_fraction(delta, product)
+    straight = fraction < STRAIGHT_LINE
     return LayerReport(
         *place,
         r=module.r[adapter_name],
-        stable_rank=stable_rank(delta),
-        nonlinear_fraction=nonlinear_fraction(delta, product),
+        stable_rank=stable_rank_of(sigma),
+        nonlinear_fraction=fraction,
         max_abs_z=float(z.abs().max()),
         outside_grid=float((z.abs() > module.lrlora_config[adapter_name].grid_bound).float().mean()),
         evaluation=module.lrlora_engine[adapter_name].describe(A, B, transfer),
         evaluation_error=_evaluation_error(delta, A, B, transfer),
+        effective_rank=effective_rank_of(sigma),
+        spectrum=sampled_spectrum(sigma),
+        active_basis=active_share(transfer.amplitude),
+        input_scale=transfer.input_scale,
+        one_percent_at=bending_scale(product, transfer, STRAIGHT_LINE) if straight else None,
+        ten_percent_at=bending_scale(product, transfer, 10 * STRAIGHT_LINE) if straight else None,
     )
 
 
 def _of_lora(place: _Place, module: LoraLayer, adapter_name: str) -> LayerReport:
-    product = (module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight).float()
+    product = _product(module, adapter_name)
+    sigma = relative_spectrum(product)
     return LayerReport(
         *place,
         r=module.r[adapter_name],
-        stable_rank=stable_rank(product),
+        stable_rank=stable_rank_of(sigma),
         nonlinear_fraction=0.0,
         max_abs_z=float(product.abs().max()),
         outside_grid=0.0,
         evaluation="product",
         evaluation_error=0.0,
+        effective_rank=effective_rank_of(sigma),
+        spectrum=sampled_spectrum(sigma),
     )
 
 
-def _of_matrix(place: _Place, r: int | None, rank: float | None, evaluation: str) -> LayerReport:
-    return LayerReport(*place, r, rank, None, None, None, evaluation, None)
+def _of_matrix(place: _Place, r: int | None, delta: Tensor | None, evaluation: str) -> LayerReport:
+    if delta is None:
+        return LayerReport(*place, r, None, None, None, None, evaluation, None)
+    sigma = relative_spectrum(delta)
+    return LayerReport(
+        *place,
+        r,
+        stable_rank_of(sigma),
+        None,
+        None,
+        None,
+        evaluation,
+        None,
+        effective_rank=effective_rank_of(sigma),
+        spectrum=sampled_spectrum(sigma),
+    )
+
+
+def _product(module: LoraLayer, adapter_name: str) -> Tensor:
+    return (module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight).float()
 
 
 def _is_plain(module: LoraLayer, adapter_name: str) -> bool:

@@ -6,6 +6,13 @@ import torch
 from torch import Tensor
 
 
+RESOLUTION = 1e-6
+"""Relative to σ_1: smaller singular values are taken to be zero. Entries in float32 tell no more."""
+
+SPECTRUM_AT = (0.0, *(2.0 ** (-half / 2) for half in range(16, -1, -1)))
+"""Relative indices k / (n − 1) at which a recorded spectrum is read, n the smaller side of the matrix: 0, 1/256, …, 1."""
+
+
 def stable_rank(matrix: Tensor) -> float:
     """‖M‖_F² / σ_max² (LR-LoRA paper, Equation 5): between 1 and the rank; 0 for the zero matrix.
 
@@ -14,17 +21,7 @@ def stable_rank(matrix: Tensor) -> float:
     >>> stable_rank(3 * torch.eye(4))
     4.0
     """
-    m = matrix.detach()
-    scale = m.abs().max()
-    if scale == 0:
-        return 0.0
-    if not scale.isfinite():
-        return float("nan")
-    m = (m / scale).double()
-    # σ_max² is the largest eigenvalue of the smaller Gram matrix: a fraction of the work of a decomposition of M, and
-    # exact enough, since it is only the largest.
-    gram = m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
-    return float(gram.trace() / torch.linalg.eigvalsh(gram)[-1])
+    return stable_rank_of(relative_spectrum(matrix))
 
 
 def effective_rank(matrix: Tensor) -> float:
@@ -33,11 +30,44 @@ def effective_rank(matrix: Tensor) -> float:
     >>> round(effective_rank(3 * torch.eye(4)), 6)
     4.0
     """
-    sigma = singular_values(matrix.detach())
+    return effective_rank_of(singular_values(matrix))
+
+
+def relative_spectrum(matrix: Tensor) -> Tensor:
+    """σ_k / σ_1, ``(min(m, n),)`` in float64, in descending order; zeros for the zero matrix.
+
+    They are the roots of the eigenvalues of the smaller Gram matrix, which is a fraction of the work of a decomposition
+    of M and exact to :data:`RESOLUTION`. NaN where the matrix is not finite.
+    """
+    m = matrix.detach()
+    scale = m.abs().max()
+    size = min(m.shape)
+    if scale == 0 or not scale.isfinite():
+        return torch.full((size,), 0.0 if scale == 0 else float("nan"), dtype=torch.float64, device=m.device)
+    m = (m / scale).double()
+    gram = m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
+    squared = torch.linalg.eigvalsh(gram).flip(0)
+    relative = (squared / squared[0]).clamp_min(0).sqrt()
+    return torch.where(relative < RESOLUTION, 0.0, relative)
+
+
+def stable_rank_of(sigma: Tensor) -> float:
+    """The stable rank, from singular values relative to the largest."""
+    return float(sigma.square().sum())
+
+
+def effective_rank_of(sigma: Tensor) -> float:
+    """The effective rank, from singular values on any scale."""
     if sigma.sum() == 0:
         return 0.0
     p = sigma / sigma.sum()
     return float(torch.exp(torch.special.entr(p).sum()))
+
+
+def sampled_spectrum(sigma: Tensor) -> tuple[float, ...]:
+    """A spectrum at :data:`SPECTRUM_AT`, to four digits: what a record keeps of it, whatever the size of the matrix."""
+    last = len(sigma) - 1
+    return tuple(float(f"{float(sigma[round(at * last)]):.4g}") for at in SPECTRUM_AT)
 
 
 def singular_values(matrix: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+"""What is said of trained layers: spectra, curves of φ, active basis functions, and where a straight φ would bend."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrlora.analysis import (
+    SPECTRUM_AT,
+    active_share,
+    bending_scale,
+    nonlinear_fraction,
+    relative_spectrum,
+    sampled_spectrum,
+    stable_rank,
+    transfer_curve,
+)
+from lrlora.bases import BASES
+from lrlora.transfer import TransferFunction
+
+F64 = torch.float64
+SMOOTH = ["sinc", "gaussian", "fourier", "polynomial", "morlet", "ridge"]
+seeds = st.integers(0, 2**31)
+
+
+def product(seed: int, r: int = 3, size: float = 1.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    A = torch.randn(r, 30, dtype=F64, generator=generator)
+    B = torch.randn(40, r, dtype=F64, generator=generator)
+    return size * (B @ A) / math.sqrt(r)
+
+
+def function(basis: str, seed: int, input_scale: float = 1.0, size: float = 0.1) -> TransferFunction:
+    generator = torch.Generator().manual_seed(seed)
+    n = 12
+    return TransferFunction(
+        BASES.create(basis),
+        amplitude=size * torch.randn(n, dtype=F64, generator=generator),
+        bandwidth=torch.ones(n, dtype=F64),
+        grid=torch.linspace(-3, 3, n, dtype=F64),
+        input_scale=input_scale,
+        output_scale=1 / input_scale,
+    )
+
+
+@given(seed=seeds, r=st.integers(1, 8), scale=st.floats(1e-18, 1e18), transposed=st.booleans())
+def test_a_spectrum_is_free_of_scale_descends_from_one_and_is_that_of_the_decomposition(
+    seed: int, r: int, scale: float, transposed: bool
+) -> None:
+    matrix = product(seed, r)
+    exact = torch.linalg.svdvals(matrix)
+    found = relative_spectrum(scale * (matrix.T if transposed else matrix))
+    torch.testing.assert_close(found, exact / exact[0], atol=2e-6, rtol=1e-6)
+    assert found[0] == 1
+    assert (found.diff() <= 0).all()
+    assert (found[r:] == 0).all()  # what is beyond the rank is rounding, and said to be nothing
+    assert float(found.square().sum()) == stable_rank(scale * (matrix.T if transposed else matrix))
+
+
+@given(seed=seeds, rows=st.integers(1, 40), columns=st.integers(1, 40))
+def test_a_recorded_spectrum_has_one_length_and_begins_and_ends_with_the_whole_one(
+    seed: int, rows: int, columns: int
+) -> None:
+    whole = relative_spectrum(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)))
+    kept = sampled_spectrum(whole)
+    assert len(kept) == len(SPECTRUM_AT)
+    assert kept[0] == 1
+    assert kept[-1] == pytest.approx(float(whole[-1]), rel=1e-3)
+    assert sorted(kept, reverse=True) == list(kept)
+
+
+def test_the_zero_matrix_has_a_spectrum_of_zeros_and_a_broken_one_of_no_numbers() -> None:
+    assert relative_spectrum(torch.zeros(3, 4)).tolist() == [0, 0, 0]
+    assert relative_spectrum(torch.full((3, 4), math.inf)).isnan().all()
+
+
+@given(basis=st.sampled_from(SMOOTH), seed=seeds, scale=st.floats(0.01, 30))
+def test_a_curve_is_the_transfer_function_over_the_range_of_the_entries(basis: str, seed: int, scale: float) -> None:
+    f, p = function(basis, seed, scale), product(seed + 1)
+    curve = transfer_curve(p, f)
+    assert curve.low == pytest.approx(float(scale * p.min()), rel=1e-4)
+    assert curve.high == pytest.approx(float(scale * p.max()), rel=1e-4)
+    expected = f(torch.linspace(float(scale * p.min()), float(scale * p.max()), len(curve.values), dtype=F64))
+    torch.testing.assert_close(torch.tensor(curve.values, dtype=F64), expected, rtol=1e-5, atol=1e-12)
+    assert sum(curve.histogram) == pytest.approx(1, abs=0.02)
+
+
+@given(basis=st.sampled_from(SMOOTH), seed=seeds)
+def test_what_the_straight_line_of_a_curve_leaves_over_is_the_nonlinear_fraction(basis: str, seed: int) -> None:
+    f, p = function(basis, seed), product(seed + 1)
+    delta = f(p)
+    rest = delta - transfer_curve(p, f).slope * p
+    assert float(rest.norm() / delta.norm()) == pytest.approx(nonlinear_fraction(delta, p), rel=1e-3, abs=1e-5)
+
+
+def test_before_the_first_step_the_curve_is_drawn_over_the_grid() -> None:
+    curve = transfer_curve(torch.zeros(4, 5), function("sinc", 0))
+    assert (curve.low, curve.high) == (-3, 3)
+    assert curve.slope == 0
+
+
+@given(
+    amplitudes=st.lists(st.floats(-1e6, 1e6).filter(lambda a: abs(a) > 1e-9), min_size=1, max_size=60),
+    factor=st.floats(1e-3, 1e3),
+)
+def test_the_active_share_is_above_zero_at_most_one_and_free_of_scale(amplitudes: list[float], factor: float) -> None:
+    a = torch.tensor(amplitudes, dtype=F64)
+    share = active_share(a)
+    assert 1 / len(amplitudes) - 1e-12 <= share <= 1
+    assert abs(active_share(2.0 ** round(math.log2(factor)) * a) - share) < 1e-12
+
+
+@given(basis=st.sampled_from(SMOOTH), seed=seeds, size=st.floats(1e-4, 3e-3), fraction=st.sampled_from([0.01, 0.1]))
+def test_at_the_proposed_input_scale_a_straight_line_bends_as_much_as_was_said(
+    basis: str, seed: int, size: float, fraction: float
+) -> None:
+    f, p = function(basis, seed), product(seed + 1, size=size)
+    scale = bending_scale(p, f, fraction)
+    if scale is None:
+        # Then no scale bends it that far, whatever is tried.
+        for power in range(16):
+            z = 2.0**power * p
+            assert nonlinear_fraction(f(z), z) < 1.05 * fraction
+        return
+    at = replace(f, input_scale=scale)
+    found = nonlinear_fraction(at(at.input_scale * p), p)
+    assert found == pytest.approx(fraction, rel=0.05) or (scale == 1 and found > fraction)
+    below = 0.8 * scale
+    assert scale == 1 or nonlinear_fraction(f(below * p), p) < fraction
+
+
+def test_a_function_without_amplitudes_and_an_update_of_zero_never_bend() -> None:
+    assert bending_scale(product(0, size=1e-3), function("sinc", 0, size=0.0), 0.01) is None
+    assert bending_scale(torch.zeros(4, 5), function("sinc", 0), 0.01) is None
+    # A straight line from −1 to 1 over the product: more of it is as straight.
+    assert (
+        bending_scale(product(0), replace(function("polynomial", 0), amplitude=torch.eye(12)[0].double()), 0.01) is None
+    )
