@@ -291,7 +291,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     below = data.pop("extends", None)
     if below is None:
         return data
-    other = (path.parent / str(below)).resolve()
+    other = _extended(path, str(below))
     if other in (*above, path.resolve()):
         raise StudyError(f"{path}: extends {below}, which leads back to it")
     merged = _read(other, (*above, path.resolve()))
@@ -300,6 +300,21 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             value = _over(merged[key], value)
         merged[key] = value
     return merged
+
+
+def _extended(path: Path, below: str) -> Path:
+    """The file that a study's file extends: one of the catalogue by its name, or one by a path from where this one is.
+
+    Raises:
+        StudyError: It looks like a name of the catalogue and is none; with the nearest.
+    """
+    if below in catalog_names():
+        return catalog_path(below).resolve()
+    other = (path.parent / below).resolve()
+    if not Path(below).suffix and not other.exists():
+        message = str(unknown_key(below, catalog_names(), f"{path}: extends"))
+        raise StudyError(message.replace("unknown key", "unknown study", 1))
+    return other
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

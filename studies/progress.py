@@ -93,4 +93,6 @@ def describe(record: Mapping[str, Any]) -> str:
         return f"{figures}, {record['step_seconds']:.2f} s a step, {record['duration_seconds']:.0f} s"
     if record["status"] == "diverged":
         return f"diverged at step {record['diverged_at']}"
+    if record["status"] == "pruned":
+        return str(record["reason"])
     return "failed: " + str(record["reason"]).strip().splitlines()[-1]

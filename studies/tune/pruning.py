@@ -1,0 +1,76 @@
+"""When a trial is given up: after a seed that settles it, or in the middle of a run that lags behind."""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+
+from lrlora.studies.errors import StudyError, unknown_key
+
+PRUNERS = ("wilcoxon", "hyperband", "none")
+PAIRS_TO_ACT = 4
+"""Runs after which the Wilcoxon test can reach p < 0.1: of n pairs the smallest one-sided p is 1 / 2ⁿ."""
+
+_P = 0.1
+_RUNGS = 4
+
+
+def choose_pruner(runs: int) -> str:
+    """The pruner for a number of runs per trial: one that can act, and has something left to save when it does.
+
+    >>> choose_pruner(2), choose_pruner(5)
+    ('none', 'wilcoxon')
+    """
+    return "wilcoxon" if runs > PAIRS_TO_ACT else "none"
+
+
+def make_pruner(name: str, runs: int, steps: int, interval: int) -> optuna.pruners.BasePruner:
+    """Optuna's pruner.
+
+    Args:
+        name: One of :data:`PRUNERS`.
+        runs: In a trial.
+        steps: In a run.
+        interval: Steps between validations.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "wilcoxon":
+            return optuna.pruners.WilcoxonPruner(p_threshold=_P, n_startup_steps=2)
+        if name == "hyperband":
+            return optuna.pruners.HyperbandPruner(min_resource=interval, max_resource=runs * steps)
+    return optuna.pruners.NopPruner()
+
+
+def validation_interval(name: str, steps: int, declared: int) -> int:
+    """Steps between validations: the study's, and for hyperband a quarter of the run unless the study has it finer.
+
+    Raises:
+        StudyError: There is no such pruner, or the runs are too short for hyperband.
+    """
+    if name not in PRUNERS:
+        raise StudyError(str(unknown_key(name, PRUNERS, "--pruner")).replace("unknown key", "unknown pruner", 1))
+    declared = min(declared, steps)
+    if name != "hyperband":
+        return declared
+    if steps < 2:
+        raise StudyError("--pruner hyperband: a run of 1 step has no middle in which it could be given up")
+    return declared if 0 < declared < steps else -(-steps // _RUNGS)
+
+
+def describe_pruner(name: str, runs: int) -> str:
+    """What the pruner does in a search with so many runs per trial, in a sentence."""
+    if name == "hyperband":
+        return "Hyperband stops runs whose validation lags behind those of other trials after as many steps."
+    if name == "none":
+        return f"No trial is given up early; with {runs} runs to a trial there is too little to judge by."
+    if runs <= PAIRS_TO_ACT:
+        return (
+            f"The Wilcoxon pruner cannot save anything: it needs {PAIRS_TO_ACT} paired runs before its test can reach "
+            f"p < {_P}, and a trial has {runs}."
+        )
+    return (
+        f"The Wilcoxon pruner gives a trial up once its runs are worse than the best trial's on the same seeds at "
+        f"p < {_P}, which takes at least {PAIRS_TO_ACT} of the {runs}."
+    )
