@@ -21,6 +21,7 @@ from lrlora.studies.limits import Limits
 from lrlora.studies.memory import PeakMemory, is_out_of_memory
 from lrlora.studies.methods import Method, make_method
 from lrlora.studies.recorder import StepListener, StepRecorder, split_metrics
+from lrlora.studies.snapshots import Snapshot, Snapshots
 
 Record = dict[str, Any]
 """What is known of a run; the keys are those of result.json."""
@@ -55,6 +56,7 @@ def blank_record(cell: Cell) -> Record:
         "validation": [],
         "tokens_seen": 0,
         "layers": [],
+        "snapshots": [],
         "mlflow_run_id": "",
         "duration_seconds": 0.0,
     }
@@ -100,7 +102,7 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
 
     recorder = StepRecorder(listener)
     with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-        trainer = _trainer(cell, method, model, recorder, folder, cuda)
+        trainer = _trainer(cell, method, model, recorder, record["snapshots"], folder, cuda)
         try:
             trainer.train()
             if recorder.diverged_at is None and training.test_examples == 0:
@@ -134,7 +136,13 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
 
 
 def _trainer(
-    cell: Cell, method: Method, model: torch.nn.Module, recorder: StepRecorder, folder: str, cuda: bool
+    cell: Cell,
+    method: Method,
+    model: torch.nn.Module,
+    recorder: StepRecorder,
+    snapshots: list[Snapshot],
+    folder: str,
+    cuda: bool,
 ) -> Trainer:
     training = cell.variant.training
     arguments = TrainingArguments(
@@ -159,6 +167,7 @@ def _trainer(
     )
     length = training.max_length
     limits = Limits(training.steps, training.tokens, training.seconds)
+    looks = Snapshots(model, limits, snapshots)
     trainer = Trainer(
         model=model,
         args=arguments,
@@ -166,7 +175,7 @@ def _trainer(
         eval_dataset=encode_split(cell.task, cell.backbone, length, "validation", training.validation_examples),
         data_collator=DataCollatorWithPadding(tokenizer_of(cell.backbone)),
         compute_metrics=_accuracy,
-        callbacks=[recorder, limits, *method.callbacks(model, training.steps)],
+        callbacks=[recorder, limits, looks, *method.callbacks(model, training.steps)],
         optimizers=_optimizers(method, model, training, limits),
     )
     trainer.remove_callback(PrinterCallback)  # the runner shows progress

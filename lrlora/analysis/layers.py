@@ -141,7 +141,7 @@ def stable_ranks(model: nn.Module, adapter_name: str = "default") -> dict[str, f
 def layer_curves(
     model: nn.Module, adapter_name: str = "default", modules: Collection[str] | None = None
 ) -> dict[str, TransferCurve]:
-    """The curve of φ in every layer that has one, by module.
+    """The curve of φ in every layer that has one, by module; layers with entries that are not finite are left out.
 
     Args:
         model: An adapted model; of other methods than LR-LoRA there is nothing to tell.
@@ -153,7 +153,9 @@ def layer_curves(
         name = name.removeprefix("base_model.model.")
         if module.r[adapter_name] > 0 and (modules is None or name in modules):
             A, B = module.wide_factors(adapter_name)
-            curves[name] = transfer_curve(B.detach() @ A.detach(), module.transfer(adapter_name))
+            product = B.detach() @ A.detach()
+            if product.isfinite().all():
+                curves[name] = transfer_curve(product, module.transfer(adapter_name))
     return curves
 
 

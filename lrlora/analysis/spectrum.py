@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 RESOLUTION = 1e-6
 """Relative to σ_1: smaller singular values are taken to be zero. Entries in float32 tell no more."""
 
 SPECTRUM_AT = (0.0, *(2.0 ** (-half / 2) for half in range(16, -1, -1)))
-"""Relative indices k / (n − 1) at which a recorded spectrum is read, n the smaller side of the matrix: 0, 1/256, …, 1."""
+"""Relative indices k / (n − 1) at which a spectrum is recorded, n the smaller side of the matrix: 0, 1/256, …, 1."""
 
 
 def stable_rank(matrix: Tensor) -> float:

@@ -16,7 +16,7 @@ from lrlora.studies.report.sentences import caveats, headline, reproduce_command
 from lrlora.studies.report.source import Record, flatten
 from lrlora.studies.report.summary import StudySummary
 
-CURVES = frozenset({"train_loss", "learning_rate", "grad_norm", "validation"})
+CURVES = frozenset({"train_loss", "learning_rate", "grad_norm", "validation", "snapshots"})
 """Per-step series, which a flat row has no place for; they are in MLflow, under the row's run id."""
 
 
