@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
-from lrlora.studies.cli import basis, bench, data, export, params, study, train, ui
+from lrlora.studies.cli import basis, bench, data, export, params, study, train, tune, ui
 from lrlora.studies.errors import StudyError
 from lrlora.studies.quiet import quiet
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(basis.app, name="basis")
 app.add_typer(study.app, name="study")
+app.command("tune")(tune.tune)
 app.command("train")(train.train)
 app.command("params")(params.params)
 app.command("ui")(ui.ui)

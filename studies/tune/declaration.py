@@ -118,7 +118,7 @@ def declare(
             raise StudyError(message.replace("unknown key", "unknown variant", 1))
     if space is not None:
         check_settings([variant for variant in everything if variant.name in chosen], space)
-    seeds = study.tune.seeds if study.tune is not None else [seed for seed in SEEDS if seed not in study.seeds]
+    seeds = _seeds(loaded, study, budget)
     shared = sorted(set(seeds) & set(study.seeds))
     if shared:
         raise StudyError(f"study {study.name}: tune.seeds has {shared[0]}, which is a seed of the study: choose others")
@@ -137,6 +137,15 @@ def declare(
     subjects = [make_subject(study, name, space, seeds, training) for name in chosen]
     place = source if is_catalog_name(source) else str(Path(source).resolve())
     return Tune(study, place, budget, dict(loaded._overrides), subjects, trials, named)
+
+
+def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
+    """The seeds that the study, or one of its budgets, gives its tuning; else two that are none of the study's."""
+    given = [loaded.tune is not None and "seeds" in loaded.tune.model_fields_set]
+    given += ["seeds" in (loaded.budgets[budget].get("tune") or {})]
+    if any(given) and resolved.tune is not None:
+        return resolved.tune.seeds
+    return [seed for seed in SEEDS if seed not in resolved.seeds]
 
 
 def read_tune_file(out: Path) -> dict[str, Any] | None:

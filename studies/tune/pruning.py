@@ -64,7 +64,7 @@ def describe_pruner(name: str, runs: int) -> str:
     if name == "hyperband":
         return "Hyperband stops runs whose validation lags behind those of other trials after as many steps."
     if name == "none":
-        return f"No trial is given up early; with {runs} runs to a trial there is too little to judge by."
+        return "No trial is given up early."
     if runs <= PAIRS_TO_ACT:
         return (
             f"The Wilcoxon pruner cannot save anything: it needs {PAIRS_TO_ACT} paired runs before its test can reach "
