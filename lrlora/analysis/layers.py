@@ -47,9 +47,9 @@ class LayerReport:
         active_basis: Share of the basis functions with |a_i| of at least 1 % of the layer's largest; 0 where no
             amplitude has moved from zero, None without a φ.
         input_scale: s_in; None without a φ.
-        one_percent_at: The input scale at which the nonlinear fraction would be 1 % with the present A, B and θ. None
+        bends_at: The input scale at which the nonlinear fraction would be 1 % with the present A, B and θ. None
             where it is as much already, where no scale would do it, and without a φ.
-        ten_percent_at: That for 10 %, in the same layers.
+        bends_by_a_tenth_at: That for 10 %, in the same layers.
     """
 
     module: str
@@ -66,8 +66,8 @@ class LayerReport:
     spectrum: tuple[float, ...] | None = None
     active_basis: float | None = None
     input_scale: float | None = None
-    one_percent_at: float | None = None
-    ten_percent_at: float | None = None
+    bends_at: float | None = None
+    bends_by_a_tenth_at: float | None = None
 
     @property
     def is_straight_line(self) -> bool:
@@ -186,8 +186,8 @@ def _of_lrlora(place: _Place, module: LRLoraLayer, adapter_name: str) -> LayerRe
         spectrum=sampled_spectrum(sigma),
         active_basis=active_share(transfer.amplitude),
         input_scale=transfer.input_scale,
-        one_percent_at=bending_scale(product, transfer, STRAIGHT_LINE) if straight else None,
-        ten_percent_at=bending_scale(product, transfer, 10 * STRAIGHT_LINE) if straight else None,
+        bends_at=bending_scale(product, transfer, STRAIGHT_LINE) if straight else None,
+        bends_by_a_tenth_at=bending_scale(product, transfer, 10 * STRAIGHT_LINE) if straight else None,
     )
 
 

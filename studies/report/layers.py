@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from typing import Any
 
 from lrlora.studies.report.source import Record, finite
 
@@ -99,3 +100,27 @@ def by_depth(records: Sequence[Record], field: str, group: str) -> list[tuple[in
             if depth is not None and value is not None and group_of(layer.get("role")) == group:
                 values[int(depth)].append(value)
     return [(depth, fmean(values[depth])) for depth in sorted(values)]
+
+
+def median_spectra(records: Sequence[Record]) -> dict[str, list[float]]:
+    """By role, σ_k / σ_1 of ΔW at each recorded relative index: the median over modules and finished cells.
+
+    That is how the LR-LoRA paper aggregates them (Appendix G.2). Roles in the order in which they come.
+    """
+    found: dict[str, list[Sequence[float]]] = defaultdict(list)
+    for record in records:
+        if record.get("status") != "finished":
+            continue
+        for layer in record.get("layers") or ():
+            spectrum = layer.get("spectrum")
+            if spectrum and layer.get("role") and all(finite(value) is not None for value in spectrum):
+                found[str(layer["role"])].append(spectrum)
+    return {role: [median(values) for values in zip(*spectra, strict=True)] for role, spectra in found.items()}
+
+
+def first_snapshots(records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
+    """What was seen of the layers during a run that finished, that of the first seed; empty where nothing was."""
+    for record in records:
+        if record.get("status") == "finished" and record.get("snapshots"):
+            return record["snapshots"]  # type: ignore[no-any-return]
+    return ()
