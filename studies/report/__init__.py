@@ -1,7 +1,7 @@
 """The report of a study: what was asked, what came out, how sure that is, and where each number comes from.
 
-``summary.md``, ``results.csv``, ``results.json`` and one self-contained ``index.html``. scipy, matplotlib and jinja2
-load only when a report is made.
+``summary.md``, ``results.csv``, ``results.json``, ``results.tex`` and one self-contained
+``index.html``. scipy, matplotlib and jinja2 load only when a report is made.
 """
 
 from __future__ import annotations

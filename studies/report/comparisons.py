@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from lrlora.studies.report.designs import hierarchical_interval
 from lrlora.studies.report.source import Record, label, metric_value
 from lrlora.studies.report.statistics import ALPHA, PairedDifference, holm, paired_difference
 
@@ -27,7 +28,8 @@ class Comparison:
         difference: Variant minus partner, in the metric's unit.
         p_holm: The paired t-test's p after Holm's correction over all tests of the study; None without a test.
         lost_pairs: Cells of either whose partner diverged, failed or is missing.
-        by_task: With several tasks, the differences of the seeds within each.
+        by_task: With several tasks, the differences of the cells within each.
+        across_tasks: From three tasks on, the interval of a bootstrap over tasks and over the cells within each.
     """
 
     of: str
@@ -37,6 +39,7 @@ class Comparison:
     p_holm: float | None
     lost_pairs: int
     by_task: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    across_tasks: tuple[float, float] | None = None
 
     @property
     def decided(self) -> bool:
@@ -115,7 +118,8 @@ def _compare(
         return None
     planned = {_key(record, axes) for record in (*records, *partners)}
     tasks = dict(by_task) if unit == "task" else {}
-    return Comparison(of, against, unit, found, None, len(planned) - len(matched), tasks)
+    lost = len(planned) - len(matched)
+    return Comparison(of, against, unit, found, None, lost, tasks, hierarchical_interval(tasks))
 
 
 def _axes_within(records: Sequence[Record]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def design_facts(summary: StudySummary) -> list[tuple[str, str]]:
         ("Backbone", _distinct(records, "backbone")),
         ("Seeds", _distinct(records, "seed") + (", the same for every variant" if _seeds_agree(records) else "")),
         ("Budget", f"{summary.budget}; {recorded}"),
-        ("Metric", f"{summary.metric}, {'higher' if summary.maximize else 'lower'} is better"),
+        ("Metric", f"{summary.metric} on the {summary.split}, {'higher' if summary.maximize else 'lower'} is better"),
         ("Training", "; ".join(f"{label} {text}" for label, text in training_facts(records)) or "not recorded"),
         ("Tuning", tuning_sentence(summary)),
     ]
@@ -48,8 +48,8 @@ def training_facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def tuning_sentence(summary: StudySummary) -> str:
     """What was tuned and what not: the study's own words, or else what the records do and don't show."""
-    if summary.tuning is not None:
-        return summary.tuning
+    if summary.tuning is not None or summary.tuning_budget:
+        return " ".join(text for text in (summary.tuning, summary.tuning_budget) if text)
     rates: dict[str, set[str]] = {}
     for record in summary.records:
         for key, value in flatten(record.get("training") or {}).items():

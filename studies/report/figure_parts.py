@@ -26,12 +26,14 @@ class PlotText:
         svg: The drawing.
         caption: What it shows and how it was computed.
         legend: The variants drawn as lines; empty where the axis names them.
+        points: Whether they are drawn as points instead.
     """
 
     name: str
     svg: str
     caption: str
     legend: tuple[str, ...] = ()
+    points: bool = False
 
 
 def rows_figure(names: Sequence[str]) -> tuple[Any, Any]:

@@ -6,10 +6,14 @@ from lrlora.studies.report.comparisons import unit_means
 from lrlora.studies.report.curve_figures import grad_norm_figure, loss_figure, validation_figure
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, rows_figure, short_name
 from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.layer_figures import layer_figures
 from lrlora.studies.report.layers import by_depth
 from lrlora.studies.report.palette import INK, Look, looks
+from lrlora.studies.report.rank_figure import rank_figure
 from lrlora.studies.report.summary import STRAIGHT_LINE, StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.tradeoff_figure import tradeoff_figure
+from lrlora.studies.report.trend_figures import trend_figures
 
 GROUPS = {"attention": "Attention", "mlp": "MLP", "other": "Other modules"}
 
@@ -20,6 +24,9 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
     figures = [
         metric_figure(summary, style),
         difference_figure(summary, style),
+        rank_figure(summary, style),
+        *trend_figures(summary),
+        tradeoff_figure(summary, style),
         loss_figure(summary, style),
         grad_norm_figure(summary, style),
         validation_figure(summary, style),
@@ -39,6 +46,7 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
             label="nonlinear fraction",
             caption="Nonlinear fraction by depth. Below the dotted line, at 1 %, φ is a straight line.",
         ),
+        *layer_figures(summary, style),
     ]
     return [figure for figure in figures if figure is not None]
 
@@ -68,7 +76,7 @@ def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | N
         axes.set_xlabel(summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""))
         svg = inline_svg(figure, "metric", f"{summary.metric} by variant")
     repeated = any(variant.metric is not None and variant.metric.low is not None for variant in shown)
-    caption = f"{summary.metric.capitalize()} on the test split: a dot per {summary.unit}"
+    caption = f"{summary.metric.capitalize()} on the {summary.split}: a dot per {summary.unit}"
     caption += ", the mean, and its 95 % t interval." if repeated else "; without repetition there is no interval."
     return PlotText("metric", svg, caption)
 

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MISSING = "–"
-FRACTIONS = frozenset({"accuracy", "balanced_accuracy", "exact_match", "f1", "macro_f1", "precision", "recall"})
+FRACTIONS = frozenset(
+    {
+        *("accuracy", "balanced_accuracy", "exact_match", "f1", "macro_f1", "precision", "recall"),
+        *("active_basis", "generalization_gap", "nonlinear_fraction"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Scale:
         >>> Scale.of("accuracy").value(0.8712), Scale.of("loss").value(0.31)
         ('87.12', '0.3100')
         """
-        return cls(100.0, " %", " points", 2) if metric in FRACTIONS else cls(1.0, "", "", 4)
+        if metric in FRACTIONS:
+            return cls(100.0, " %", " points", 2)
+        return _SCALES.get(metric) or (cls(1.0, "", "", 0) if metric.startswith("parameters.") else cls(1.0, "", "", 4))
 
     def value(self, value: float | None, *, signed: bool = False) -> str:
         """The value without its unit."""
@@ -57,6 +64,16 @@ class Scale:
         """A difference with its interval, without the unit."""
         text = self.value(mean, signed=True)
         return text if low is None else f"{text} {self.interval(low, high)}"
+
+
+_SCALES = {
+    "step_seconds": Scale(1000.0, " ms", " ms", 1),
+    "duration_seconds": Scale(1.0, " s", " s", 1),
+    "peak_memory_bytes": Scale(2.0**-20, " MiB", " MiB", 1),
+    "convergence_step": Scale(1.0, "", " steps", 0),
+    "tokens_seen": Scale(1.0, "", " tokens", 0),
+    "tokens_per_second": Scale(1.0, "", " tokens/s", 0),
+}
 
 
 def decimal(value: float | None, digits: int, *, signed: bool = False) -> str:

@@ -9,21 +9,17 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from lrlora.studies.report.cell_tables import cell_table, divergence_table
 from lrlora.studies.report.design import design_facts
 from lrlora.studies.report.figures import PlotText, all_figures
+from lrlora.studies.report.measured_table import measured_table
 from lrlora.studies.report.palette import looks
-from lrlora.studies.report.presentation import (
-    cell_table,
-    claim_table,
-    cost_table,
-    layer_table,
-    result_table,
-    task_table,
-    test_table,
-)
+from lrlora.studies.report.place_tables import place_difference_table, place_table
+from lrlora.studies.report.presentation import claim_table, cost_table, layer_table, result_table, test_table
 from lrlora.studies.report.provenance import provenance_facts
 from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
 from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.tuning_table import tuning_table
 
 
 def page_html(summary: StudySummary) -> str:
@@ -47,7 +43,11 @@ def page_html(summary: StudySummary) -> str:
         design=design_facts(summary),
         claims=claim_table(summary),
         results=result_table(summary),
-        tasks=task_table(summary),
+        places=place_table(summary),
+        place_differences=place_difference_table(summary),
+        tuned=tuning_table(summary),
+        measured=measured_table(summary),
+        divergence=divergence_table(summary),
         tests=test_table(summary),
         cost=cost_table(summary),
         layers=layer_table(summary),
@@ -64,7 +64,10 @@ def page_html(summary: StudySummary) -> str:
 
 def _figure(figure: PlotText) -> dict[str, Any]:
     # The drawing is our own markup, its words were escaped when it was drawn.
-    return {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption, "legend": figure.legend}
+    return {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption} | {
+        "legend": figure.legend,
+        "points": figure.points,
+    }
 
 
 def _unbroken(value: Any) -> Any:

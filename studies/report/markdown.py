@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from lrlora.studies.report.cell_tables import cell_table, divergence_table
 from lrlora.studies.report.design import design_facts
+from lrlora.studies.report.measured_table import measured_table
+from lrlora.studies.report.place_tables import place_difference_table, place_table
 from lrlora.studies.report.presentation import (
     Table,
-    cell_table,
     claim_table,
     cost_table,
     layer_table,
     result_table,
-    task_table,
     test_table,
 )
 from lrlora.studies.report.provenance import provenance_facts
 from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
 from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.tuning_table import tuning_table
 
 
 def summary_markdown(summary: StudySummary) -> str:
@@ -28,12 +30,20 @@ def summary_markdown(summary: StudySummary) -> str:
         "## Design",
         _bullets([f"**{term}**: {_escaped(text)}" for term, text in design_facts(summary)], escape=False),
     ]
+    tuned = tuning_table(summary)
+    parts += [_table(tuned)] if tuned is not None else []
     claims = claim_table(summary)
     parts += ["## Verdicts", _table(claims)] if claims is not None else []
     parts += ["## Results", _table(result_table(summary))]
     parts += [_escaped(note) for note in (*resolution(summary), paper_note(summary)) if note]
-    parts += [_table(table) for table in (task_table(summary), test_table(summary)) if table]
-    parts += ["## Cost", _table(cost_table(summary)), "## Layers", _table(layer_table(summary))]
+    further = place_table(summary), place_difference_table(summary), test_table(summary)
+    parts += [_table(table) for table in further if table]
+    parts += ["## Cost", _table(cost_table(summary))]
+    measured = measured_table(summary)
+    parts += ["## What else was measured", _table(measured)] if measured is not None else []
+    parts += ["## Layers", _table(layer_table(summary))]
+    divergence = divergence_table(summary)
+    parts += ["## Divergence", _table(divergence)] if divergence is not None else []
     parts += [
         "## Definitions",
         _bullets([f"**{term}**: {_escaped(text)}" for term, text in definitions(summary)], escape=False),

@@ -64,6 +64,16 @@ def generalization_gap(record: Record) -> float | None:
     return None if test is None or train is None else train - test
 
 
+def tokens_per_second(record: Record) -> float | None:
+    """Tokens of training per second: as recorded, or else all tokens over the steps at their median time."""
+    recorded = finite(record.get("tokens_per_second"))
+    tokens, step = finite(record.get("tokens_seen")), finite(record.get("step_seconds"))
+    steps = len(record.get("train_loss") or ())
+    if recorded is not None or not (tokens and step and steps):
+        return recorded
+    return tokens / (steps * step)
+
+
 def _over_layers(field: str, of: Callable[[list[float]], float | None]) -> Callable[[Record], float | None]:
     def compute(record: Record) -> float | None:
         found = [value for layer in record.get("layers") or () if (value := finite(layer.get(field))) is not None]
@@ -93,6 +103,10 @@ DERIVED: dict[str, tuple[Callable[[Record], float | None], str]] = {
         "first step from which the smoothed training loss stays within 5 % of its decrease of its final level",
     ),
     "generalization_gap": (generalization_gap, "accuracy on the training split less that on the test split"),
+    "tokens_per_second": (
+        tokens_per_second,
+        "training tokens, padding not counted, over the number of steps times the median step time",
+    ),
 }
 """Figures that are computed from a record, each with its definition."""
 
@@ -101,6 +115,5 @@ _FIELDS = (
     "peak_memory_bytes",
     "duration_seconds",
     "tokens_seen",
-    "tokens_per_second",
     *(f"parameters.{kind}" for kind in ("trainable", "adapter", "transfer", "total")),
 )

@@ -19,6 +19,16 @@ _PLACEHOLDERS = tuple(f"#0a0c{index:02x}" for index in range(1, SERIES + 1))
 _DASHES = ("", "5 2", "1.5 2", "6 2 1.5 2")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
+MARKER_PATHS = {
+    "o": "M7.5 4a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0Z",
+    "s": "M8 1h6v6h-6Z",
+    "^": "M11 .5L15 7.5H7Z",
+    "D": "M11 0L15 4L11 8L7 4Z",
+    "v": "M11 7.5L15 .5H7Z",
+    "P": "M9.7 .5h2.6v2.2h2.2v2.6h-2.2v2.2h-2.6v-2.2h-2.2v-2.6h2.2Z",
+}
+"""The markers as paths in a legend's box of 22 by 8."""
+
 CSS_COLOURS = {
     INK: "currentColor",
     FAINT: "var(--faint)",
@@ -47,6 +57,11 @@ class Look:
         return CSS_COLOURS[self.colour]
 
     @property
+    def marker_path(self) -> str:
+        """The marker as an SVG path for a legend."""
+        return MARKER_PATHS[self.marker]
+
+    @property
     def line_style(self) -> str | tuple[float, tuple[float, ...]]:
         """The dash as matplotlib takes it."""
         return (0.0, tuple(float(length) for length in self.dash.split())) if self.dash else "-"
@@ -57,5 +72,7 @@ def looks(variants: Sequence[str], reference: str | None) -> dict[str, Look]:
     assigned = {name: Look(INK, "4 2", "o") for name in variants if name == reference}
     for index, name in enumerate(name for name in variants if name != reference):
         turn, hue = divmod(index, SERIES)
-        assigned[name] = Look(_PLACEHOLDERS[hue], _DASHES[turn % len(_DASHES)], _MARKERS[hue])
+        # Where hues begin again, markers go on by one: points have no dashes to be told apart by.
+        marker = _MARKERS[(hue + turn) % len(_MARKERS)]
+        assigned[name] = Look(_PLACEHOLDERS[hue], _DASHES[turn % len(_DASHES)], marker)
     return assigned

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from lrlora.studies.claims import Claim
 from lrlora.studies.report.formatting import (
@@ -19,8 +20,10 @@ from lrlora.studies.report.formatting import (
     significant,
 )
 from lrlora.studies.report.layers import LayerSummary
-from lrlora.studies.report.source import Record, label, metric_value
+from lrlora.studies.report.source import Record
+from lrlora.studies.report.straight import straight_layers
 from lrlora.studies.report.summary import StudySummary, VariantSummary
+from lrlora.studies.report.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Table:
         columns: The columns; the first names the row.
         rows: The cells, as many in each row as there are columns.
         emphasised: Indices of the rows to set apart: the reference's.
+        links: Where on the page, or beside it, a cell leads; by row and column.
+        anchors: Anchors of rows, by row.
     """
 
     key: str
@@ -49,6 +54,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     emphasised: frozenset[int] = frozenset()
+    links: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    anchors: Mapping[int, str] = field(default_factory=dict)
 
 
 def result_table(summary: StudySummary) -> Table:
@@ -82,15 +89,17 @@ def result_table(summary: StudySummary) -> Table:
         if published:
             row += _paper_cells(variant)
         rows.append(tuple(row))
-    caption = f"{summary.metric.capitalize()} on the test split over {summary.unit}s (mean ± standard deviation)"
+    caption = f"{summary.metric.capitalize()} on the {summary.split} over {summary.unit}s (mean ± standard deviation)"
     if compared:
         caption += f", and the paired difference to {to or 'the variant that is named'}, in {scale.unit_in_words}"
-    return Table("results", caption + ".", tuple(columns), tuple(rows), _reference_rows(summary))
+    links = {(index, 1): f"#runs-{index + 1}" for index in range(len(rows))}
+    return Table("results", caption + ".", tuple(columns), tuple(rows), reference_rows(summary), links)
 
 
 def test_table(summary: StudySummary) -> Table | None:
     """The paired tests in full; None without comparisons."""
     scale = Scale.of(summary.metric)
+    across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
     rows = []
     for comparison in summary.comparisons:
         found = comparison.difference
@@ -102,6 +111,7 @@ def test_table(summary: StudySummary) -> Table | None:
                 scale.value(found.std),
                 scale.interval(found.low, found.high),
                 scale.interval(found.bootstrap_low, found.bootstrap_high),
+                *([scale.interval(*(comparison.across_tasks or (None, None)))] if across_tasks else []),
                 probability(found.p),
                 probability(comparison.p_holm),
                 decimal(found.effect_size, 2, signed=True),
@@ -110,7 +120,9 @@ def test_table(summary: StudySummary) -> Table | None:
         )
     if not rows:
         return None
-    headings = ["Pairs", "Difference", "Std", "95 %, paired t", "95 %, BCa", "p", "p, Holm", "d_z", "Detectable"]
+    headings = ["Pairs", "Difference", "Std", "95 %, paired t", "95 %, BCa"]
+    headings += ["95 %, tasks and seeds"] if across_tasks else []
+    headings += ["p", "p, Holm", "d_z", "Detectable"]
     columns = (Column("Variant", False), *(Column(heading) for heading in headings))
     caption = f"Paired tests{' against ' + summary.partner if summary.partner else ''}, in {scale.unit_in_words}."
     return Table("tests", caption, columns, tuple(rows))
@@ -121,16 +133,17 @@ def claim_table(summary: StudySummary) -> Table | None:
     rows = []
     for verdict in summary.verdicts:
         claim, found = verdict.claim, verdict.found
-        scale = Scale.of(verdict.metric)
+        scale = claim_scale(verdict)
         ours = MISSING if found is None else scale.difference(found.mean, found.low, found.high)
         unit = "" if found is None else scale.difference_unit
         rows.append(
             (
                 claim.says,
                 ours + unit + (_per(claim) if found is not None else ""),
-                f"±{scale.value(claim.margin)}" if claim.margin is not None else MISSING,
+                f"±{scale.value(claim.margin)}{scale.difference_unit}" if claim.margin is not None else MISSING,
                 probability(verdict.p_holm),
-                published_figure(claim.paper),
+                published_figure(_times(claim.paper, 100) if claim.relative else claim.paper)
+                + (" %" if claim.relative and claim.paper is not None else ""),
                 claim.source or MISSING,
                 verdict.decision,
             )
@@ -143,10 +156,21 @@ def claim_table(summary: StudySummary) -> Table | None:
         Column("Margin"),
         Column("p, Holm"),
         Column("Paper"),
-        Column("Where", False),
-        Column("Verdict", False),
+        Column("Where", False, wraps=True),
+        Column("Verdict", False, wraps=True),
     )
     return Table("claims", "What the study was to decide.", columns, tuple(rows))
+
+
+def claim_scale(verdict: Verdict) -> Scale:
+    """How the figures of a claim are printed: those of a relative one in per cent of what it stands against."""
+    return Scale(100.0, " %", " %", 2) if verdict.claim.relative else Scale.of(verdict.metric)
+
+
+def _times(paper: float | list[float] | None, factor: float) -> float | list[float] | None:
+    if paper is None:
+        return None
+    return [factor * value for value in paper] if isinstance(paper, list) else factor * paper
 
 
 def _per(claim: Claim) -> str:
@@ -183,20 +207,24 @@ def cost_table(summary: StudySummary) -> Table:
         )
         for variant in summary.variants
     )
-    return Table("cost", "Trained parameters, step time and memory.", columns, rows, _reference_rows(summary))
+    return Table("cost", "Trained parameters, step time and memory.", columns, rows, reference_rows(summary))
 
 
 def layer_table(summary: StudySummary) -> Table:
     """What training made of the layers."""
     headings = ["Layers", "Stable rank", "Nonlinear, mean", "Nonlinear, max", "max |z|", "Outside grid"]
     evaluated = any(variant.layers and variant.layers.evaluations for variant in summary.variants)
+    straight = {v.name: straight_layers(summary.records_of(v.name)) for v in summary.variants if v.has_transfer}
+    counted = any(found is not None for found in straight.values())
+    proposed = any(found is not None and found.proposed is not None for found in straight.values())
     rows = []
     for variant in summary.variants:
         layers = variant.layers
         if layers is None:
-            rows.append((variant.name, *[MISSING] * (len(headings) + evaluated)))
+            rows.append((variant.name, *[MISSING] * (len(headings) + counted + proposed + evaluated)))
             continue
         spread = "" if layers.stable_rank_std is None else f" ± {decimal(layers.stable_rank_std, 2)}"
+        found = straight.get(variant.name)
         rows.append(
             (
                 variant.name,
@@ -206,62 +234,17 @@ def layer_table(summary: StudySummary) -> Table:
                 percentage(layers.nonlinear_fraction_max),
                 significant(layers.max_abs_z),
                 percentage(layers.outside_grid) if variant.has_transfer else MISSING,
+                *([f"{found.straight} of {found.layers}" if found else MISSING] if counted else []),
+                *([significant(found.proposed if found else None)] if proposed else []),
                 *([_evaluated_by(layers)] if evaluated else []),
             )
         )
     columns = (Column("Variant", False), *(Column(heading) for heading in headings))
-    if evaluated:
-        columns += (Column("Evaluated as", False),)
+    columns += (Column("Straight lines"),) if counted else ()
+    columns += (Column("Proposed s_in"),) if proposed else ()
+    columns += (Column("Evaluated as", False, wraps=True),) if evaluated else ()
     caption = "What training made of the adapted layers: stable rank of ΔW, and how far φ bends."
-    return Table("layers", caption, columns, tuple(rows), _reference_rows(summary))
-
-
-def task_table(summary: StudySummary) -> Table | None:
-    """The metric per task, over seeds; None for a single task."""
-    tasks = list(dict.fromkeys(task for variant in summary.variants for task in variant.by_task))
-    if len(tasks) < 2:
-        return None
-    scale = Scale.of(summary.metric)
-    rows = tuple(
-        (
-            variant.name,
-            *(
-                scale.spread(found.mean, found.std) if (found := variant.by_task.get(task)) else MISSING
-                for task in tasks
-            ),
-        )
-        for variant in summary.variants
-    )
-    columns = (Column("Variant", False), *(Column(task) for task in tasks))
-    caption = f"{summary.metric.capitalize()}{scale.unit.replace(' ', ', ')} by task, over seeds."
-    return Table("tasks", caption, columns, rows, _reference_rows(summary))
-
-
-def cell_table(summary: StudySummary) -> Table:
-    """Every cell, so that each number above can be traced to its run."""
-    scale = Scale.of(summary.metric)
-    columns = (
-        Column("Variant", False),
-        Column("Task", False),
-        Column("Seed"),
-        Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
-        Column("Status", False, wraps=True),
-        Column("MLflow run", False),
-        Column("Cell", False),
-    )
-    rows = tuple(
-        (
-            str(record["variant"]),
-            label(record, "task"),
-            label(record, "seed"),
-            scale.value(metric_value(record, summary.metric)),
-            status(record),
-            str(record.get("mlflow_run_id") or MISSING),
-            str(record.get("cell", MISSING)),
-        )
-        for record in summary.records
-    )
-    return Table("cells", f"The {plural(len(rows), 'recorded cell')}.", columns, rows)
+    return Table("layers", caption, columns, tuple(rows), reference_rows(summary))
 
 
 def status(record: Record) -> str:
@@ -321,5 +304,6 @@ def _paper_cells(variant: VariantSummary) -> list[str]:
     return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), short]
 
 
-def _reference_rows(summary: StudySummary) -> frozenset[int]:
+def reference_rows(summary: StudySummary) -> frozenset[int]:
+    """The rows of the reference in a table with a row per variant."""
     return frozenset(index for index, variant in enumerate(summary.variants) if variant.is_reference)

@@ -11,6 +11,7 @@ from lrlora.studies.report.formatting import (
     percentage,
     plural,
 )
+from lrlora.studies.report.measured_table import measured_definitions
 from lrlora.studies.report.source import flatten
 from lrlora.studies.report.statistics import smallest_wilcoxon_p
 from lrlora.studies.report.summary import StudySummary, VariantSummary
@@ -158,12 +159,14 @@ def paper_note(summary: StudySummary) -> str | None:
 def definitions(summary: StudySummary) -> list[tuple[str, str]]:
     """How each number is defined, as (term, definition)."""
     reference = summary.partner or "its partner"
+    across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
+    transfer = any(variant.has_transfer for variant in summary.variants)
     repetition = "seeds" if summary.unit == "seed" else "tasks, seeds averaged within each"
     memory = listed(sorted({str(r["peak_memory_source"]) for r in summary.records if r.get("peak_memory_source")}))
     return [
         (
             summary.metric,
-            f"on the test split; mean ± standard deviation (n − 1) over {repetition}, finished cells only",
+            f"on the {summary.split}; mean ± standard deviation (n − 1) over {repetition}, finished cells only",
         ),
         (
             "difference",
@@ -171,10 +174,22 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
             "split), with the 95 % interval of the paired t-test, not widened for multiplicity; from six pairs on also "
             "the BCa bootstrap interval",
         ),
-        ("p", "two-sided paired t-test; Holm: corrected over all comparisons in the table"),
+        *(
+            [
+                (
+                    "tasks and seeds",
+                    "bootstrap interval at 95 % of the mean over tasks of the mean over seeds, both drawn anew: how "
+                    "the difference carries over to other tasks of the kind and other seeds",
+                )
+            ]
+            if across_tasks
+            else []
+        ),
+        ("p", "two-sided paired t-test; Holm: corrected over all comparisons and claims of the study"),
         ("detectable", "the true difference that such a test finds with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
         ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is a straight line"),
+        *([("straight lines", "layers with a nonlinear fraction below 1 %, averaged over seeds")] if transfer else []),
         (
             "max |z|",
             "largest entry of z = s_in·BA in any layer and seed (of BA for plain LoRA); outside: share beyond the grid",
@@ -184,6 +199,7 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
             "median over the steps of a cell, then over cells; the ratio is one of medians; other load is not removed",
         ),
         ("peak memory", "the largest of any cell" + (f", from {memory}" if memory else "")),
+        *measured_definitions(summary),
         (
             "parameters",
             "trainable: all that is trained, a task head included; adapter: its share; transfer: the scalars of φ",

@@ -109,6 +109,15 @@ def label(record: Record, field: str) -> str:
     return f"{value.get('name')}({options})" if options else str(value.get("name"))
 
 
+def places(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The records by where they ran: task and backbone, as far as there are several of them."""
+    several = [field for field in ("task", "backbone") if len({label(record, field) for record in records}) > 1]
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(", ".join(label(record, field) for field in several), []).append(record)
+    return found
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one level of dotted keys.
 

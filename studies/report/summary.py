@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from lrlora.studies.claims import pairs
 from lrlora.studies.report.comparisons import Comparison, Unit, compare, corrected, unit_means, unit_of
+from lrlora.studies.report.designs import RankComparison, compare_ranks
 from lrlora.studies.report.layers import LayerSummary, summarise_layers
-from lrlora.studies.report.source import Record, Results, finite, label
+from lrlora.studies.report.source import Record, Results, finite, places
 from lrlora.studies.report.statistics import Estimate, estimate
 from lrlora.studies.report.verdicts import Verdict, decide, examine
 
@@ -48,7 +49,7 @@ class VariantSummary:
         diverged: Steps at which cells diverged; None for a step that is not known.
         failed: Reasons given by the cells that failed.
         metric: The metric over repetitions, in its natural unit.
-        by_task: The metric over seeds for each task.
+        by_place: With several tasks or backbones, the metric over seeds at each.
         comparison: The variant's first in the study's family of tests, by default against the reference; None where it
             is in none, or without matched pairs.
         published: The paper's figure.
@@ -68,7 +69,7 @@ class VariantSummary:
     diverged: tuple[int | None, ...]
     failed: tuple[str, ...]
     metric: Estimate | None
-    by_task: Mapping[str, Estimate]
+    by_place: Mapping[str, Estimate]
     comparison: Comparison | None
     published: Published | None
     parameters: Mapping[str, tuple[int, int]]
@@ -102,8 +103,11 @@ class StudySummary:
         variants: The variants, reference first, then in the order of the records.
         environment: Where it ran.
         tuning: The study's own sentence on tuning, where it has one.
+        tuning_budget: What every variant was given to find its settings; empty without a tuning stage.
+        tuned: By variant, the settings that it found.
         comparisons: All that were tested, as one family with the claims.
         verdicts: The claims, judged.
+        ranks: Average ranks of the variants over tasks; None below five tasks or three variants.
     """
 
     name: str
@@ -119,8 +123,16 @@ class StudySummary:
     variants: tuple[VariantSummary, ...]
     environment: Mapping[str, Any]
     tuning: str | None
+    tuning_budget: str = ""
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    ranks: RankComparison | None = None
+
+    @property
+    def split(self) -> str:
+        """The split that the variants are judged on, in words."""
+        return judged_on(self.records)
 
     @property
     def partner(self) -> str | None:
@@ -170,10 +182,15 @@ def summarise(results: Results) -> StudySummary:
     published = _published(study.paper, {name: one.against for name, one in first.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
     unit = unit_of(results.records)
+    by_place = places(results.records)
+    by_place = by_place if len(by_place) > 1 else {}
     variants = tuple(
         _summarise_variant(
             name,
             records,
+            by_place={
+                place: [record for record in found if record["variant"] == name] for place, found in by_place.items()
+            },
             metric=study.metric.name,
             unit=unit,
             is_reference=name == reference,
@@ -184,7 +201,7 @@ def summarise(results: Results) -> StudySummary:
         for name, records in by_variant.items()
     )
     paper = study.paper or {}
-    tuning = getattr(study, "tuning", None)
+    tuning, tuned = getattr(study, "tuning", None), getattr(study, "tuned", None)
     return StudySummary(
         name=study.name,
         question=study.question,
@@ -199,8 +216,11 @@ def summarise(results: Results) -> StudySummary:
         variants=variants,
         environment=dict(results.environment),
         tuning=tuning if isinstance(tuning, str) and tuning.strip() else None,
+        tuning_budget=_tuning_budget(study),
+        tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},
         comparisons=tuple(comparisons),
         verdicts=tuple(decide(verdicts, tests)),
+        ranks=_ranks(by_variant, study.metric.name, study.metric.direction == "maximize"),
     )
 
 
@@ -208,6 +228,7 @@ def _summarise_variant(
     name: str,
     records: Sequence[Record],
     *,
+    by_place: Mapping[str, Sequence[Record]],
     metric: str,
     unit: Unit,
     is_reference: bool,
@@ -219,12 +240,6 @@ def _summarise_variant(
     parameters = {kind: _range(records, kind) for kind in PARAMETER_KINDS}
     peaks = [peak for record in records if (peak := finite(record.get("peak_memory_bytes"))) is not None]
     methods = tuple(dict.fromkeys(str(record.get("method")) for record in records))
-    tasks = dict.fromkeys(label(record, "task") for record in records)
-    by_task = {
-        task: found
-        for task in tasks
-        if (found := estimate(_seed_means([r for r in records if label(r, "task") == task], metric))) is not None
-    }
     transfer = parameters["transfer"]
     return VariantSummary(
         name=name,
@@ -239,7 +254,9 @@ def _summarise_variant(
             str(record.get("reason") or "no reason recorded") for record in records if record.get("status") == "failed"
         ),
         metric=estimate(list(unit_means(records, metric, unit).values())),
-        by_task=by_task,
+        by_place={
+            place: found for place in by_place if (found := estimate(_seed_means(by_place[place], metric))) is not None
+        },
         comparison=comparison,
         published=published,
         parameters={kind: found for kind, found in parameters.items() if found is not None},
@@ -248,6 +265,28 @@ def _summarise_variant(
         peak_memory_bytes=int(max(peaks)) if peaks else None,
         layers=summarise_layers(records),
     )
+
+
+def judged_on(records: Sequence[Record]) -> str:
+    """The split that records are judged on, in words: a tuning stage leaves the test split alone."""
+    splits = sorted({str(record.get("judged_on") or "test") for record in records})
+    return " or ".join(f"{split} split" for split in splits or ["test"])
+
+
+def _tuning_budget(study: Any) -> str:
+    if getattr(study, "tune", None) is None:
+        return ""
+    from lrlora.studies.tuning import describe_budget
+
+    return describe_budget(study)
+
+
+def _ranks(by_variant: Mapping[str, Sequence[Record]], metric: str, maximize: bool) -> RankComparison | None:
+    """Ranks over the tasks of the variants that have a score on every one."""
+    scores = {name: unit_means(records, metric, "task") for name, records in by_variant.items()}
+    tasks = list(dict.fromkeys(task for found in scores.values() for task in found))
+    complete = {name: [found[task] for task in tasks] for name, found in scores.items() if len(found) == len(tasks)}
+    return compare_ranks(complete, maximize)
 
 
 def _published(

@@ -12,9 +12,13 @@ from typing import Any
 
 from lrlora.studies.report.design import design_facts
 from lrlora.studies.report.layers import summarise_layers
+from lrlora.studies.report.measured_table import measured
+from lrlora.studies.report.place_tables import place_differences
 from lrlora.studies.report.sentences import caveats, headline, reproduce_command, resolution
 from lrlora.studies.report.source import Record, flatten
+from lrlora.studies.report.straight import straight_layers
 from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.traces import traces
 
 CURVES = frozenset({"train_loss", "learning_rate", "grad_norm", "validation", "snapshots"})
 """Per-step series, which a flat row has no place for; they are in MLflow, under the row's run id."""
@@ -33,6 +37,7 @@ def cells_csv(summary: StudySummary) -> str:
 
 def summary_json(summary: StudySummary) -> str:
     """The summary per variant with its comparison, and the key facts of each cell, as strict JSON (no NaN)."""
+    where, further = traces(summary), measured(summary)
     document = {
         "study": summary.name,
         "question": summary.question,
@@ -46,22 +51,33 @@ def summary_json(summary: StudySummary) -> str:
         "caveats": caveats(summary),
         "resolution": resolution(summary),
         "design": dict(design_facts(summary)),
+        "tuned": summary.tuned,
         "paper": summary.paper,
         "variants": [
             asdict(variant)
             | {
                 "straight_line": variant.is_straight_line,
+                "straight_layers": asdict(straight)
+                if variant.has_transfer and (straight := straight_layers(summary.records_of(variant.name)))
+                else None,
+                "measured": {name: asdict(found) for name, found in further[variant.name].items()},
+                "runs": runs,
                 "decided": variant.comparison.decided if variant.comparison else None,
                 "verdict": variant.comparison.verdict(variant.published.difference)
                 if variant.comparison and variant.published
                 else None,
             }
-            for variant in summary.variants
+            for variant, runs in zip(summary.variants, where.by_variant, strict=True)
         ],
-        "comparisons": [asdict(one) | {"decided": one.decided} for one in summary.comparisons],
+        "comparisons": [
+            asdict(one) | {"decided": one.decided, "runs": runs}
+            for one, runs in zip(summary.comparisons, where.by_comparison, strict=True)
+        ],
+        "by_place": [asdict(one) for one in place_differences(summary)],
+        "ranks": asdict(summary.ranks) if summary.ranks else None,
         "claims": [
-            asdict(replace(one, claim=None)) | {"claim": one.claim.model_dump()}  # type: ignore[arg-type]
-            for one in summary.verdicts
+            asdict(replace(one, claim=None)) | {"claim": one.claim.model_dump(), "runs": runs}  # type: ignore[arg-type]
+            for one, runs in zip(summary.verdicts, where.by_claim, strict=True)
         ],
         "cells": [
             {
@@ -75,7 +91,9 @@ def summary_json(summary: StudySummary) -> str:
                     "backbone",
                     "seed",
                     "status",
+                    "judged_on",
                     "diverged_at",
+                    "divergence",
                     "reason",
                     "metrics",
                     "parameters",

@@ -109,6 +109,34 @@ def _test_contrast(claim: Claim, by_variant: Mapping[str, Sequence[Record]], met
     return Verdict(claim, metric, unit, (), found, found.p if found is not None else None)
 
 
+@dataclass(frozen=True)
+class TrendPoint:
+    """What a trend is made of: at a number, the mean over repetitions with its interval."""
+
+    at: float
+    found: PairedDifference
+
+
+def trend_points(
+    verdict: Verdict, by_variant: Mapping[str, Sequence[Record]], reference: str | None
+) -> list[TrendPoint]:
+    """The quantity of a trend at each of its numbers, in the order of the variants; empty where one is no number."""
+    claim, points = verdict.claim, []
+    for star, of, against in claim.pairs(by_variant, reference):
+        if against:
+            values = _differences(by_variant[of], by_variant[against], verdict.metric, verdict.unit, claim.relative)
+        else:
+            values = _by_repetition(_values(by_variant[of], verdict.metric), verdict.unit)
+        try:
+            at = float(star)
+        except ValueError:
+            return []
+        found = paired_difference(list(values.values()), [0.0] * len(values))
+        if found is not None and math.isfinite(at):
+            points.append(TrendPoint(at, found))
+    return points
+
+
 def _shared(columns: Sequence[Mapping[str, float]]) -> list[list[float]]:
     """For every repetition that all columns have, their values there."""
     keys = [key for key in (columns[0] if columns else ()) if all(key in column for column in columns)]

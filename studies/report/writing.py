@@ -7,28 +7,32 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from lrlora.studies.report.html import page_html
+from lrlora.studies.report.latex import results_latex
 from lrlora.studies.report.markdown import summary_markdown
 from lrlora.studies.report.source import Results
-from lrlora.studies.report.summary import summarise
+from lrlora.studies.report.summary import StudySummary, summarise
 from lrlora.studies.report.tables import cells_csv, summary_json
 
 FOLDER = "report"
+WRITERS: Mapping[str, tuple[str, Callable[[StudySummary], str]]] = {
+    "md": ("summary.md", summary_markdown),
+    "csv": ("results.csv", cells_csv),
+    "json": ("results.json", summary_json),
+    "latex": ("results.tex", results_latex),
+    "html": ("index.html", page_html),
+}
+"""By format, the file of a report and what writes it."""
 
 
 def write_report(results: Results) -> Path:
-    """Write the four files of a report and return their folder, ``results.out / "report"``."""
+    """Write the files of a report and return their folder, ``results.out / "report"``."""
     summary = summarise(results)
-    files = {
-        "summary.md": summary_markdown(summary),
-        "results.csv": cells_csv(summary),
-        "results.json": summary_json(summary),
-        "index.html": page_html(summary),
-    }
+    files = {name: write(summary) for name, write in WRITERS.values()}
     results.out.mkdir(parents=True, exist_ok=True)
     return replace_folder(results.out / FOLDER, files)
 

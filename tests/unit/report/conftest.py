@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +153,55 @@ def full_records(seeds: tuple[int, ...] = (42, 123, 456)) -> list[dict[str, Any]
     return [make_record(v, seed, bend=bends.get(v, 0.06)) for seed in seeds for v in [*list(EFFECTS)[1:], "lora"]]
 
 
+def on_tasks(
+    tasks: Sequence[str] = ("boolq", "piqa", "siqa", "arc", "obqa"),
+    backbones: Sequence[str] = ("minilm",),
+    seeds: Sequence[int] = (1, 2, 3),
+) -> list[dict[str, Any]]:
+    """Every variant on several tasks and backbones, each task with a level of its own."""
+    found = []
+    for depth, backbone in enumerate(backbones):
+        for level, task in enumerate(tasks):
+            for seed in seeds:
+                for name in ("lora", *[name for name in EFFECTS if name != "lora"]):
+                    record = make_record(name, seed, task=f"{task}{depth or ''}", steps=40)
+                    score = record["metrics"]["accuracy"] - 0.04 * level + 0.02 * depth
+                    metrics = {"accuracy": score, "loss": 1 - score}
+                    found.append(record | {"task": task, "backbone": backbone, "metrics": metrics})
+    return found
+
+
+def ranks_study() -> Study:
+    """A study along a number, with a trend among its claims and the paper's figures for it."""
+    trend = Claim(
+        says="The gain shrinks as r grows",
+        kind="trend",
+        of="method=lrlora,r=*",
+        against="method=lora,r=*",
+        sign="negative",
+        paper=[5.3, 4.2, 3.8, 3.2],
+        source="Table 12",
+    )
+    comparisons = [Comparison(of=trend.of, against=str(trend.against))]
+    return Study(name="base-rank", reference="method=lora,r=4", paper=None, comparisons=comparisons, claims=[trend])
+
+
+def along_ranks(seeds: Sequence[int] = (1, 2, 3), ranks: Sequence[int] = (4, 8, 16, 32)) -> list[dict[str, Any]]:
+    """LoRA and LR-LoRA at several ranks."""
+    found = []
+    for seed in seeds:
+        for r in ranks:
+            for method, gain in (("lora", 0.0), ("lrlora", 0.05 - 0.01 * math.log2(r))):
+                name = f"method={method},r={r}"
+                own = np.random.default_rng(seed + 100 * r + 7 * len(method))
+                score = 0.8 + 0.01 * math.log2(r) + gain + own.normal(0, 0.002)
+                counts = {"trainable": 9000 * r, "adapter": 8000 * r, "transfer": 0 if method == "lora" else 3600}
+                found.append(
+                    make_record(name, seed, accuracy=score, method=method, parameters=counts, axes={"r": r}, steps=60)
+                )
+    return found
+
+
 @pytest.fixture
 def synthetic(tmp_path: Path) -> SimpleNamespace:
     """Makers of synthetic cells and results."""
@@ -161,5 +211,13 @@ def synthetic(tmp_path: Path) -> SimpleNamespace:
         return Results(tmp_path / "study", found, **({"planned": len(found)} | changes))
 
     return SimpleNamespace(
-        record=make_record, diverged=diverged, full=full_records, results=results, Study=Study, Metric=Metric
+        record=make_record,
+        diverged=diverged,
+        full=full_records,
+        on_tasks=on_tasks,
+        along_ranks=along_ranks,
+        ranks_study=ranks_study,
+        results=results,
+        Study=Study,
+        Metric=Metric,
     )

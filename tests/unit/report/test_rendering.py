@@ -112,7 +112,13 @@ STATES = [
 def test_every_state_of_a_study_renders(synthetic: SimpleNamespace, state: str) -> None:
     results = states(synthetic)[state]
     folder = write_report(results)
-    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.csv", "results.json", "summary.md"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "index.html",
+        "results.csv",
+        "results.json",
+        "results.tex",
+        "summary.md",
+    ]
     document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     page = Page((folder / "index.html").read_text(encoding="utf-8"))
     markdown = (folder / "summary.md").read_text(encoding="utf-8")
@@ -121,7 +127,8 @@ def test_every_state_of_a_study_renders(synthetic: SimpleNamespace, state: str) 
 
     assert len(page.ids) == len(set(page.ids))
     assert not page.tags & {"script", "link", "img", "iframe"}
-    assert all(re.fullmatch(r"#[\w-]+|results\.csv|results\.json|summary\.md", found) for found in page.resources)
+    files = r"results\.csv|results\.json|results\.tex|summary\.md|\.\./artifacts/[0-9a-f]{32}/artifacts/result\.json"
+    assert all(re.fullmatch(rf"#[\w-]+|{files}", found) for found in page.resources)
     assert {found[1:] for found in page.resources if found.startswith("#")} <= set(page.ids)
     assert document["headline"] in page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert len(list(csv.DictReader((folder / "results.csv").read_text(encoding="utf-8").splitlines()))) == len(
@@ -206,7 +213,7 @@ def test_figures_follow_the_page(synthetic: SimpleNamespace) -> None:
     page = (write_report(synthetic.results()) / "index.html").read_text(encoding="utf-8")
     figures = re.findall(r"<figure .*?</figure>", page, flags=re.DOTALL)
     names = [found.group(1) for figure in figures if (found := re.match(r'<figure id="figure-([\w-]+)"', figure))]
-    assert names[:4] == ["metric", "difference", "loss", "grad-norm"]
+    assert names[:5] == ["metric", "difference", "tradeoff", "loss", "grad-norm"]
     for figure in figures:
         assert "currentColor" in figure
         assert "<text" in figure

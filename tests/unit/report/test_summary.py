@@ -71,7 +71,7 @@ def test_with_several_tasks_seeds_are_averaged_within_each(synthetic: SimpleName
     assert sinc.comparison is not None
     assert (sinc.comparison.unit, sinc.comparison.difference.n) == ("task", 3)
     assert sinc.comparison.difference.std == pytest.approx(np.std(list(effects.values()), ddof=1))
-    assert list(sinc.by_task) == list(effects)
+    assert list(sinc.by_place) == list(effects)
 
 
 def test_holm_covers_the_whole_family(synthetic: SimpleNamespace) -> None:

@@ -1,0 +1,104 @@
+"""The figure of what parameters buy: the metric against the size of the adapter, with the best trade-offs marked."""
+
+from __future__ import annotations
+
+from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
+from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.palette import INK, Look
+from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+
+WIDE = 8.0
+"""From this ratio of largest to smallest on, sizes are drawn on a logarithmic scale."""
+
+
+def pareto_front(points: dict[str, tuple[float, float]], maximize: bool) -> list[str]:
+    """The names of the points that none other beats in one coordinate without losing in the other, by size.
+
+    Args:
+        points: Size and score by name. Less size is better.
+        maximize: Whether a greater score is better.
+    """
+    sign = 1 if maximize else -1
+    front: list[str] = []
+    best: float | None = None
+    for name, (_, score) in sorted(points.items(), key=lambda item: (item[1][0], -sign * item[1][1])):
+        if best is None or sign * score > best:
+            front.append(name)
+            best = sign * score
+    return front
+
+
+def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
+    """The metric against trained parameters of the adapter; None where all variants have as many."""
+    scale = Scale.of(summary.metric)
+    shown = [
+        variant
+        for variant in summary.variants
+        if variant.metric is not None and variant.parameters.get("adapter", (0, 0))[1] > 0
+    ]
+    points = {
+        variant.name: (float(variant.parameters["adapter"][1]), variant.metric.mean * scale.factor)
+        for variant in shown
+        if variant.metric is not None
+    }
+    sizes = {size for size, _ in points.values()}
+    if len(sizes) < 2:
+        return None
+    front = pareto_front(points, summary.maximize)
+    with drawing_style("tradeoff"):
+        figure = new_figure(WIDTH, 250)
+        axes = figure.subplots()
+        if max(sizes) > WIDE * min(sizes):
+            axes.set_xscale("log")
+        steps = [points[name] for name in front]
+        axes.plot(
+            [size for size, _ in steps],
+            [score for _, score in steps],
+            color=INK,
+            linewidth=0.8,
+            linestyle=(0, (4, 2)),
+            drawstyle="steps-post",
+        )
+        for variant in shown:
+            look, found = style[variant.name], variant.metric
+            size, score = points[variant.name]
+            assert found is not None
+            if found.low is not None and found.high is not None:
+                ends = [found.low * scale.factor, found.high * scale.factor]
+                axes.plot([size, size], ends, color=look.colour, linewidth=0.9, alpha=0.6)
+            axes.plot(
+                [size],
+                [score],
+                look.marker,
+                color=look.colour,
+                markersize=7,
+                markerfacecolor=look.colour if variant.name in front else "none",
+            )
+        for name in front:
+            axes.annotate(
+                short_name(name), points[name], xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK
+            )
+        axes.margins(x=0.12, y=0.12)
+        axes.xaxis.set_major_formatter(_thousands)
+        axes.tick_params(axis="x", which="minor", labelbottom=False)
+        finish(
+            axes,
+            "trained parameters of the adapter",
+            summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""),
+        )
+        svg = inline_svg(figure, "tradeoff", f"{summary.metric} against trained parameters")
+    interval = ", with its 95 % t interval" if any(v.metric and v.metric.low is not None for v in shown) else ""
+    caption = (
+        f"Mean {summary.metric} on the {summary.split} against trained parameters, the task head not counted"
+        f"{interval}. Filled and joined: the Pareto front of the means, variants that none beats with as few "
+        "parameters. It says nothing of noise: neighbours whose intervals overlap may change places."
+    )
+    return PlotText("tradeoff", svg, caption, tuple(points), points=True)
+
+
+def _thousands(value: float, _: int) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.4g} {letter}"
+    return f"{value:g}"

@@ -1,0 +1,99 @@
+"""Figures of the claims that something grows or shrinks along a number: a point with its interval at each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish
+from lrlora.studies.report.palette import CSS_COLOURS, INK
+from lrlora.studies.report.presentation import claim_scale
+from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.verdicts import TrendPoint, Verdict, trend_points
+
+OURS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--series-1)")
+PAPERS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--series-2)")
+
+
+def trend_figures(summary: StudySummary) -> list[PlotText]:
+    """A figure per trend that the study claims and has figures for at two numbers at least."""
+    by_variant = {variant.name: summary.records_of(variant.name) for variant in summary.variants}
+    drawn: dict[tuple[str, str | None, str], PlotText] = {}
+    for verdict in summary.verdicts:
+        claim = verdict.claim
+        key = (claim.of, claim.against, verdict.metric)
+        if claim.kind != "trend" or key in drawn:
+            continue
+        points = trend_points(verdict, by_variant, summary.reference)
+        if len({point.at for point in points}) > 1:
+            drawn[key] = _figure(verdict, points, f"trend-{len(drawn) + 1}", summary)
+    return list(drawn.values())
+
+
+def _figure(verdict: Verdict, points: list[TrendPoint], name: str, summary: StudySummary) -> PlotText:
+    claim, scale = verdict.claim, claim_scale(verdict)
+    paper = claim.paper if isinstance(claim.paper, list) and len(claim.paper) == len(points) else None
+    # The paper's list follows the variants as they are declared, and the line the numbers.
+    published = None if paper is None else dict(zip((point.at for point in points), paper, strict=True))
+    points = sorted(points, key=lambda point: point.at)
+    axis = claim.of.partition("*")[0].rpartition(",")[2].rstrip("=") or "number"
+    against = "" if claim.against == "nothing" else f" to {claim.against or summary.reference}"
+    quantity = f"difference in {verdict.metric}" if against else verdict.metric
+    unit = scale.difference_unit.strip() if against else scale.unit.strip()
+    with drawing_style(name):
+        figure = new_figure(WIDTH, 235)
+        axes = figure.subplots()
+        logarithmic = claim.scale == "log2" and points[0].at > 0
+        if logarithmic:
+            axes.set_xscale("log", base=2)
+        at = [point.at for point in points]
+        means = [point.found.mean * scale.factor for point in points]
+        lows, highs = [], []
+        for place, point in zip(at, points, strict=True):
+            if point.found.low is not None and point.found.high is not None:
+                ends = [point.found.low * scale.factor, point.found.high * scale.factor]
+                lows.append(ends[0])
+                highs.append(ends[1])
+                axes.plot([place, place], ends, color=OURS, linewidth=1.4, solid_capstyle="butt")
+        axes.plot(at, means, color=OURS, marker="s", markersize=6)
+        if against:
+            axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_xticks(at, [f"{place:g}" for place in at], minor=False)
+        axes.minorticks_off()
+        finish(axes, axis, quantity + (f", {unit}" if unit else ""))
+        if published is not None:
+            _paper(axes, published, [*means, *lows, *highs])
+        svg = inline_svg(figure, name, f"{quantity} against {axis}")
+    caption = f"{claim.says}: {verdict.decision}. {quantity.capitalize()}{against} at each {axis}"
+    caption += (
+        f", with its 95 % interval over {verdict.unit}s." if lows else "; without repetition there is no interval."
+    )
+    if published is not None:
+        source = f" ({claim.source})" if claim.source else ""
+        caption += f" Diamonds: the paper’s{source}, on its own scale to the right; both scales have 0 at one height."
+    return PlotText(name, svg, caption)
+
+
+def _paper(axes: Any, published: dict[float, float], ours: list[float]) -> None:
+    """The published figures on a scale of their own, whose zero is where ours is."""
+    beside = axes.twinx()
+    at = sorted(published)
+    beside.plot(
+        at,
+        [published[place] for place in at],
+        "D",
+        markerfacecolor="none",
+        markeredgecolor=PAPERS,
+        markersize=6,
+        markeredgewidth=1.2,
+    )
+    beside.spines["right"].set_visible(True)
+    beside.set_ylabel("paper")
+    low, high = min(0.0, *ours), max(0.0, *ours)
+    theirs = max(abs(value) for value in published.values()) or 1.0
+    stretch = (max(abs(low), abs(high)) or 1.0) / theirs
+    low = min(low, *(value * stretch for value in published.values()))
+    high = max(high, *(value * stretch for value in published.values()))
+    margin = 0.08 * (high - low or 1.0)
+    axes.set_ylim(low - margin, high + margin)
+    beside.set_ylim((low - margin) / stretch, (high + margin) / stretch)
