@@ -64,6 +64,7 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
         axes = figure.subplots()
         if logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         for variant in summary.variants:
             look = style[variant.name]
             records = summary.records_of(variant.name)

@@ -21,6 +21,9 @@ from lrlora.studies.report.sentences import caveats, definitions, headline, pape
 from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.tuning_table import tuning_table
 
+LEGEND_UNDER_FIGURE = 8
+"""Up to so many variants, each figure has a legend of its own."""
+
 
 def page_html(summary: StudySummary) -> str:
     """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
@@ -34,6 +37,7 @@ def page_html(summary: StudySummary) -> str:
         finalize=_unbroken,
     )
     environment.filters["subscripts"] = _subscripts
+    figures = all_figures(summary)
     style = looks([variant.name for variant in summary.variants], summary.reference)
     return environment.get_template("page.html").render(
         summary=summary,
@@ -54,8 +58,10 @@ def page_html(summary: StudySummary) -> str:
         cells=cell_table(summary),
         resolution=resolution(summary),
         paper_note=paper_note(summary),
-        figures=[_figure(figure) for figure in all_figures(summary)],
+        figures=[_figure(figure) for figure in figures],
         looks=style,
+        # So many names under every figure would be longer than the figures.
+        shared_legend=len(style) > LEGEND_UNDER_FIGURE and any(figure.legend for figure in figures),
         definitions=definitions(summary),
         provenance=provenance_facts(summary),
         command=reproduce_command(summary),

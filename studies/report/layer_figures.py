@@ -125,7 +125,7 @@ def transfer_figure(
         "the learned f(z) = λz + φ(z) − φ(0) and, thin, the straight line c·z that is nearest to the last one"
         if whole
         else "how far the learned f(z) = λz + φ(z) − φ(0) leaves the straight line c·z that is nearest to it; drawn "
-        f"whole, it could not be told from that line, which it leaves by less than {BENT:.0%} of its largest value"
+        f"whole, it could not be told from that line, which it leaves by less than {100 * BENT:.0f} % of its largest value"
     )
     caption = f"{title}{drawn}. {told.capitalize()}; behind them, how the entries of z are spread at the last.{more}"
     return PlotText(name, svg, caption)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
 from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+
+LETTER, LINE = 5.5, 11.0
+"""About the size of a letter of a point's name, in points."""
 
 WIDE = 8.0
 """From this ratio of largest to smallest on, sizes are drawn on a logarithmic scale."""
@@ -75,11 +80,10 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
                 markersize=7,
                 markerfacecolor=look.colour if variant.name in front else "none",
             )
-        for name in front:
-            axes.annotate(
-                short_name(name), points[name], xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK
-            )
         axes.margins(x=0.12, y=0.12)
+        _name_points(figure, axes, {name: points[name] for name in front})
+        if axes.get_xscale() == "linear":
+            axes.xaxis.get_major_locator().set_params(nbins=5)
         axes.xaxis.set_major_formatter(_thousands)
         axes.tick_params(axis="x", which="minor", labelbottom=False)
         finish(
@@ -95,6 +99,19 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
         "parameters. It says nothing of noise: neighbours whose intervals overlap may change places."
     )
     return PlotText("tradeoff", svg, caption, tuple(points), points=True)
+
+
+def _name_points(figure: Any, axes: Any, points: dict[str, tuple[float, float]]) -> None:
+    """Write names beside points, but for those whose name would lie on another; the legend has them all."""
+    figure.draw_without_rendering()
+    taken: list[tuple[float, float, float]] = []
+    for name, at in points.items():
+        x, y = axes.transData.transform(at)
+        width = LETTER * len(short_name(name))
+        if any(abs(y - other_y) < LINE and x < end and start < x + width for start, end, other_y in taken):
+            continue
+        taken.append((x, x + width, y))
+        axes.annotate(short_name(name), at, xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK)
 
 
 def _thousands(value: float, _: int) -> str:
