@@ -73,18 +73,21 @@ _WANTED = {
 }
 
 
-def load_adapted(folder: str | Path, base: str | Path | None = None, **options: Any) -> PeftModel:
-    """A saved LR-LoRA adapter on its base model, in evaluation mode.
+def load_adapted(
+    folder: str | Path, base: str | Path | None = None, *, method: str = "LRLORA", **options: Any
+) -> PeftModel:
+    """A saved adapter on its base model, in evaluation mode.
 
     Args:
         folder: Of the adapter.
         base: Folder or name of the base model, in place of the one that the adapter's configuration names.
+        method: What it has to be; LR-LoRA where nothing else is said.
         options: Of the base model's ``from_pretrained``.
 
     Raises:
         ExportError: One of them cannot be loaded, or they do not fit; one line.
     """
-    config = read_adapter(folder, "LRLORA")
+    config = read_adapter(folder, method)
     source = str(base if base is not None else config.base_model_name_or_path or "")
     if not source:
         raise ExportError(f"{folder} does not name its base model; name it with --base (base=)")

@@ -44,19 +44,19 @@ def merged(
 ) -> None:
     """Merge an adapter into its base model and write a plain checkpoint of transformers, tokenizer files included."""
     load_plugins(plugin)
-    with _refusing():
+    with refusing():
         model = _load(adapter, out, base, force)
         from lrlora.export import save_merged
         from lrlora.studies.backbones import load_tokenizer
 
-        packed = _packed(base or model.peft_config["default"].base_model_name_or_path)
+        packed = packed_backbone(base or model.peft_config["default"].base_model_name_or_path)
         tokenizer = load_tokenizer(packed) if packed is not None else None  # others have files, which are copied
         files = save_merged(model, out, force=force, keep_model=False, tokenizer=tokenizer)
     if as_json:
         print(json.dumps({"out": str(out), "tokenizer": files}, indent=1))
         return
-    _say(f"merged model: {out}")
-    _say(f"tokenizer files: {', '.join(files) or 'none, the base model has none'}")
+    say(f"merged model: {out}")
+    say(f"tokenizer files: {', '.join(files) or 'none, the base model has none'}")
 
 
 @app.command("lora")
@@ -91,7 +91,7 @@ def lora(
     truncation.md and truncation.json.
     """
     load_plugins(plugin)
-    with _refusing():
+    with refusing():
         model = _load(adapter, out, base, force)
         from lrlora.export import save_as_lora
 
@@ -112,9 +112,9 @@ def lora(
         layers = [asdict(row) for row in export.rows]
         print(json.dumps({"out": str(out), "summary": summarize(export.rows), "layers": layers}, indent=1))
         return
-    _say(verdict(export.rows))
-    _say(f"LoRA adapter: {out}")
-    _say(f"layer by layer: {out / 'truncation.md'}")
+    say(verdict(export.rows))
+    say(f"LoRA adapter: {out}")
+    say(f"layer by layer: {out / 'truncation.md'}")
 
 
 @app.command("from-lora")
@@ -137,18 +137,18 @@ def from_lora(
     fields: dict[str, Any] = parse_overrides(settings or ())
     if basis is not None:
         fields["basis"] = basis
-    with _refusing():
+    with refusing():
         from lrlora.export import save_from_lora
 
         config = save_from_lora(lora, out, force=force, **fields)
     if as_json:
         print(json.dumps({"out": str(out), "r": config.r, "basis": config.to_dict()["basis"]}, indent=1))
         return
-    _say(f"LR-LoRA adapter of rank {config.r}: {out}")
+    say(f"LR-LoRA adapter of rank {config.r}: {out}")
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Let what cannot be exported be a user's error."""
     from lrlora.export.errors import ExportError
     from lrlora.studies.errors import StudyError
@@ -170,16 +170,16 @@ def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
     from lrlora.studies.backbones import BACKBONES, locate
 
     with warnings.catch_warnings(record=True) as heard:
-        if packed := _packed(named):
+        if packed := packed_backbone(named):
             model = load_adapted(adapter, locate(packed), gguf_file=BACKBONES[packed].gguf)
         else:
             model = load_adapted(adapter, None if base is None else locate(base))
     for warning in heard:
-        _say(f"note: {warning.message}", stderr=True)
+        say(f"note: {warning.message}", stderr=True)
     return model
 
 
-def _packed(named: str | None) -> str | None:
+def packed_backbone(named: str | None) -> str | None:
     """The backbone in a GGUF file that is meant by its name, or by the folder it is in; None for other models."""
     from lrlora.studies.backbones import BACKBONES
     from lrlora.studies.errors import StudyError
@@ -194,10 +194,11 @@ def _packed(named: str | None) -> str | None:
 
 def _progress(row: LayerTruncation, done: int, total: int) -> None:
     """A line per layer, apart from the results."""
-    _say(f"[{done}/{total}] {row.module}: rank {row.rank}, error {100 * row.error:.3g} %", stderr=True)
+    say(f"[{done}/{total}] {row.module}: rank {row.rank}, error {100 * row.error:.3g} %", stderr=True)
 
 
-def _say(line: str, stderr: bool = False) -> None:
+def say(line: str, stderr: bool = False) -> None:
+    """Print a line as it is."""
     from rich.console import Console
 
     Console(stderr=stderr, soft_wrap=True).print(line, markup=False, highlight=False)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
-from lrlora.studies.cli import basis, bench, data, export, params, study, train, tune, ui
+from lrlora.studies.cli import basis, bench, data, export, inspect, params, study, train, tune, ui
 from lrlora.studies.errors import StudyError
 from lrlora.studies.quiet import quiet
 
@@ -31,6 +31,7 @@ app.add_typer(study.app, name="study")
 app.command("tune")(tune.tune)
 app.command("train")(train.train)
 app.command("params")(params.params)
+app.command("inspect")(inspect.inspect)
 app.command("ui")(ui.ui)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

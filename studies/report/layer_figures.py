@@ -127,7 +127,11 @@ def transfer_figure(
         else "how far the learned f(z) = λz + φ(z) − φ(0) leaves the straight line c·z that is nearest to it; drawn "
         f"whole, it could not be told from that line, which it leaves by less than {100 * BENT:.0f} % of its largest value"
     )
-    caption = f"{title}{drawn}. {told.capitalize()}; behind them, how the entries of z are spread at the last.{more}"
+    drawn = title + drawn if title else drawn[0].upper() + drawn[1:]
+    if len(stages) > 1:
+        caption = f"{drawn}. {told.capitalize()}; behind them, how the entries of z are spread at the last.{more}"
+    else:
+        caption = f"{drawn}. Behind it, how the entries of z are spread.{more}"
     return PlotText(name, svg, caption)
 
 

@@ -1,0 +1,62 @@
+"""An inspection as one page that needs nothing else, in the style of the report."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from lrlora.studies.inspection.figures import inspection_figures
+from lrlora.studies.inspection.inspecting import Inspection, headline
+from lrlora.studies.inspection.tables import layer_table, summary_table
+
+_OF_ALL = (
+    ("stable rank", "‖ΔW‖_F² / σ₁², between 1 and the rank of ΔW."),
+    ("effective rank", "exp of the entropy of the singular values, normalised to a sum of 1."),
+)
+_OF_TRANSFER = (
+    (
+        "nonlinear",
+        "‖ΔW − c·BA‖ / ‖ΔW‖ at the best constant c. Under 1 %, φ is a straight line, and the layer is LoRA's.",
+    ),
+    (
+        "would bend at",
+        "the input scale at which the nonlinear fraction would be 1 % with A, B and θ as they are and s_in · s_out "
+        "kept. Training at another scale would have led elsewhere: it is a hint for the next run.",
+    ),
+    ("z", "s_in · BA; “outside grid” is the share of its entries beyond the grid's bound."),
+    ("active ψ", "share of the basis functions with |a_i| of at least 1 % of the layer's largest."),
+)
+
+
+def inspection_page(inspection: Inspection) -> str:
+    """The page: no script, no network, light and dark, for narrow and wide windows."""
+    environment = Environment(
+        loader=DictLoader({"page.html": files("lrlora.studies.inspection").joinpath("page.html").read_text("utf-8")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_unbroken,
+    )
+    return environment.get_template("page.html").render(
+        inspection=inspection,
+        headline=headline(inspection),
+        stylesheet=Markup(files("lrlora.studies.report").joinpath("style.css").read_text("utf-8")),
+        summary=summary_table(inspection),
+        layers=layer_table(inspection),
+        # The drawings are our own markup; their words were escaped when they were drawn.
+        figures=[
+            {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
+            for figure in inspection_figures(inspection)
+        ],
+        definitions=_OF_ALL + (_OF_TRANSFER if inspection.has_transfer else ()),
+    )
+
+
+def _unbroken(value: Any) -> Any:
+    """Keep a number and its per cent sign on one line."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
