@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lrlora.studies.report.figures import PlotText
 from lrlora.studies.report.formatting import Scale
@@ -102,9 +102,15 @@ def slice_figure(variant: VariantOutcome, setting: str, metric: str, look: Look,
             places = [choices.index(place) for place in places]
             axes.set_xticks(range(len(choices)), [show(choice) for choice in choices])
             axes.set_xlim(-0.5, len(choices) - 0.5)
-        elif dimension.log:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            low, high = min(dimension.low or 0.0, *places), max(dimension.high or 0.0, *places)
+            if dimension.log:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.xaxis.set_minor_formatter(NullFormatter())
+            room = (high / low) ** 0.03 if dimension.log else 0.03 * (high - low)
+            axes.set_xlim(*((low / room, high * room) if dimension.log else (low - room, high + room)))
         axes.plot(places, values, "o", color=look.colour, markersize=4.5, alpha=0.6, markeredgewidth=0)
         for trial, place, value in zip(shown, places, values, strict=True):
             if trial is variant.best:

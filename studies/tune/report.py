@@ -171,7 +171,7 @@ def page(outcome: Outcome) -> str:
     sections = [
         {
             "name": one.name,
-            "best": None if one.best is None else f"trial {one.best.number}, MLflow {_runs(one.best)}",
+            "best": None if one.best is None else f"trial {one.best.number}; MLflow runs {', '.join(one.best.runs)}",
             "figures": [
                 # The drawing is our own markup, its words were escaped when it was drawn.
                 {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}

@@ -11,7 +11,7 @@ from lrlora.studies.design import Study, Training
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import METHODS
 from lrlora.studies.schema import validate
-from lrlora.studies.tune.space import Dimension, Settings, Space, default_space
+from lrlora.studies.tune.space import Dimension, Settings, Space, default_space, is_whole
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def make_subject(study: Study, name: str, space: Space | None, seeds: list[int],
     subject = Subject(tuned, default, {})
     kept: Space = {}
     for setting, dimension in taken.items():
-        fitted = _checked(subject, setting, dimension, where, declared)
+        fitted = _checked(subject, setting, dimension, taken, where, declared)
         if fitted is not None:
             kept[setting] = fitted
     if not kept:
@@ -203,10 +203,12 @@ def _could_apply(dimension: Dimension, variant: Variant) -> bool:
     return variant.config["method"] in (wanted if isinstance(wanted, list) else [wanted])
 
 
-def _checked(subject: Subject, setting: str, dimension: Dimension, where: str, declared: bool) -> Dimension | None:
+def _checked(
+    subject: Subject, setting: str, dimension: Dimension, taken: Space, where: str, declared: bool
+) -> Dimension | None:
     """The dimension with those values that the method takes; of a declared one all must be taken.
 
-    Values that depend on others are not judged here, since they need not go with the default.
+    A value need not go with the untuned variant, if it goes with some value of another setting.
     """
     default = subject.default_of(setting)
     number = isinstance(default, (int, float)) and not isinstance(default, bool)
@@ -214,18 +216,29 @@ def _checked(subject: Subject, setting: str, dimension: Dimension, where: str, d
         if not declared:
             return None
         raise StudyError(f"{where}: {setting}: is {default!r} in the study, so low and high mean nothing; give values")
-    if dimension.when:
-        return dimension
-    taken: list[Any] = []
+    others = [(name, value) for name, other in taken.items() if name != setting for value in other.probes()]
+    found: list[Any] = []
     for value in dimension.probes():
-        whole = isinstance(value, float) and isinstance(default, int) and value.is_integer()
-        try:
-            subject.variant({setting: int(value) if whole else value})
-        except ValueError as error:
-            if declared:
-                raise StudyError(f"{where}: {setting}: {value!r} cannot be: {error}") from None
-        else:
-            taken.append(value)
+        reasons = (_refusal(subject, {setting: value, **together}) for together in ({}, *({k: v} for k, v in others)))
+        first = next(reasons)
+        if first is None or any(reason is None for reason in reasons):
+            found.append(value)
+        elif declared:
+            raise StudyError(f"{where}: {setting}: {value!r} cannot be: {first}")
     if dimension.values is None:
-        return dimension if len(taken) == 2 else None
-    return Dimension(values=taken) if taken else None
+        return dimension if len(found) == 2 else None
+    return dimension.model_copy(update={"values": found}) if found else None
+
+
+def _refusal(subject: Subject, settings: Settings) -> str | None:
+    """Why the variant cannot be at settings, or None."""
+    whole = {
+        key: int(value)
+        for key, value in settings.items()
+        if isinstance(value, float) and value.is_integer() and is_whole(subject.default_of(key))
+    }
+    try:
+        subject.variant(settings | whole)
+    except ValueError as error:
+        return str(error)
+    return None

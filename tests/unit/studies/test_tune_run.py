@@ -1,0 +1,397 @@
+"""A search starts from the untuned variant, resumes where it stopped, records what goes wrong, hands on what it found.
+
+Training is replaced by a formula, so that what is tested is the search.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from rich.console import Console
+
+from lrlora.studies import tracking
+from lrlora.studies.cells import Cell, expand_variants
+from lrlora.studies.checks import check_folder
+from lrlora.studies.design import Study
+from lrlora.studies.errors import StudyError
+from lrlora.studies.recorder import StepListener
+from lrlora.studies.storage import open_storage
+from lrlora.studies.training import blank_record
+from lrlora.studies.tune import run
+from lrlora.studies.tune.declaration import Tune, declare
+from lrlora.studies.tune.importance import NEEDED, importances, why_not
+from lrlora.studies.tune.outcome import Outcome, TrialFacts, VariantOutcome, load_outcome
+from lrlora.studies.tune.report import page, print_outcome, report_data, write_report
+from lrlora.studies.tune.run import run_tune
+from lrlora.studies.tune.space import Dimension
+from lrlora.studies.tune.trials import Trials
+from lrlora.studies.tune.tuned_file import write_tuned
+
+# What MLflow's tables say of the future, when they are first made.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore:The ``noload`` loader strategy")
+
+QUIET = Console(quiet=True)
+STUDY = """
+name: tiny
+base: {method: lrlora, r: 2}
+axes: {basis: [sinc, gaussian]}
+baselines: {lora: {method: lora, r: 2}}
+reference: lora
+claims: [{says: Sinc is above LoRA, of: sinc}, {says: Gaussian is above LoRA, of: gaussian}]
+seeds: [1]
+training: {learning_rate: 1.0e-3, steps: 8, eval_every: 2}
+budgets: {smoke: {steps: 8}, full: {steps: 80}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Empty stores: to make the tables takes seconds, to copy them nothing."""
+    folder = tmp_path_factory.mktemp("stores")
+    tracking.open_client(folder).search_experiments()
+    open_storage(folder).engine.dispose()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _ready_made_stores(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(opens: Callable[[Path], Any], name: str) -> Callable[[Path], Any]:
+        def open_store(out: Path) -> Any:
+            if not (out / name).exists():
+                shutil.copy(stores / name, out / name)
+            return opens(out)
+
+        return open_store
+
+    monkeypatch.setattr(tracking, "open_client", opened(tracking.open_client, "mlflow.db"))
+    monkeypatch.setattr(run, "open_storage", opened(open_storage, "optuna.db"))
+
+
+def declared(folder: Path, *variants: str, trials: int = 4, **arguments: Any) -> Tune:
+    path = folder / "tiny.yaml"
+    path.write_text(STUDY)
+    return declare(str(path), variants or ["lora"], "smoke", trials=trials, **arguments)
+
+
+def accuracy(cell: Cell) -> float:
+    """Best at a learning rate of 1e-2, where it is 0.9, and a little different for each seed."""
+    return 0.9 - 0.1 * abs(math.log10(cell.variant.training.learning_rate) + 2) + 0.001 * (cell.seed % 5)
+
+
+def formula(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+    """A run whose validations approach what :func:`accuracy` says."""
+    figure, steps = accuracy(cell), cell.variant.training.steps
+    validation = []
+    for step in range(1, steps + 1):
+        listen(step, {"train/loss": 1.0 / step})
+        if step % cell.variant.training.eval_every == 0:
+            now = {"accuracy": figure * step / steps, "loss": 1 - figure}
+            validation.append({"step": step, **now})
+            listen(step, {f"validation/{name}": value for name, value in now.items()})
+    record = blank_record(cell) | {"status": "finished", "judged_on": "validation", "train_loss": [1.0] * steps}
+    return record | {"metrics": {"accuracy": figure, "loss": 1 - figure}, "validation": validation}
+
+
+def counted(calls: list[Cell], trained: Callable[..., dict[str, Any]] = formula) -> Callable[..., dict[str, Any]]:
+    def run_cell(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+        calls.append(cell)
+        return trained(cell, folder, listen)
+
+    return run_cell
+
+
+def tried(outcome: Outcome, name: str = "lora") -> list[tuple[int, dict[str, Any], float | None]]:
+    (one,) = [one for one in outcome.variants if one.name == name]
+    return [(trial.number, trial.settings, trial.value) for trial in one.trials]
+
+
+def test_the_untuned_variant_is_the_first_trial_and_the_best_is_no_worse(tmp_path: Path) -> None:
+    outcome = run_tune(declared(tmp_path, "lora"), tmp_path / "out", console=QUIET, run_cell=formula)
+    (one,) = outcome.variants
+    assert one.counts() == {"complete": 4}
+    assert one.default is not None
+    assert one.default.settings == {"training.learning_rate": 1e-3}
+    assert one.default.value == pytest.approx(0.8 + (0.002 + 0.003) / 2)
+    assert one.difference is not None
+    assert one.difference >= 0
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_an_interrupted_search_goes_on_to_the_very_trials_of_one_that_was_not(tmp_path: Path, stop: int) -> None:
+    whole = tmp_path / "whole"
+    untouched = run_tune(declared(tmp_path, "lora"), whole, console=QUIET, run_cell=formula)
+    calls: list[Cell] = []
+
+    def impatient(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return counted(calls)(cell, folder, listen)
+
+    broken = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        run_tune(declared(tmp_path, "lora"), broken, console=QUIET, run_cell=impatient)
+    assert len(tried(load_outcome(broken))) == stop // 2
+    resumed = run_tune(declared(tmp_path, "lora"), broken, console=QUIET, run_cell=counted(calls))
+    assert tried(resumed) == tried(untouched)
+    assert len(calls) == 4 * 2, "no run is made twice"
+
+
+def test_the_same_command_again_runs_nothing_and_more_trials_join(tmp_path: Path) -> None:
+    calls: list[Cell] = []
+    out = tmp_path / "out"
+    first = run_tune(declared(tmp_path, "lora", trials=2), out, console=QUIET, run_cell=counted(calls))
+    again = run_tune(declared(tmp_path, "lora", trials=2), out, console=QUIET, run_cell=counted(calls))
+    assert tried(first) == tried(again)
+    assert len(calls) == 2 * 2
+    more = run_tune(declared(tmp_path, "lora", trials=3), out, console=QUIET, run_cell=counted(calls))
+    assert tried(more)[:2] == tried(first)
+    assert len(tried(more)) == 3
+
+
+def test_two_processes_never_hold_one_trial(tmp_path: Path) -> None:
+    (subject,) = declared(tmp_path, "lora").subjects
+    pruner = optuna.pruners.NopPruner()
+    workers = [Trials(tmp_path, open_storage(tmp_path), subject, "maximize", pruner) for _ in range(2)]
+    claims = [worker.claim(5) for worker in workers * 3]
+    numbers = [claim.number for claim in claims if claim is not None]
+    assert sorted(numbers) == [0, 1, 2, 3, 4]
+    assert claims[5] is None
+    held = claims[2]
+    assert held is not None
+    held.leave()
+    taken = workers[1].claim(5)
+    assert taken is not None
+    assert (taken.number, taken.settings) == (held.number, held.settings)
+
+
+def test_a_run_that_diverges_is_a_bad_result_and_no_crash(tmp_path: Path) -> None:
+    def wild(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+        if cell.variant.training.learning_rate != 1e-3:
+            return blank_record(cell) | {"status": "diverged", "diverged_at": 1, "reason": "the loss is not finite"}
+        return formula(cell, folder, listen)
+
+    outcome = run_tune(declared(tmp_path, "lora"), tmp_path / "out", console=QUIET, run_cell=wild)
+    (one,) = outcome.variants
+    assert one.counts() == {"complete": 1, "diverged": 3}
+    assert one.best is one.default
+    assert "no trial was better than the untuned variant" in " ".join(outcome.warnings())
+    assert all(trial.reason == "the loss is not finite" for trial in one.trials[1:])
+
+
+def test_a_run_that_fails_is_told_with_its_trace_and_the_search_goes_on(tmp_path: Path) -> None:
+    def broken(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+        if "trial 1" in cell.variant.name:
+            raise RuntimeError("the disk is full")
+        return formula(cell, folder, listen)
+
+    outcome = run_tune(declared(tmp_path, "lora", trials=3), tmp_path / "out", console=QUIET, run_cell=broken)
+    (one,) = outcome.variants
+    assert [trial.outcome for trial in one.trials] == ["complete", "failed", "complete"]
+    assert "the disk is full" in str(one.trials[1].reason)
+
+
+def test_settings_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp_path: Path) -> None:
+    space = {"centered": Dimension(values=[True]), "residual": Dimension(values=[True, False])}
+    space["amplitude_init"] = Dimension(values=["zero", "identity"], when={"residual": [False]})
+    chosen = declared(tmp_path, "sinc", trials=12, space=space)
+    outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
+    (one,) = outcome.variants
+    refused = [trial for trial in one.trials if trial.outcome == "refused"]
+    assert refused, "centred, no residual, a = 0 is drawn within twelve trials"
+    assert all(trial.settings["amplitude_init"] == "zero" for trial in refused)
+    assert len(one.trials) == 12
+
+
+def test_wilcoxon_gives_up_a_trial_once_four_seeds_are_worse(tmp_path: Path) -> None:
+    space = {"training.learning_rate": Dimension(values=[1e-6, 1e-3])}
+    chosen = declared(tmp_path, "lora", trials=6, space=space, overrides=["tune.seeds=[5, 6, 7, 8, 9, 10]"])
+    assert chosen.pruner == "wilcoxon"
+    outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
+    (one,) = outcome.variants
+    pruned = [trial for trial in one.trials if trial.outcome == "pruned"]
+    assert pruned
+    assert all(4 <= len(trial.values) < 6 for trial in pruned)
+    assert all(trial.settings["training.learning_rate"] == 1e-6 for trial in pruned)
+    assert one.best is not None
+    assert one.best.settings == {"training.learning_rate": 1e-3}
+
+
+def test_hyperband_stops_a_run_in_its_middle_and_never_the_untuned_variant(tmp_path: Path) -> None:
+    steps: dict[str, int] = {}
+
+    def watched(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+        def count(step: int, figures: Any) -> None:
+            steps[f"{cell.variant.name} {cell.seed}"] = step
+            listen(step, figures)
+
+        return formula(cell, folder, count)
+
+    chosen = declared(tmp_path, "lora", trials=14, pruner="hyperband")
+    outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=watched)
+    (one,) = outcome.variants
+    assert one.counts()["pruned"] > 0
+    assert one.default is not None
+    assert min(steps.values()) < 8
+    assert steps["lora, trial 0 7"] == steps["lora, trial 0 8"] == 8
+
+
+def test_every_run_is_in_mlflow_under_its_trial(tmp_path: Path) -> None:
+    from lrlora.studies.tracking import open_client
+
+    out = tmp_path / "out"
+    outcome = run_tune(declared(tmp_path, "lora", trials=2), out, console=QUIET, run_cell=formula)
+    client = open_client(out)
+    for trial in outcome.variants[0].trials:
+        runs = [client.get_run(run) for run in trial.runs]
+        assert [run.data.tags["lrlora.trial"] for run in runs] == [str(trial.number)] * 2
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        rates = {float(run.data.params["training.learning_rate"]) for run in runs}
+        assert rates == {trial.settings["training.learning_rate"]}
+
+
+def test_the_file_that_is_left_is_a_study_with_the_tuned_settings(tmp_path: Path) -> None:
+    chosen = declared(tmp_path, "sinc", "lora", overrides=["axes.basis=[sinc]", "training.batch_size=4"])
+    outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
+    path = write_tuned(outcome)
+    assert "extends: ../tiny.yaml" in path.read_text()
+    study = Study.load(path).resolve("smoke")
+    variants = {variant.name: variant for variant in expand_variants(study)}
+    assert set(variants) == {"sinc", "lora"}
+    for subject, one in zip(chosen.subjects, outcome.variants, strict=True):
+        assert one.best is not None
+        wanted = subject.variant(one.best.settings)
+        assert variants[one.name].config == wanted.config
+        assert variants[one.name].training.learning_rate == wanted.training.learning_rate
+        assert variants[one.name].training.batch_size == 4
+        assert variants[one.name].training.test_examples is None
+    assert study.seeds == [1]
+    assert Study.load(path).resolve("full").training.steps == 80
+    assert [claim.of for claim in study.claims] == ["sinc"], "a claim on what was left out is left out"
+
+
+def test_a_study_of_the_catalogue_is_extended_by_its_name(tmp_path: Path) -> None:
+    chosen = declare("basis", ["lora"], "smoke", trials=1)
+    outcome = run_tune(chosen, tmp_path, console=QUIET, run_cell=formula_without_validations)
+    path = write_tuned(outcome)
+    assert "extends: basis\n" in path.read_text()
+    assert Study.load(path).tuned == {"lora": {"training.learning_rate": 2e-3}}
+    path.write_text(path.read_text().replace("extends: basis", "extends: bassis"))
+    with pytest.raises(StudyError, match="extends: unknown study 'bassis'; did you mean 'basis'"):
+        Study.load(path)
+
+
+def formula_without_validations(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
+    figures = {"accuracy": accuracy(cell), "loss": 1 - accuracy(cell)}
+    return blank_record(cell) | {"status": "finished", "judged_on": "validation", "metrics": figures}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"overrides": ["tune.steps=4"]}, "steps is 8 there and 4 here"),
+        ({"overrides": ["tune.seeds=[9]"]}, "seeds is [7, 8] there and [9] here"),
+        ({"pruner": "hyperband"}, "pruner is 'none' there and 'hyperband' here"),
+        ({"space": {"training.learning_rate": Dimension(values=[1e-3])}}, "space of lora: training.learning_rate is"),
+        ({"overrides": ["baselines.lora.r=3"]}, "config of lora: r is 2 there and 3 here"),
+    ],
+)
+def test_a_folder_of_another_search_is_refused(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:
+    out = tmp_path / "out"
+    run_tune(declared(tmp_path, "lora", trials=1), out, console=QUIET, run_cell=formula)
+    with pytest.raises(StudyError) as caught:
+        run_tune(declared(tmp_path, "lora", trials=1, **arguments), out, console=QUIET, run_cell=formula)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_folders_of_studies_and_of_searches_are_kept_apart(tmp_path: Path) -> None:
+    chosen = declared(tmp_path, "lora", trials=1)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.json").write_text("{}")
+    with pytest.raises(StudyError, match="holds the record of something else"):
+        run_tune(chosen, tmp_path / "study", console=QUIET, run_cell=formula)
+    run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
+    with pytest.raises(StudyError, match="holds databases of something else"):
+        check_folder(tmp_path / "out", chosen.study)
+
+
+def test_further_variants_join_and_an_unequal_budget_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_tune(declared(tmp_path, "lora", trials=3), out, console=QUIET, run_cell=formula)
+    outcome = run_tune(declared(tmp_path, "sinc", trials=1), out, console=QUIET, run_cell=formula)
+    assert {one.name: len(one.trials) for one in outcome.variants} == {"lora": 3, "sinc": 1}
+    assert "trials: lora 3, sinc 1" in outcome.budget()
+    assert any("different numbers of trials" in text for text in outcome.warnings())
+
+
+def test_the_time_limit_begins_no_further_trial(tmp_path: Path) -> None:
+    outcome = run_tune(declared(tmp_path, "lora"), tmp_path / "out", timeout=1e-9, console=QUIET, run_cell=formula)
+    assert tried(outcome) == []
+    with pytest.raises(StudyError, match="--timeout 0"):
+        run_tune(declared(tmp_path, "lora"), tmp_path / "out", timeout=0, console=QUIET, run_cell=formula)
+
+
+class Ids(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for key, value in attrs if key == "id" and value]
+
+
+def test_the_page_and_the_data_tell_the_same(tmp_path: Path) -> None:
+    outcome = run_tune(declared(tmp_path, "sinc", trials=2), tmp_path / "out", console=QUIET, run_cell=formula)
+    folder = write_report(outcome)
+    data = json.loads((folder / "report.json").read_text())
+    assert data == json.loads(json.dumps(report_data(outcome)))
+    text = (folder / "index.html").read_text()
+    ids = Ids()
+    ids.feed(text)
+    assert len(set(ids.found)) == len(ids.found), "an id occurs twice"
+    for one in outcome.variants:
+        assert one.best is not None
+        assert all(run in text for run in one.best.runs)
+        assert f"it takes {NEEDED} complete trials" in text
+    assert text == page(load_outcome(tmp_path / "out")), "the same record makes the same page"
+    console = Console(width=100, record=True, quiet=True)
+    print_outcome(outcome, console)
+
+
+def variant_outcome(values: list[float], best_at: float = 0.5, **fields: Any) -> VariantOutcome:
+    space = {"x": Dimension(low=0.0, high=1.0), "y": Dimension(low=0.0, high=1.0)}
+    trials = [
+        TrialFacts(n, "complete", value, [value, value], [0.5, 0.5], {"x": place, "y": (n * 0.37) % 1}, [], None, 1.0)
+        for n, (value, place) in enumerate(zip(values, [best_at, *values[1:]], strict=True))
+    ]
+    return VariantOutcome("it", "lora", space, {"x": 0.5, "y": 0.5}, fields.get("maximize", True), trials)
+
+
+def test_importance_names_the_setting_that_decides_and_is_silent_on_too_few_trials() -> None:
+    values = [(n * 0.618) % 1 for n in range(NEEDED + 5)]
+    found = importances(variant_outcome(values))
+    assert next(iter(found)) == "x"
+    assert sum(found.values()) == pytest.approx(1)
+    few = variant_outcome(values[: NEEDED - 1])
+    assert importances(few) == {}
+    assert str(NEEDED) in str(why_not(few))
+
+
+def test_a_best_at_the_edge_of_its_interval_is_said() -> None:
+    warnings = " ".join(variant_outcome([0.2, 0.5, 0.99]).warnings())
+    assert "the best x, 0.99, is at the upper edge of its space" in warnings
+    assert "edge" not in " ".join(variant_outcome([0.2, 0.5]).warnings())
+
+
+def test_a_lower_figure_is_better_where_the_metric_says_so_and_ties_go_to_the_first() -> None:
+    best = variant_outcome([0.2, 0.5, 0.2], maximize=False).best
+    assert best is not None
+    assert best.number == 0
