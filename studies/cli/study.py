@@ -1,15 +1,18 @@
-"""``lrlora study``: list, plan, run, status, report."""
+"""``lrlora study``: list, plan, run, status, report, export, compare."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
+
+if TYPE_CHECKING:
+    from lrlora.studies.results import Results
 
 app = typer.Typer(help="Studies: declared comparisons, run cell by cell and recorded.", no_args_is_help=True)
 
@@ -117,13 +120,48 @@ def show_status(folder: Folder, as_json: Json = False) -> None:
 def write_report(folder: Folder) -> None:
     """Write the report of what a study has recorded, and show its table."""
     from lrlora.studies.cli.running import show_report
-    from lrlora.studies.errors import StudyError
-    from lrlora.studies.results import Results
 
-    results = Results.load(folder)
-    if not results.records:
-        raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
-    show_report(results)
+    show_report(_load_ended(folder))
+
+
+@app.command("export")
+def export_report(
+    folder: Folder,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="latex, csv, json, md or html.")] = "latex",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default on the screen.")
+    ] = None,
+) -> None:
+    """Give what a study has recorded in one format: LaTeX tables, data, or a page. Every row names its MLflow runs."""
+    from lrlora.studies.errors import StudyError, unknown_key
+    from lrlora.studies.report import FORMATS, report_text
+
+    if format not in FORMATS:
+        raise StudyError(str(unknown_key(format, FORMATS, "--format")).replace("unknown key", "unknown format", 1))
+    _write(report_text(_load_ended(folder), format), out)
+
+
+@app.command("compare")
+def compare_two(
+    first: Folder,
+    second: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the other study.")],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page as well.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Set two studies side by side: designs, figures, differences on shared seeds, and verdicts."""
+    from rich.console import Console
+
+    from lrlora.studies.compare import compare_studies
+    from lrlora.studies.report import print_comparison
+    from lrlora.studies.report.study_tables import comparison_json, comparison_page
+
+    found = compare_studies(_load_ended(first), _load_ended(second))
+    if html is not None:
+        _write(comparison_page(found), html)
+    if as_json:
+        print(comparison_json(found), end="")
+    else:
+        print_comparison(found, Console())
 
 
 @app.command("schema")
@@ -132,6 +170,30 @@ def show_schema() -> None:
     from lrlora.studies.json_schema import study_schema
 
     print(json.dumps(study_schema(), indent=1))
+
+
+def _load_ended(folder: Path) -> Results:
+    """The record of a study that has at least one cell."""
+    from lrlora.studies.errors import StudyError
+    from lrlora.studies.results import Results
+
+    results = Results.load(folder)
+    if not results.records:
+        raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
+    return results
+
+
+def _write(text: str, out: Path | None) -> None:
+    """Write a text to a file, or on the screen."""
+    from lrlora.studies.errors import StudyError
+
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"{out}: cannot be written: {error.strerror or error}") from None
 
 
 def _records(folder: Path | None) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lrlora.studies.compare import StudyComparison
     from lrlora.studies.report.source import Results
 
-__all__ = ["print_summary", "write_report"]
+__all__ = ["FORMATS", "print_comparison", "print_summary", "report_text", "write_report"]
+
+FORMATS = ("latex", "csv", "json", "md", "html")
+"""What a report is written as."""
 
 
 def write_report(results: Results) -> Path:
@@ -31,6 +35,26 @@ def write_report(results: Results) -> Path:
     from lrlora.studies.report.writing import write_report as write
 
     return write(results)
+
+
+def report_text(results: Results, format: str) -> str:
+    """One file of the report as text.
+
+    Args:
+        results: The study's cells as they stand.
+        format: One of :data:`FORMATS`.
+    """
+    from lrlora.studies.report.summary import summarise
+    from lrlora.studies.report.writing import WRITERS
+
+    return WRITERS[format][1](summarise(results))
+
+
+def print_comparison(found: StudyComparison, console: Console) -> None:
+    """Print two studies side by side on a terminal."""
+    from lrlora.studies.report.terminal import print_comparison as print_
+
+    print_(found, console)
 
 
 def print_summary(results: Results, console: Console) -> None:

@@ -27,8 +27,45 @@ LEGEND_UNDER_FIGURE = 8
 
 def page_html(summary: StudySummary) -> str:
     """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
+    figures = all_figures(summary)
+    style = looks([variant.name for variant in summary.variants], summary.reference)
+    return (
+        page_environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            stylesheet=stylesheet(),
+            headline=headline(summary),
+            caveats=caveats(summary),
+            design=design_facts(summary),
+            claims=claim_table(summary),
+            results=result_table(summary),
+            places=place_table(summary),
+            place_differences=place_difference_table(summary),
+            tuned=tuning_table(summary),
+            measured=measured_table(summary),
+            divergence=divergence_table(summary),
+            tests=test_table(summary),
+            cost=cost_table(summary),
+            layers=layer_table(summary),
+            cells=cell_table(summary),
+            resolution=resolution(summary),
+            paper_note=paper_note(summary),
+            figures=[_figure(figure) for figure in figures],
+            looks=style,
+            # So many names under every figure would be longer than the figures.
+            shared_legend=len(style) > LEGEND_UNDER_FIGURE and any(figure.legend for figure in figures),
+            definitions=definitions(summary),
+            provenance=provenance_facts(summary),
+            command=reproduce_command(summary),
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """The templates of the pages, with what they need to print tables."""
     environment = Environment(
-        loader=DictLoader({"page.html": _package_text("page.html")}),
+        loader=DictLoader({name: _package_text(name) for name in ("page.html", "comparison.html", "table.html")}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -37,35 +74,12 @@ def page_html(summary: StudySummary) -> str:
         finalize=_unbroken,
     )
     environment.filters["subscripts"] = _subscripts
-    figures = all_figures(summary)
-    style = looks([variant.name for variant in summary.variants], summary.reference)
-    return environment.get_template("page.html").render(
-        summary=summary,
-        stylesheet=Markup(_package_text("style.css")),
-        headline=headline(summary),
-        caveats=caveats(summary),
-        design=design_facts(summary),
-        claims=claim_table(summary),
-        results=result_table(summary),
-        places=place_table(summary),
-        place_differences=place_difference_table(summary),
-        tuned=tuning_table(summary),
-        measured=measured_table(summary),
-        divergence=divergence_table(summary),
-        tests=test_table(summary),
-        cost=cost_table(summary),
-        layers=layer_table(summary),
-        cells=cell_table(summary),
-        resolution=resolution(summary),
-        paper_note=paper_note(summary),
-        figures=[_figure(figure) for figure in figures],
-        looks=style,
-        # So many names under every figure would be longer than the figures.
-        shared_legend=len(style) > LEGEND_UNDER_FIGURE and any(figure.legend for figure in figures),
-        definitions=definitions(summary),
-        provenance=provenance_facts(summary),
-        command=reproduce_command(summary),
-    )
+    return environment
+
+
+def stylesheet() -> Markup:
+    """The style sheet of the pages."""
+    return Markup(_package_text("style.css"))
 
 
 def _figure(figure: PlotText) -> dict[str, Any]:

@@ -25,7 +25,7 @@ SPECIALS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",
     "`": r"\textasciigrave{}",
     "[": "{[}",  # after a row's end a bracket would be the space below it
     "]": "{]}",

@@ -8,9 +8,11 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lrlora.studies.compare import StudyComparison
 from lrlora.studies.report.presentation import Table, cost_table, layer_table, result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
 from lrlora.studies.report.source import Results
+from lrlora.studies.report.study_tables import comparison_notes, comparison_tables, names
 from lrlora.studies.report.summary import summarise
 
 
@@ -32,6 +34,25 @@ def print_summary(results: Results, console: Console) -> None:
         console.print(Padding(Text(f"{verdict.decision}: {verdict.claim.says}"), (0, 0, 0, 1)))
     for note in (*caveats(summary), *resolution(summary)):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
+
+
+def print_comparison(found: StudyComparison, console: Console) -> None:
+    """Print what differs between two studies, what they found, and what to mind."""
+    first, second = names(found)
+    console.print(Text(f"{first} and {second}", style="bold"))
+    for table in comparison_tables(found):
+        console.print(_whole_table(table))
+    for note in comparison_notes(found):
+        console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
+
+
+def _whole_table(source: Table) -> RichTable:
+    table = RichTable(box=box.SIMPLE_HEAD, title=source.caption, title_justify="left", title_style="", pad_edge=False)
+    for column in source.columns:
+        table.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
+    for index, row in enumerate(source.rows):
+        table.add_row(*(Text(cell) for cell in row), style="bold" if index in source.emphasised else None)
+    return table
 
 
 _WIDE = 110
