@@ -90,6 +90,7 @@ class Squeezed(Gaussian):
         return super().matrix(z, grid, bandwidth.clamp(max=1.0))
 
 
+@dataclass(frozen=True)
 class Pole(Basis):
     uses_grid = False
 
@@ -102,6 +103,7 @@ class Random(Gaussian):
         return super().kernel(u) + torch.rand(u.shape, dtype=u.dtype)
 
 
+@dataclass(frozen=True)
 class Kink(ShiftedBasis):
     def kernel(self, u: Tensor) -> Tensor:
         return torch.exp(-u.abs())
