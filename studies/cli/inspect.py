@@ -72,7 +72,8 @@ def _inspect(adapter: Path, base: str | None, task: str | None) -> Inspection:
         else:
             model = open_adapter(adapter, None if base is None else locate(base))
     for warning in heard:
-        say(f"note: {warning.message}", stderr=True)
+        told = str(warning.message)  # PEFT's may list every module
+        say(f"note: {told if len(told) <= _LONGEST else told[:_LONGEST] + '…'}", stderr=True)
     slice_ = _landscape(adapter, packed or named, task) if task is not None else None
     return inspect_adapter(model, adapter, named, slice_)
 
@@ -102,10 +103,11 @@ def _landscape(adapter: Path, base: str, task: str) -> Landscape:
     return loss_landscape(model, batch, f"{EXAMPLES} training examples of {task}")
 
 
+_LONGEST = 160
 _WIDE = 120
 """Columns of a terminal that has room for everything."""
 _ROOMY = {"r", "Effective rank", "Outside grid", "Active ψ"}
-"""Columns of the table that others leave out; they are on the page and in the JSON."""
+"""Columns of the tables that others leave out; they are on the page and in the JSON."""
 
 
 def _print(found: Inspection) -> None:
@@ -121,7 +123,7 @@ def _print(found: Inspection) -> None:
     told = ", ".join(f"{name}={value}" for name, value in found.settings.items())
     console.print(f"{found.method}: {told}", markup=False, highlight=False, soft_wrap=True)
     for table in (layer_table(found), summary_table(found)):
-        hidden = _ROOMY if table.key == "layers" and console.width < _WIDE else set()
+        hidden = _ROOMY if found.has_transfer and console.width < _WIDE else set()
         drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         shown = [index for index, column in enumerate(table.columns) if column.heading not in hidden]
         for index in shown:

@@ -79,6 +79,7 @@ def landscape_figure(landscape: Landscape, look: Look) -> PlotText:
             axes.clabel(lines, fontsize=9, colors=[INK], fmt="%.3g")
         axes.plot([0], [0], "o", color=INK, markersize=5)
         axes.set_aspect("equal")
+        axes.locator_params(nbins=5)
         finish(axes, "α", "β")
         svg = inline_svg(figure, "landscape", "loss around the adapter")
     middle = landscape.loss[len(landscape.at) // 2][len(landscape.at) // 2]

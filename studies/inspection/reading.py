@@ -1,8 +1,8 @@
 """A saved adapter without the model that it was trained on.
 
 ΔW of LR-LoRA and of LoRA is made of what the adapter saves, and of nothing else. So the adapter is put on layers of the
-right sizes that are empty. What other methods add depends on the weights they were trained on (DoRA rescales them,
-PiSSA takes its start out of them); those are loaded on their base model.
+right sizes that are empty. What other methods add depends on the weights they were trained on, as DoRA's does, or is
+told by PEFT's merge; those are loaded on their base model.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def open_adapter(folder: str | Path, base: str | Path | None = None, **options: 
         ExportError: It cannot be read, or its base model is needed and not to be had; one line.
     """
     config = read_config(folder)
+    if moves_the_weight(config):
+        raise ExportError(
+            f"{folder} started with init_lora_weights={config.init_lora_weights!r}, which takes its start out of the base "
+            "weights; save it with path_initial_model_for_weight_conversion first"
+        )
     if needs_base(config) is not None:
         return load_adapted(folder, base, method=str(getattr(config.peft_type, "value", config.peft_type)), **options)
     state = load_file(Path(folder) / SAFETENSORS_WEIGHTS_NAME)
@@ -82,8 +87,6 @@ def needs_base(config: PeftConfig) -> str | None:
         return f"what {getattr(config.peft_type, 'value', config.peft_type)} adds is told by a merge"
     if config.use_dora:
         return "DoRA rescales the base weights"
-    if moves_the_weight(config):
-        return f"init_lora_weights={config.init_lora_weights!r} takes its start out of the base weights"
     return None
 
 

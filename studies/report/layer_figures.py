@@ -124,8 +124,9 @@ def transfer_figure(
     drawn = (
         "the learned f(z) = λz + φ(z) − φ(0) and, thin, the straight line c·z that is nearest to the last one"
         if whole
-        else "how far the learned f(z) = λz + φ(z) − φ(0) leaves the straight line c·z that is nearest to it; drawn "
-        f"whole, it could not be told from that line, which it leaves by less than {100 * BENT:.0f} % of its largest value"
+        else "how far the learned f(z) = λz + φ(z) − φ(0) leaves the straight line c·z that is nearest to it. "
+        f"Drawn whole, it could not be told from that line, which it leaves by less than {100 * BENT:.0f} % of its "
+        "largest value"
     )
     drawn = title + drawn if title else drawn[0].upper() + drawn[1:]
     if len(stages) > 1:
