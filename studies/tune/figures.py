@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lrlora.studies.report.figures import PlotText
+from lrlora.studies.report.figure_parts import PlotText
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import FAINT, INK, Look
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure

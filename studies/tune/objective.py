@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -20,7 +22,6 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.outcomes import FINAL, outcome_of_record
 from lrlora.studies.progress import StudyProgress
 from lrlora.studies.recorder import StepListener
-from lrlora.studies.runner import _uninterrupted
 from lrlora.studies.tracking import CELL, CellRun, Tracker, outcome_of
 from lrlora.studies.tune.subject import Subject
 from lrlora.studies.tune.trials import Claim
@@ -92,7 +93,7 @@ def run_trial(claim: Claim, subject: Subject, place: Place, run_cell: RunCell) -
     def end(outcome: str, state: TrialState, reason: str | None = None) -> str:
         value = mean(found.values) if state == TrialState.COMPLETE else None
         facts.update(outcome=outcome, reason=reason, values=found.values, losses=found.losses, runs=found.runs)
-        with _uninterrupted():
+        with _postponed():
             claim.end(state, value, facts | {"seconds": found.seconds})
         return outcome
 
@@ -189,19 +190,34 @@ def _run(cell: Cell, claim: Claim, place: Place, watch: StepListener, run_cell: 
             except GivenUpError as stop:
                 record = blank_record(cell) | {"status": "pruned", "judged_on": "validation"}
                 record |= {"reason": f"given up at step {stop.args[0]}", "train_loss": losses, "validation": validation}
-                record["duration_seconds"] = time.perf_counter() - started
             except StudyError:
                 raise
             except Exception:  # whatever a method or a task does wrong: one trial's failure is not the search's
                 record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
-                record["duration_seconds"] = time.perf_counter() - started
-            record["mlflow_run_id"] = run.run_id
-            # The adapters of a search are many, and none is wanted: the study trains the one that was chosen anew.
-            with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing, _uninterrupted():
-                run.finish(record, outcome_of_record(record), Path(nothing))
     except KeyboardInterrupt:
-        with _uninterrupted(), contextlib.suppress(Exception):
+        with _postponed(), contextlib.suppress(Exception):
             if run is not None:
                 run.kill()
         raise
+    record["mlflow_run_id"] = run.run_id
+    record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
+    # The adapters of a search are many, and none is wanted: the study trains the one that was chosen anew.
+    with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing, _postponed():
+        run.finish(record, outcome_of_record(record), Path(nothing))
     return record
+
+
+@contextlib.contextmanager
+def _postponed() -> Iterator[None]:
+    """Let the writing of a result end before an interruption is heard: it takes a second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt

@@ -72,9 +72,7 @@ def headline(outcome: Outcome) -> str:
         gain = one.difference
         text = f"{one.name} {scale.value(one.best.value)}{scale.unit}"
         if gain is not None:
-            text += (
-                " (the untuned variant)" if one.best.number == 0 else f" ({scale.value(gain, signed=True)} to untuned)"
-            )
+            text += " (untuned)" if one.best.number == 0 else f" ({scale.value(gain, signed=True)} to untuned)"
         told.append(text)
     return f"Best {outcome.metric} on the validation split: {listed(told)}."
 

@@ -51,7 +51,9 @@ def run_tune(
     if run_cell is None:
         for subject in tune.subjects:
             check_inputs(subject.study, lambda line: _say(line, console))
-        from lrlora.studies.training import run_cell
+        from lrlora.studies import training
+
+        run_cell = training.run_cell
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,7 +70,7 @@ def run_tune(
     done = sum(len(queue.ended()) for queue in queues)
     planned = tune.trials * len(queues)
     if done:
-        _say(f"{done} trials are done; going on to {tune.trials} for each variant", console)
+        _say(f"trials done: {done}; going on to {tune.trials} for each variant", console)
     began = time.monotonic()
     left = list(queues)
     with (

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock, Timeout
@@ -41,7 +41,7 @@ class Trials:
         out: Path,
         storage: optuna.storages.BaseStorage,
         subject: Subject,
-        direction: str,
+        direction: Literal["maximize", "minimize"],
         pruner: optuna.pruners.BasePruner,
     ) -> None:
         self.subject = subject

@@ -124,6 +124,25 @@ def test_the_untuned_variant_is_the_first_trial_and_the_best_is_no_worse(tmp_pat
     assert one.difference >= 0
 
 
+def test_an_untuned_variant_outside_of_the_space_is_tried_first_and_nothing_else_leaves_the_space(
+    tmp_path: Path,
+) -> None:
+    space = {
+        "training.learning_rate": Dimension(low=1e-5, high=1e-4, log=True),
+        "amplitude_init": Dimension(values=["small:0.01", "small:0.02"]),
+        "bandwidth_init": Dimension(low=2.0, high=3.0, when={"amplitude_init": ["small:0.01"]}),
+    }
+    chosen = declared(tmp_path, "sinc", trials=14, space=space, overrides=["tune.seeds=[7]"])
+    outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
+    (one,) = outcome.variants
+    assert one.counts() == {"complete": 14}
+    assert one.trials[0].settings == {"training.learning_rate": 1e-3, "amplitude_init": "zero"}
+    for trial in one.trials[1:]:
+        assert 1e-5 <= trial.settings["training.learning_rate"] <= 1e-4
+        assert ("bandwidth_init" in trial.settings) == (trial.settings["amplitude_init"] == "small:0.01")
+    assert one.best is one.default
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4])
 def test_an_interrupted_search_goes_on_to_the_very_trials_of_one_that_was_not(tmp_path: Path, stop: int) -> None:
     whole = tmp_path / "whole"
