@@ -166,8 +166,7 @@ _Place = tuple[str, str | None, int | None]
 def _of_lrlora(place: _Place, module: LRLoraLayer, adapter_name: str) -> LayerReport:
     A, B = module.lrlora_A[adapter_name], module.lrlora_B[adapter_name]
     product = (B @ A).float()
-    delta = module.get_delta_weight(adapter_name)
-    delta = (delta.T if module.fan_in_fan_out else delta).float()
+    delta = module.delta_matrix(adapter_name).float()
     transfer = module.transfer(adapter_name)
     z = transfer.input_scale * product
     sigma = relative_spectrum(delta)
@@ -227,7 +226,8 @@ def _of_matrix(place: _Place, r: int | None, delta: Tensor | None, evaluation: s
 
 
 def _product(module: LoraLayer, adapter_name: str) -> Tensor:
-    return (module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight).float()
+    product: Tensor = module.lora_B[adapter_name].weight @ module.lora_A[adapter_name].weight
+    return product.float()
 
 
 def _is_plain(module: LoraLayer, adapter_name: str) -> bool:

@@ -51,7 +51,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
                 continue
             axes.plot(*zip(*dots, strict=True), look.marker, color=look.colour, markersize=3.5, alpha=0.5)
             axes.plot(*zip(*line, strict=True), color=look.colour, linestyle=look.line_style, label=_words(group))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylim(bottom=1)
         axes.legend(frameon=False, fontsize="medium", ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
         finish(axes, "layer", "stable rank of ΔW")

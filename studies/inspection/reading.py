@@ -68,8 +68,8 @@ def open_adapter(folder: str | Path, base: str | Path | None = None, **options: 
     config = read_config(folder)
     if moves_the_weight(config):
         raise ExportError(
-            f"{folder} started with init_lora_weights={config.init_lora_weights!r}, which takes its start out of the base "
-            "weights; save it with path_initial_model_for_weight_conversion first"
+            f"{folder} started with init_lora_weights={config.init_lora_weights!r}, which takes its start out of the "
+            "base weights; save it with path_initial_model_for_weight_conversion first"
         )
     if needs_base(config) is not None:
         return load_adapted(folder, base, method=str(getattr(config.peft_type, "value", config.peft_type)), **options)

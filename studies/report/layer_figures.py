@@ -33,9 +33,9 @@ Curve = Mapping[str, Any]
 
 def layer_figures(summary: StudySummary, style: Mapping[str, Look]) -> list[PlotText]:
     """The spectra of all variants, and the learned φ of those that have one, six at most."""
-    spectra = {v.name: found for v in summary.variants if (found := median_spectra(summary.records_of(v.name)))}
-    looks = {v.name: found for v in summary.variants if (found := first_snapshots(summary.records_of(v.name)))}
-    drawn = {name: found for name, found in looks.items() if any(look["curves"] for look in found)}
+    spectra = {v.name: read for v in summary.variants if (read := median_spectra(summary.records_of(v.name)))}
+    seen = {v.name: first_snapshots(summary.records_of(v.name)) for v in summary.variants}
+    drawn = {name: found for name, found in seen.items() if any(look["curves"] for look in found)}
     figures = [spectrum_figure(spectra, style)] if spectra else []
     for index, (name, found) in enumerate(list(drawn.items())[:MOST_VARIANTS]):
         stages = [(f"step {look['step']}", look["curves"]) for look in found if look["curves"]]
