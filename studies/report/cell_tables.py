@@ -108,4 +108,4 @@ def _norms(found: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return MISSING if value is None else str(value)
+    return MISSING if value is None or not str(value).strip() else str(value)

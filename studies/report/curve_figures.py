@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, smoothed, thinned
 from lrlora.studies.report.formatting import Scale
@@ -46,6 +47,7 @@ def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
             drawn.append(variant.name)
         if not drawn:
             return None
+        axes.xaxis.get_major_locator().set_params(integer=True)
         finish(axes, "step", f"validation {summary.metric}" + (f", {scale.unit.strip()}" if scale.unit else ""))
         svg = inline_svg(figure, "validation", f"{summary.metric} on the validation split over steps")
     caption = f"{summary.metric.capitalize()} on the validation split, mean over finished cells."
@@ -64,7 +66,9 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
         axes = figure.subplots()
         if logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         for variant in summary.variants:
             look = style[variant.name]
             records = summary.records_of(variant.name)

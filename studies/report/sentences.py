@@ -82,6 +82,8 @@ def caveats(summary: StudySummary) -> list[str]:
             f"{listed([variant.name for variant in lost])}: it holds for the cells where "
             "both finished, and says nothing of those where one did not."
         )
+    if " or " in summary.split:
+        notes.append(f"The cells are not all judged on the same split ({summary.split}): do not compare them.")
     if len(notes_on_memory := sorted({str(r.get("peak_memory_source")) for r in summary.records})) > 1:
         notes.append(f"Peak memory was measured in different ways ({listed(notes_on_memory)}): do not compare it.")
     if any("dirty" in key.lower() and value is True for key, value in flatten(summary.environment).items()):

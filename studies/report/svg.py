@@ -88,6 +88,10 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     svg = svg.replace("url(#", f"url(#{name}-")
     svg = re.sub(r'xlink:href="#', f'href="#{name}-', svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    # A hundredth of a point is beyond any screen, and the other digits are half of a figure.
+    svg = re.sub(
+        r'\b(?:d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group()), svg, flags=re.DOTALL
+    )
     for placeholder, colour in CSS_COLOURS.items():
         svg = svg.replace(placeholder, colour)
     box = re.search(r'viewBox="[^"]*"', svg)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.ticker import LogLocator, NullFormatter
+
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
@@ -56,6 +58,8 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
         axes = figure.subplots()
         if max(sizes) > WIDE * min(sizes):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         steps = [points[name] for name in front]
         axes.plot(
             [size for size, _ in steps],
@@ -85,7 +89,6 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
         if axes.get_xscale() == "linear":
             axes.xaxis.get_major_locator().set_params(nbins=5)
         axes.xaxis.set_major_formatter(_thousands)
-        axes.tick_params(axis="x", which="minor", labelbottom=False)
         finish(
             axes,
             "trained parameters of the adapter",
