@@ -49,20 +49,25 @@ class Snapshots(TrainerCallback):
 
 def look_at(model: torch.nn.Module) -> Snapshot:
     """What is recorded of an adapted model at one time: the stable rank of every layer, and the φ of a few."""
-    from lrlora.analysis import layer_curves, stable_ranks
+    from lrlora.analysis import stable_ranks
 
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
     ranks = {name: _rounded(rank) for name, rank in stable_ranks(model).items()}
-    chosen = representative(list(ranks), model_type)
+    return {"stable_rank": ranks, "curves": representative_curves(model, list(ranks))}
+
+
+def representative_curves(model: torch.nn.Module, modules: list[str]) -> list[dict[str, Any]]:
+    """The curves of φ in the modules that stand for the others, each with where it is; none of other methods.
+
+    Args:
+        model: An adapted model.
+        modules: Full names of its adapted modules.
+    """
+    from lrlora.analysis import layer_curves
+
+    chosen = representative(modules, getattr(getattr(model, "config", None), "model_type", None))
     curves = layer_curves(model, modules=chosen)
-    return {
-        "stable_rank": ranks,
-        "curves": [
-            chosen[name] | {"module": name} | dataclasses.asdict(curve)
-            for name, curve in curves.items()
-            if _is_finite(curve)
-        ],
-    }
+    drawn = {name: dataclasses.asdict(curve) for name, curve in curves.items() if _is_finite(curve)}
+    return [{"module": name, **chosen[name], **curve} for name, curve in drawn.items()]
 
 
 def representative(modules: list[str], model_type: str | None) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from lrlora.analysis import LayerReport, layer_report
 from lrlora.policies.roles import ROLES
 from lrlora.studies.inspection.landscape import Landscape
-from lrlora.studies.snapshots import look_at
+from lrlora.studies.snapshots import representative_curves
 
 SETTINGS = ("r", "lora_alpha", "basis", "num_grid_points", "grid", "sharing", "input_scale", "residual", "centered")
 """Fields of a configuration that tell what an adapter is, those of them that its method has."""
@@ -28,7 +28,7 @@ class Inspection:
         base: The base model that its configuration names.
         settings: By name, those of :data:`SETTINGS`, as text.
         layers: What each layer came to.
-        curves: φ of early, middle and late layers, as :func:`lrlora.studies.snapshots.look_at` gives them.
+        curves: φ of early, middle and late layers, as a run records them.
         landscape: The loss around the adapter, where it was asked for.
     """
 
@@ -76,13 +76,14 @@ def inspect_adapter(model: Any, adapter: str | Path, base: str = "", landscape: 
     """
     config = model.peft_config["default"]
     found = config.to_dict()
+    layers = sorted(layer_report(model), key=_place)
     return Inspection(
         adapter=str(adapter),
         method=str(getattr(config.peft_type, "value", config.peft_type)),
         base=base,
         settings={name: _text(found[name]) for name in SETTINGS if found.get(name) is not None},
-        layers=sorted(layer_report(model), key=_place),
-        curves=look_at(model)["curves"],
+        layers=layers,
+        curves=representative_curves(model, [layer.module for layer in layers]),
         landscape=landscape,
     )
 

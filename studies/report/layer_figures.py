@@ -78,6 +78,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
             axes.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
             axes.minorticks_off()
             axes.set_title(role)
+            axes.tick_params(labelbottom=role in roles[-columns:])  # also where the place below is empty
             axes.grid(color=FAINT)
         figure.supxlabel("relative index k / (n − 1)", fontsize="medium")
         figure.supylabel("σ_k / σ₁", fontsize="medium")
@@ -156,12 +157,8 @@ def _transfer_panel(
         return
     last = here[-1][1]
     edges = np.linspace(last["low"], last["high"], len(last["histogram"]) + 1)
-    behind = axes.twinx()
-    behind.stairs(last["histogram"], edges, fill=True, color=FAINT)
-    behind.set_ylim(0, 1.25 * max(last["histogram"]))
-    behind.axis("off")
-    axes.set_zorder(behind.get_zorder() + 1)
-    axes.patch.set_visible(False)
+    heights = 0.8 * np.asarray(last["histogram"]) / max(last["histogram"])  # of the panel
+    axes.stairs(heights, edges, fill=True, color=FAINT, zorder=0, transform=axes.get_xaxis_transform())
     ends = np.array([last["low"], last["high"]])
     axes.plot(ends, last["slope"] * ends if whole else 0 * ends, color=INK, linewidth=0.6)
     for label, curve in here:
