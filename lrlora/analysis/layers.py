@@ -141,7 +141,7 @@ def stable_ranks(model: nn.Module, adapter_name: str = "default") -> dict[str, f
 def layer_curves(
     model: nn.Module, adapter_name: str = "default", modules: Collection[str] | None = None
 ) -> dict[str, TransferCurve]:
-    """The curve of φ in every layer that has one, by module; layers with entries that are not finite are left out.
+    """The curve of φ in every layer that has one, by module; a layer is left out whose BA is zero, as before the first step, or not finite.
 
     Args:
         model: An adapted model; of other methods than LR-LoRA there is nothing to tell.
@@ -154,7 +154,7 @@ def layer_curves(
         if module.r[adapter_name] > 0 and (modules is None or name in modules):
             A, B = module.wide_factors(adapter_name)
             product = B.detach() @ A.detach()
-            if product.isfinite().all():
+            if product.any() and product.isfinite().all():
                 curves[name] = transfer_curve(product, module.transfer(adapter_name))
     return curves
 

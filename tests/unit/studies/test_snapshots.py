@@ -55,6 +55,12 @@ def test_every_layer_has_a_stable_rank_and_each_projection_three_curves() -> Non
     assert places == sorted((role, *place) for role in ("q", "k", "v", "o", "up", "down") for place in chosen)
 
 
+def test_before_the_entries_have_moved_there_is_no_range_to_draw_a_curve_over() -> None:
+    look = look_at(get_peft_model(bert(), LRLoraConfig(r=2)))
+    assert set(look["stable_rank"].values()) == {0.0}
+    assert look["curves"] == []
+
+
 def test_of_lora_there_are_ranks_and_no_curves() -> None:
     model = get_peft_model(bert(), LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights="gaussian"))
     look = look_at(model)
