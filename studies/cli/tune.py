@@ -67,8 +67,8 @@ def tune(
     tuned = write_tuned(outcome)
     folder = write_report(outcome)
     if not as_json:
+        print_outcome(outcome, Console())
         console = Console(soft_wrap=True)
-        print_outcome(outcome, console)
         for line in (
             f"report:  {folder / 'index.html'}",
             f"record:  {out / 'mlflow.db'}, {out / 'optuna.db'}",

@@ -184,9 +184,9 @@ class Outcome:
         seeds, steps = self.content["seeds"], self.content["steps"]
         runs, each = self.content["runs_per_trial"], {len(one.trials) for one in self.variants}
         given = (
-            f"{_plural(each.pop(), 'trial')}"
+            _plural(each.pop(), "trial")
             if len(each) == 1
-            else "trials: " + ", ".join(f"{one.name} {len(one.trials)}" for one in self.variants)
+            else ", ".join(f"{len(one.trials)} ({one.name})" for one in self.variants) + " trials"
         )
         what = f"{_plural(runs, 'run')} of {steps} steps, seeds {', '.join(map(str, seeds))}"
         spaces: dict[tuple[str, ...], list[str]] = {}

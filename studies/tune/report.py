@@ -164,6 +164,8 @@ def page(outcome: Outcome) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        # A number and its per cent sign stay on one line.
+        finalize=lambda value: value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value,
     )
     look = looks([one.name for one in outcome.variants], None)
     sections = [

@@ -68,7 +68,7 @@ def run_tune(
     per_trial, first = tune.runs_per_trial, tune.subjects[0].study.training
     _say(describe_pruner(tune.pruner, per_trial), console)
     done = sum(len(queue.ended()) for queue in queues)
-    planned = tune.trials * len(queues)
+    planned = sum(max(tune.trials, len(queue.study.get_trials(deepcopy=False))) for queue in queues)
     if done:
         _say(f"trials done: {done}; going on to {tune.trials} for each variant", console)
     began = time.monotonic()

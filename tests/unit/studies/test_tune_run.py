@@ -347,7 +347,7 @@ def test_further_variants_join_and_an_unequal_budget_is_said(tmp_path: Path) -> 
     run_tune(declared(tmp_path, "lora", trials=3), out, console=QUIET, run_cell=formula)
     outcome = run_tune(declared(tmp_path, "sinc", trials=1), out, console=QUIET, run_cell=formula)
     assert {one.name: len(one.trials) for one in outcome.variants} == {"lora": 3, "sinc": 1}
-    assert "trials: lora 3, sinc 1" in outcome.budget()
+    assert "3 (lora), 1 (sinc) trials" in outcome.budget()
     assert any("different numbers of trials" in text for text in outcome.warnings())
 
 
