@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lrlora.studies.report import print_summary, write_report
+from lrlora.studies.report import FORMATS, print_summary, report_text, write_report
 from lrlora.studies.report.formatting import Scale, probability
 
 VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
@@ -226,6 +226,12 @@ def test_the_caller_s_matplotlib_settings_stay(synthetic: SimpleNamespace) -> No
     before = dict(matplotlib.rcParams)
     write_report(synthetic.results())
     assert dict(matplotlib.rcParams) == before
+
+
+def test_every_format_is_the_file_of_the_report(synthetic: SimpleNamespace) -> None:
+    results = synthetic.results(synthetic.full((1,)))
+    written = {path.read_text(encoding="utf-8") for path in write_report(results).iterdir()}
+    assert {report_text(results, kind) for kind in FORMATS} == written
 
 
 def test_importing_the_report_loads_nothing_heavy() -> None:
