@@ -141,7 +141,9 @@ def stable_ranks(model: nn.Module, adapter_name: str = "default") -> dict[str, f
 def layer_curves(
     model: nn.Module, adapter_name: str = "default", modules: Collection[str] | None = None
 ) -> dict[str, TransferCurve]:
-    """The curve of φ in every layer that has one, by module; a layer is left out whose BA is zero, as before the first step, or not finite.
+    """The curve of φ in every layer that has one, by module.
+
+    A layer is left out whose BA is zero, as before the first step, or not finite.
 
     Args:
         model: An adapted model; of other methods than LR-LoRA there is nothing to tell.
