@@ -75,21 +75,25 @@ def draw_scaling(rows: Sequence[Mapping[str, Any]], name: str) -> str:
         if series:
             figure.legend(loc="outside lower center", ncols=2, frameon=False)
         svg = inline_svg(figure, "scaling", f"time of a step of {name}, LR-LoRA over LoRA, by tokens")
-    return _stand_alone(svg)
+    return stand_alone(svg)
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, option: str = "--plot") -> None:
     """See that a figure can be written somewhere, before the minutes that go into it.
+
+    Args:
+        path: Where.
+        option: By which a user said so.
 
     Raises:
         StudyError: It cannot.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise StudyError(f"--plot {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
+        raise StudyError(f"{option} {path}: {'is a folder' if path.is_dir() else 'its folder does not exist'}")
 
 
-def write_figure(path: Path, svg: str) -> None:
-    """Write the figure.
+def write_figure(path: Path, svg: str, option: str = "--plot") -> None:
+    """Write the figure; see :func:`check_place`.
 
     Raises:
         StudyError: It cannot be written there.
@@ -97,7 +101,7 @@ def write_figure(path: Path, svg: str) -> None:
     try:
         path.write_text(svg, encoding="utf-8")
     except OSError as error:
-        raise StudyError(f"--plot {path}: {error.strerror}") from None
+        raise StudyError(f"{option} {path}: {error.strerror}") from None
 
 
 def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -109,7 +113,7 @@ def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def _stand_alone(svg: str) -> str:
+def stand_alone(svg: str) -> str:
     """A fragment of a page as a file of its own."""
     for variable, colour in _COLOURS.items():
         svg = svg.replace(variable, colour)

@@ -1,15 +1,25 @@
-"""``lrlora basis``: which bases there are."""
+"""``lrlora basis``: which bases there are, and what an author of one needs: new, check, plot, bench."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrlora.studies.cli.options import Plugin, load_plugins
+from lrlora.studies.cli.basis_bench import bench_bases
+from lrlora.studies.cli.checking import Expect
+from lrlora.studies.cli.drawing import Figure
+from lrlora.studies.cli.options import Json, Plugin, load_plugins
+
+if TYPE_CHECKING:
+    from lrlora.bases import Basis
 
 app = typer.Typer(help="The bases: families of functions that bend the low-rank product.", no_args_is_help=True)
+app.command("bench")(bench_bases)
+
+Name = Annotated[str, typer.Argument(help="The basis, with options if it has any, as in bspline:2.")]
 
 
 @app.command("list")
@@ -35,7 +45,7 @@ def list_bases(plugin: Plugin = None) -> None:
 
 @app.command("show")
 def show_basis(
-    name: Annotated[str, typer.Argument(help="The basis, with options if it has any, as in bspline:2.")],
+    name: Name,
     plugin: Plugin = None,
 ) -> None:
     """Show what a basis is, its options, and where it comes from."""
@@ -43,15 +53,11 @@ def show_basis(
 
     from lrlora.bases import BASES
     from lrlora.registry import parse_spec
-    from lrlora.studies.errors import StudyError
 
     load_plugins(plugin)
     plain = parse_spec(name)[0]
     factory = BASES.get(plain)
-    try:
-        basis = BASES.create(name)
-    except (TypeError, ValueError) as error:
-        raise StudyError(str(error)) from None
+    basis = _make(name)
     entry = BASES.entry(plain)
     lines = [
         f"{plain}{inspect.signature(factory)}".removesuffix(" -> None"),
@@ -63,3 +69,84 @@ def show_basis(
         f"in a config: LRLoraConfig(basis={name!r})",
     ]
     Console().print("\n".join(lines), markup=False, highlight=False)
+
+
+@app.command("new")
+def new_basis(
+    name: Annotated[str, typer.Argument(help="What it is to be called, as in logistic_bump.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to make; by default the name.")] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="shifted: one kernel over the grid; matrix: any N functions.")
+    ] = "shifted",
+) -> None:
+    """Write a package with a basis to start from: the code, its test, its entry point, and what to type next."""
+    from lrlora.studies.plugins.new_package import write_basis_package
+
+    made = write_basis_package(name, out, kind)
+    next_steps(made.folder, f"put your formula into {made.module}", f"lrlora basis check {name} --plugin {made.module}")
+
+
+@app.command("check")
+def check_basis(
+    name: Name,
+    laws: Annotated[bool, typer.Option("--laws", help="The laws of rank relaxation as well.")] = False,
+    expect: Expect = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Check that a basis does what engines, configs, saved adapters and studies rely on; exit status 1 if not."""
+    from lrlora.studies.cli.checking import read_expected, report_checks
+
+    load_plugins(plugin)
+    basis = _make(name)
+    expected = read_expected(expect)
+    things: list[object] = [basis]
+    if laws:
+        from lrlora.testing.laws import Laws
+
+        things.append(Laws(basis))
+    raise typer.Exit(report_checks(name, things, expected, as_json))
+
+
+@app.command("plot")
+def plot_basis(
+    name: Name,
+    out: Figure = None,
+    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", help="How many functions.")] = 50,
+    bandwidth: Annotated[str, typer.Option(metavar="OMEGA", help="A number, or a bandwidth_init.")] = "1.0",
+    plugin: Plugin = None,
+) -> None:
+    """Draw its functions, φ at the start, and what φ makes of the spectrum of BA over the range of BA."""
+    from lrlora.studies.cli.drawing import draw_into
+
+    load_plugins(plugin)
+    _make(name)
+
+    def draw() -> str:
+        from lrlora.studies.plugins.basis_figure import draw_basis
+        from lrlora.studies.plugins.policy_kinds import make_policy
+
+        return draw_basis(name, grid_points, make_policy("bandwidth_init", bandwidth))
+
+    draw_into(out, name, draw)
+
+
+def next_steps(folder: Path, *steps: str) -> None:
+    """Say what was written and what to do next."""
+    from rich.console import Console
+
+    lines = [f"wrote {folder}", "next:", *(f"  {step}" for step in steps)]
+    Console(soft_wrap=True).print("\n".join(lines), markup=False, highlight=False)
+
+
+def _make(name: str) -> Basis:
+    from lrlora.bases import BASES
+    from lrlora.registry import UnknownNameError
+    from lrlora.studies.errors import StudyError
+
+    try:
+        return BASES.create(name)
+    except UnknownNameError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise StudyError(str(error)) from None

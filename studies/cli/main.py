@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
-from lrlora.studies.cli import basis, bench, data, export, inspect, params, study, train, tune, ui
+from lrlora.studies.cli import basis, bench, data, export, inspect, params, policy, study, train, tune, ui
 from lrlora.studies.errors import StudyError
 from lrlora.studies.quiet import quiet
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(basis.app, name="basis")
+app.add_typer(policy.app, name="policy")
 app.add_typer(study.app, name="study")
 app.command("tune")(tune.tune)
 app.command("train")(train.train)
