@@ -123,4 +123,5 @@ def on_cpu(transfer: TransferFunction) -> TransferFunction:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
+    # A φ that hardly bends leaves its line in the sixth digit, and a figure may show just that.
+    return float(f"{value:.9g}")
