@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, smoothed, thinned
 from lrlora.studies.report.formatting import Scale
@@ -47,7 +47,7 @@ def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
             drawn.append(variant.name)
         if not drawn:
             return None
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         finish(axes, "step", f"validation {summary.metric}" + (f", {scale.unit.strip()}" if scale.unit else ""))
         svg = inline_svg(figure, "validation", f"{summary.metric} on the validation split over steps")
     caption = f"{summary.metric.capitalize()} on the validation split, mean over finished cells."

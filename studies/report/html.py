@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from lrlora.studies.report.cell_tables import cell_table, divergence_table
 from lrlora.studies.report.design import design_facts
-from lrlora.studies.report.figures import PlotText, all_figures
+from lrlora.studies.report.figure_parts import PlotText
+from lrlora.studies.report.figures import all_figures
 from lrlora.studies.report.measured_table import measured_table
 from lrlora.studies.report.palette import looks
 from lrlora.studies.report.place_tables import place_difference_table, place_table

@@ -120,10 +120,10 @@ def resolution(summary: StudySummary) -> list[str]:
         notes.append("The paired differences show no spread, so no interval and no detectable effect can be given.")
     leading = next((v for v in summary.ranked if v.comparison and v.comparison.across_tasks), None)
     if leading is not None and leading.comparison is not None and leading.comparison.across_tasks is not None:
-        low, high = leading.comparison.across_tasks
+        interval = scale.interval(*leading.comparison.across_tasks)
         notes.append(
             f"Drawn anew over tasks and over the seeds of each, the difference of {leading.name} to "
-            f"{leading.comparison.against} has the 95 % interval {scale.interval(low, high)}{scale.difference_unit}."
+            f"{leading.comparison.against} has the 95 % interval {interval}{scale.difference_unit}."
         )
     if few := [n for n in pairs if n < 6]:
         notes.append(

@@ -143,7 +143,7 @@ def _variant_table(found: StudyComparison, first: str, second: str) -> Table:
         Column(f"{metrics[1]}: {second}", wraps=True),
     ]
     columns += [Column("Pairs"), Column("Change [95 %]")] if changed else []
-    columns += [Column(f"Change of the lead over {found.first.reference} [95 %]")] if led else []
+    columns += [Column(f"Change of the lead over {found.first.reference} [95 %]", wraps=True)] if led else []
     rows = []
     for one in found.variants:
         row = [one.name, _estimate(one.first, scales[0]), _estimate(one.second, scales[1])]

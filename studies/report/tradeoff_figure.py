@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
 from lrlora.studies.report.formatting import Scale
@@ -87,7 +87,7 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
         axes.margins(x=0.12, y=0.12)
         _name_points(figure, axes, {name: points[name] for name in front})
         if axes.get_xscale() == "linear":
-            axes.xaxis.get_major_locator().set_params(nbins=5)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(_thousands)
         finish(
             axes,
@@ -117,7 +117,7 @@ def _name_points(figure: Any, axes: Any, points: dict[str, tuple[float, float]])
         axes.annotate(short_name(name), at, xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK)
 
 
-def _thousands(value: float, _: int) -> str:
+def _thousands(value: float, _: float) -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.4g} {letter}"
