@@ -64,5 +64,8 @@ class Limits(TrainerCallback):
         shape: Any = get_scheduler(
             name, optimizer, num_warmup_steps=round(warmup_ratio * _TICKS), num_training_steps=_TICKS
         )
-        factors = shape.lr_lambdas
-        return LambdaLR(optimizer, [lambda _, at=factor: at(round(self.share * _TICKS)) for factor in factors])
+
+        def at(factor: Callable[[int], float]) -> Callable[[int], float]:
+            return lambda _: factor(round(self.share * _TICKS))
+
+        return LambdaLR(optimizer, [at(factor) for factor in shape.lr_lambdas])
