@@ -112,8 +112,8 @@ def describe_budget(study: Study) -> str:
     runs = len(points(study.tune)) * len(study.tune.seeds) * len(study.tasks) * len(study.backbones)
     steps = study.tune.steps or study.training.steps
     return (
-        f"Every variant, baselines included, was tuned with {runs} run{'s' * (runs != 1)} of {steps} steps ({grid}; seeds "
-        f"{study.tune.seeds}), by its validation figure; the test split played no part."
+        f"Every variant, baselines included, was tuned with {runs} run{'s' * (runs != 1)} of {steps} steps ({grid}; "
+        f"seeds {study.tune.seeds}), by its validation figure; the test split played no part."
     )
 
 
