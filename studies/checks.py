@@ -6,19 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrlora.studies.backbones import check_backbone, empty_model, locate
+from lrlora.studies.backbones import check_backbone, locate, prepare_backbone
 from lrlora.studies.cells import Cell, Variant, check_comparisons, expand_variants
 from lrlora.studies.design import Study
+from lrlora.studies.encoding import kind_for
 from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.kinds import Kind, kind_class
 from lrlora.studies.methods import make_method
 from lrlora.studies.results import read_study_file
 from lrlora.studies.tasks import make_task
 
 if TYPE_CHECKING:
     from torch import nn
-
-_METRICS = ("accuracy", "loss")
-"""What is measured on every split."""
 
 
 def check_design(study: Study) -> list[Variant]:
@@ -29,30 +28,32 @@ def check_design(study: Study) -> list[Variant]:
         ImportError: A plugin that is named does not import.
     """
     variants = expand_variants(study)
-    if study.metric.name not in _METRICS:
-        message = str(unknown_key(study.metric.name, _METRICS, f"study {study.name}: metric"))
-        raise StudyError(message.replace("unknown key", "unknown metric", 1))
     if not study.redesigned:
         check_comparisons(study, [variant.name for variant in variants])
     for task in study.tasks:
-        make_task(task.name, task.options)
+        _check_metric(study, kind_class(make_task(task.name, task.options)), task.label)
     for backbone in study.backbones:
         locate(backbone)
     return variants
 
 
 def check_inputs(study: Study, announce: Callable[[str], None]) -> None:
-    """See that the data and the backbone are there and whole; download the data if the task knows how.
+    """See that data and backbone are there and whole, and fit each other; get what is missing, if that is known.
 
     Raises:
-        StudyError: What is missing, and the command that gets it.
+        StudyError: What is missing, and the command that gets it; or what does not fit.
     """
+    variants = expand_variants(study)
     for backbone in study.backbones:
+        prepare_backbone(backbone, announce)
         check_backbone(backbone)
-        for variant in expand_variants(study):
-            _check_modules(variant, study.name, backbone)
     for task in study.tasks:
         make_task(task.name, task.options).prepare(announce)
+        for backbone in study.backbones:
+            kind = kind_for(task.model_dump(mode="json"), backbone)
+            _check_metric(study, kind, f"{task.label} with {backbone}")
+            for variant in variants:
+                _check_modules(variant, study.name, kind)
 
 
 def with_tuned(study: Study, out: Path) -> Study:
@@ -89,14 +90,27 @@ def check_folder(out: Path, study: Study) -> Study:
     return Study.from_dict(study.model_dump() | {"seeds": seeds}, where=f"study {study.name}")
 
 
-def _check_modules(variant: Variant, study: str, backbone: str) -> None:
+def _check_metric(study: Study, kind: Kind | type[Kind], place: str) -> None:
+    """See that what a study is judged by is measured on its task, and is better the way that the study says."""
+    metric, known, where = study.metric, kind.metrics, f"study {study.name}: metric"
+    if metric.name not in known:
+        message = str(unknown_key(metric.name, known, f"{where} on {place}"))
+        raise StudyError(message.replace("unknown key", "unknown metric", 1))
+    if metric.direction != known[metric.name]:
+        better = known[metric.name]
+        raise StudyError(f"{where}: {metric.name} is a figure to {better}; set metric.direction={better}")
+
+
+def _check_modules(variant: Variant, study: str, kind: Kind) -> None:
     """Put the adapter into a model without weights, where a module that the model does not have is found at once."""
     where = f"study {study}: {variant.name}"
     method = make_method(variant.config, where)
-    model = empty_model(backbone, classifier=True)
+    model = kind.empty()
     check_module_names(variant.config.get("target_modules"), model, where)
+    if variant.training.tokens is not None and not kind.counts_tokens:
+        raise StudyError(f"{where}: training.tokens={variant.training.tokens} has no effect on {kind.task.kind} tasks")
     try:
-        method.adapt(model)
+        method.adapt(model, kind.task_type)
     except ValueError as error:
         raise StudyError(f"{where}: {' '.join(str(error).split())}") from None
 

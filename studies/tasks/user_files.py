@@ -76,7 +76,7 @@ def carve(rows: dict[str, list[T]], shuffled: bool = True) -> dict[str, list[T]]
 
 
 def distinct(rows: dict[str, list[T]], key: Callable[[T], str], task: str) -> dict[str, list[T]]:
-    """The rows without repetitions; what occurs in several splits stays in the test split, else in the validation split.
+    """The rows without repetitions; what occurs in several splits stays in the test split, else in validation.
 
     Raises:
         StudyError: A split is left empty.

@@ -119,6 +119,8 @@ def check_classes(task: Task) -> None:
     """There are two classes at least, with names of their own, and every label is one of them."""
     task = _prepared(task)
     names = task.labels
+    if task.kind == "language-modelling" and names == ():
+        raise NotApplicableError("text to model has no classes")
     if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
         raise ConformanceError(f"labels is {names!r}, not a tuple of names")
     if len(names) < 2 or len(set(names)) < len(names):

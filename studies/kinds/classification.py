@@ -1,0 +1,70 @@
+"""Texts and their classes: a sequence classifier, as transformers has it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lrlora.studies.backbones import Takes, empty_model, load_model
+from lrlora.studies.kinds.kind import Kind, Metrics, Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+class Classification(Kind):
+    """A text goes in, a class comes out."""
+
+    takes: ClassVar[Takes] = "text"
+    task_type = "SEQ_CLS"
+    metrics: ClassVar[Metrics] = {"accuracy": "maximize", "f1": "maximize", "loss": "minimize", "matthews": "maximize"}
+
+    def load(self) -> PreTrainedModel:
+        """See :meth:`Kind.load`."""
+        return load_model(self.backbone, self.task.labels)
+
+    def empty(self) -> nn.Module:
+        """See :meth:`Kind.empty`."""
+        return empty_model(self.backbone, classifier=True)
+
+    def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
+        """See :meth:`Kind.encode`."""
+        tokens = self.tokenizer(examples.texts, truncation=True, max_length=max_length)
+        return rows_of({**tokens, "labels": examples.labels})
+
+    def collator(self) -> Callable[[Rows], dict[str, Tensor]]:
+        """See :meth:`Kind.collator`."""
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(self.tokenizer)
+
+    def figures(self, kept: Any, labels: Any) -> dict[str, float]:
+        """See :meth:`Kind.figures`."""
+        return class_figures(kept.argmax(axis=-1), labels)
+
+    def chance(self, split: str) -> float | None:
+        """The share of the most frequent class."""
+        return commonest_share(self.task.split(split).labels)
+
+
+def rows_of(columns: dict[str, Any]) -> Rows:
+    """One dictionary per row."""
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def class_figures(predicted: Any, labels: Any) -> dict[str, float]:
+    """Accuracy, F1 averaged over the classes that occur, each counting alike, and Matthews' correlation coefficient."""
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "matthews": float(matthews_corrcoef(labels, predicted)),
+    }
+
+
+def commonest_share(labels: list[int]) -> float:
+    """The share of the most frequent value."""
+    return Counter(labels).most_common(1)[0][1] / len(labels)
