@@ -128,8 +128,8 @@ class Registry(Generic[T]):
         """
         known = self._known()
         if name not in known:
-            how_to_add = f"add one with @register or an entry point in {self.group!r}"
-            raise UnknownNameError(self.kind, name, known, how_to_add)
+            how_to_add = "install or import the plugin that has it, or add one with @register or an entry point in "
+            raise UnknownNameError(self.kind, name, known, f"{how_to_add}{self.group!r}")
         return known[name]
 
     def get(self, name: str) -> Callable[..., T]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lrlora.registry import Registry
 
 _PACKAGES = (
     "lrlora",
@@ -37,7 +41,37 @@ def describe_environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "git": git_state(Path(__file__).resolve().parent),
+        **({"plugins": plugins} if (plugins := describe_plugins()) else {}),
     }
+
+
+def describe_plugins() -> dict[str, str]:
+    """Where everything that is not built in comes from, as ``{"basis logistic_bump": "my-package 0.1.0"}``."""
+    return {
+        f"{registry.kind} {entry.name}": entry.origin
+        for registry in _registries()
+        for entry in registry
+        if entry.origin != "built-in"
+    }
+
+
+def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
+    """What a record names as plugged in and this process does not know, a sentence for each."""
+    return [
+        f"{what}, which came from {origin}"
+        for what, origin in (environment.get("plugins") or {}).items()
+        if what not in describe_plugins()
+    ]
+
+
+def _registries() -> list[Registry[Any]]:
+    from lrlora.bases import BASES
+    from lrlora.engines import ENGINES
+    from lrlora.studies.methods import METHODS
+    from lrlora.studies.plugins.policy_kinds import KINDS
+    from lrlora.studies.tasks import TASKS
+
+    return [BASES, *KINDS.values(), ENGINES, METHODS, TASKS]
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from lrlora.studies.cells import expand_cells
 from lrlora.studies.design import Study
+from lrlora.studies.environment import missing_plugins
 from lrlora.studies.errors import StudyError
 
 if TYPE_CHECKING:
@@ -35,14 +36,21 @@ class Results:
         """Read the record of a study from its folder.
 
         Raises:
-            StudyError: There is no study in that folder.
+            StudyError: There is no study in that folder, or one with plugins that are not here; it says which.
         """
         out = Path(out)
         saved = read_study_file(out)
         if saved is None:
             raise StudyError(f"{out}: no study was run here (no {STUDY_FILE})")
         study = Study.from_dict(saved["study"], where=str(out / STUDY_FILE))
-        cells = expand_cells(study)
+        try:
+            cells = expand_cells(study)
+        except ValueError:
+            if missing := missing_plugins(saved.get("environment", {})):
+                raise StudyError(
+                    f"{out}: was run with {'; '.join(missing)}: not known here. Install it, or give --plugin"
+                ) from None
+            raise
         records = read_records(out, study.name) if (out / "mlflow.db").exists() else {}
         return cls(
             study=study,

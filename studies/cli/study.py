@@ -93,12 +93,13 @@ def run_study(
 
 
 @app.command("status")
-def show_status(folder: Folder, as_json: Json = False) -> None:
+def show_status(folder: Folder, plugin: Plugin = None, as_json: Json = False) -> None:
     """Show how far a study is."""
     from lrlora.studies.cells import expand_cells
     from lrlora.studies.progress import describe
     from lrlora.studies.results import Results
 
+    load_plugins(plugin)
     results = Results.load(folder)
     ended = {record["cell"]: record for record in results.records}
     cells = expand_cells(results.study)
@@ -117,10 +118,11 @@ def show_status(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command("report")
-def write_report(folder: Folder) -> None:
+def write_report(folder: Folder, plugin: Plugin = None) -> None:
     """Write the report of what a study has recorded, and show its table."""
     from lrlora.studies.cli.running import show_report
 
+    load_plugins(plugin)
     show_report(_load_ended(folder))
 
 
@@ -131,6 +133,7 @@ def export_report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; by default on the screen.")
     ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Give what a study has recorded in one format: LaTeX tables, data, or a page. Every row names its MLflow runs."""
     from lrlora.studies.errors import StudyError, unknown_key
@@ -138,6 +141,7 @@ def export_report(
 
     if format not in FORMATS:
         raise StudyError(str(unknown_key(format, FORMATS, "--format")).replace("unknown key", "unknown format", 1))
+    load_plugins(plugin)
     _write(report_text(_load_ended(folder), format), out)
 
 

@@ -45,8 +45,9 @@ def operations_per_entry(basis: Basis, grid_points: int) -> float:
     """
     z = torch.linspace(-3.0, 3.0, POINTS)
     grid = torch.linspace(-3.0, 3.0, grid_points) if grid_points > 1 else torch.zeros(1)
+    bandwidth = torch.ones(grid_points)
     with _Counter() as counter, torch.no_grad():
-        basis.matrix(z, grid, torch.ones(grid_points))
+        basis.matrix(z, grid, bandwidth)
     return counter.operations / POINTS
 
 

@@ -280,7 +280,7 @@ def test_rule_6_an_unknown_name_gives_the_closest_then_all_then_how_to_add(numbe
         numbers.create("fractoin:3")
     assert str(caught.value) == (
         "unknown number 'fractoin'; did you mean 'fraction'? (known: decimal, fraction); "
-        "add one with @register or an entry point in 'lrlora_test.numbers'"
+        "install or import the plugin that has it, or add one with @register or an entry point in 'lrlora_test.numbers'"
     )
     assert not isinstance(caught.value, KeyError)
     assert (caught.value.nearest, caught.value.known) == ("fraction", ["decimal", "fraction"])
