@@ -25,6 +25,8 @@ class Variant:
     training: Training
     axes: dict[str, Any] = field(default_factory=dict)
     baseline: bool = False
+    given: dict[str, Any] = field(default_factory=dict)
+    """The configuration as declared: defaults that depend on other settings are not in it yet."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _variant(
     checked = validate(Training, study.training.model_dump() | training, f"{where}: training")
     _check_plain(config, where)
     resolved = {"method": config["method"], **make_method(config, where).resolved()}
-    return Variant(name, resolved, checked, axes or {}, baseline)
+    return Variant(name, resolved, checked, axes or {}, baseline, config)
 
 
 def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -187,7 +187,7 @@ class CellRun:
             files: A folder that becomes the artifact ``adapter``, if anything is in it.
         """
         step = len(record["train_loss"])
-        final = {f"test/{name}": value for name, value in record["metrics"].items()}
+        final = {f"{record.get('judged_on', 'test')}/{name}": value for name, value in record["metrics"].items()}
         final |= {f"parameters/{name}": float(count) for name, count in record["parameters"].items()}
         final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}
         for layer in record["layers"]:

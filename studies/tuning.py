@@ -126,4 +126,5 @@ def _settings(variant: Variant, tuning: Tuning) -> dict[str, Any]:
     training = variant.training.resolved() | {"test_examples": 0}
     if tuning.steps is not None:
         training |= {"steps": tuning.steps, "eval_every": min(training["eval_every"], tuning.steps)}
-    return dict(variant.config) | {"training": training}
+    # As declared, and not resolved: a default that depends on a setting of the grid follows it.
+    return dict(variant.given) | {"training": training}

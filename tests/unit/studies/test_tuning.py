@@ -135,3 +135,15 @@ def test_points_are_the_product_of_the_grid() -> None:
     tuning = study(tune={"grid": {"training.learning_rate": RATES, "r": [1, 2, 4]}, "seeds": [7]}, axes={}).tune
     assert tuning is not None
     assert len(points(tuning)) == 6
+
+
+def test_defaults_that_depend_on_the_grid_follow_it() -> None:
+    """θ's rate goes as 1/N: a stage that tried N at another N's rate would choose for a variant that is never run."""
+    fields = {
+        "tune": {"grid": {"num_grid_points": [8, 50]}, "seeds": [7]},
+        "axes": {},
+        "baselines": {},
+        "reference": None,
+    }
+    tuned = {variant.name: variant.config for variant in expand_variants(tuning_study(study(**fields), "smoke"))}
+    assert {config["num_grid_points"]: config["transfer_lr_scale"] for config in tuned.values()} == {8: 0.625, 50: 0.1}
