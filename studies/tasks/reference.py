@@ -7,6 +7,7 @@ compare within one. Any language model of these years has seen them: it starts f
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cached_property
 
@@ -53,12 +54,17 @@ class Reference(Task):
 def unseen_paragraphs(text: str, seen: set[str]) -> str:
     """The paragraphs of a text that are not in ``seen``, which they join. White space does not tell them apart."""
     kept = []
-    for paragraph in text.split("\n\n"):
+    for paragraph in paragraphs_of(text):
         words = " ".join(paragraph.split())
         if words and words not in seen:
             seen.add(words)
             kept.append(paragraph)
     return "\n\n".join(kept)
+
+
+def paragraphs_of(text: str) -> list[str]:
+    """What stands between blank lines."""
+    return re.split(r"\n(?:[ \t]*\n)+", text)
 
 
 def _split_of(topic: str) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.tasks.reference import unseen_paragraphs
+from lrlora.studies.tasks.reference import paragraphs_of, unseen_paragraphs
 from lrlora.studies.tasks.task import Documents, Task
 from lrlora.studies.tasks.user_files import TABLES, carve, check_files, read_table
 
@@ -70,7 +70,7 @@ class TextFiles(Task):
     def _read(self, file: str) -> list[str]:
         if Path(file).suffix in _PLAIN:
             try:
-                return Path(file).read_text(encoding="utf-8").split("\n\n")
+                return paragraphs_of(Path(file).read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError) as error:
                 raise StudyError(f"task text-files: {file}: cannot be read: {error}") from None
         rows = read_table(file, (self.text,), "text-files")
