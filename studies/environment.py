@@ -49,7 +49,7 @@ def describe_plugins() -> dict[str, str]:
     """Where everything that is not built in comes from, as ``{"basis logistic_bump": "my-package 0.1.0"}``."""
     return {
         f"{registry.kind} {entry.name}": entry.origin
-        for registry in _registries()
+        for registry in plugin_registries()
         for entry in registry
         if entry.origin != "built-in"
     }
@@ -64,14 +64,16 @@ def missing_plugins(environment: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _registries() -> list[Registry[Any]]:
+def plugin_registries() -> list[Registry[Any]]:
+    """All that plugins can add to."""
     from lrlora.bases import BASES
     from lrlora.engines import ENGINES
+    from lrlora.studies.kinds import KINDS as TASK_KINDS
     from lrlora.studies.methods import METHODS
-    from lrlora.studies.plugins.policy_kinds import KINDS
+    from lrlora.studies.plugins.policy_kinds import KINDS as POLICY_KINDS
     from lrlora.studies.tasks import TASKS
 
-    return [BASES, *KINDS.values(), ENGINES, METHODS, TASKS]
+    return [BASES, *POLICY_KINDS.values(), ENGINES, METHODS, TASKS, TASK_KINDS]
 
 
 def git_state(folder: Path) -> dict[str, Any]:

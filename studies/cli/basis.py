@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lrlora.bases import Basis
 
 app = typer.Typer(help="The bases: families of functions that bend the low-rank product.", no_args_is_help=True)
-app.command("bench")(bench_bases)
 
 Name = Annotated[str, typer.Argument(help="The basis, with options if it has any, as in bspline:2.")]
 
@@ -106,6 +105,9 @@ def check_basis(
 
         things.append(Laws(basis))
     raise typer.Exit(report_checks(name, things, expected, as_json))
+
+
+app.command("bench")(bench_bases)
 
 
 @app.command("plot")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lrlora.bases import BASES
 from lrlora.registry import UnknownNameError, load_plugin
+from lrlora.studies.environment import describe_plugins, missing_plugins, plugin_registries
 from lrlora.studies.errors import StudyError
 from lrlora.studies.plugins import new_package
 from lrlora.studies.plugins.new_package import check_name, class_name_of, write_basis_package, write_policy_package
@@ -122,3 +124,21 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StudyError, match="No space left on device"):
         write_basis_package("night_owl", tmp_path / "owl")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_names_every_entry_point_group() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- groups -->")[2].partition("<!-- end of groups -->")[0]
+    named = re.findall(r"^\| `(lrlora\.\w+)`", table, flags=re.MULTILINE)
+    assert sorted(named) == sorted(registry.group for registry in plugin_registries())
+
+
+def test_a_record_says_which_plugins_are_missing(tmp_path: Path) -> None:
+    assert missing_plugins({}) == []
+    load_plugin(write_basis_package("night_owl", tmp_path / "owl").module)
+    environment = {"plugins": describe_plugins()}
+    assert environment["plugins"]["basis night_owl"].endswith("lrlora_night_owl.py")
+    assert missing_plugins(environment) == []
+    assert missing_plugins({"plugins": {"grid night_grid": "owls 2.0"}}) == [
+        "grid night_grid, which came from owls 2.0"
+    ]
