@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from lrlora.studies.design import Study, TaskChoice, Training
+from lrlora.studies.design import Metric, Study, TaskChoice, Training
+from lrlora.studies.kinds import kind_class
 from lrlora.studies.overrides import apply_overrides, parse_overrides, read_yaml_mapping
 from lrlora.studies.schema import Strict, validate
+from lrlora.studies.tasks import make_task
 
 BUDGET = "run"
 """The one budget of such a study: what the file says."""
@@ -41,12 +43,14 @@ def load_single(path: Path, overrides: Iterable[str] = ()) -> Study:
     nested = [f"training.{field}" for field in Training.model_fields]
     data = apply_overrides(data, parse_overrides(overrides), SingleRun.model_fields, nested)
     run = validate(SingleRun, data, str(path))
+    measured = kind_class(make_task(run.task.name, run.task.options)).metrics
     return Study(
         name=run.name,
         question=f"One run of {run.adapter.get('method', 'an adapter')}.",
         task=run.task,
         backbone=run.backbone,
         base=run.adapter,
+        metric=Metric() if "accuracy" in measured else Metric(name="loss", direction=measured["loss"]),
         training=run.training,
         seeds=[run.seed],
         budgets={BUDGET: {}},

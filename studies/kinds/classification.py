@@ -58,10 +58,11 @@ def class_figures(predicted: Any, labels: Any) -> dict[str, float]:
     """Accuracy, F1 averaged over the classes that occur, each counting alike, and Matthews' correlation coefficient."""
     from sklearn.metrics import f1_score, matthews_corrcoef
 
+    several = len({*labels.tolist(), *predicted.tolist()}) > 1  # of one class alone the coefficient is 0 by convention
     return {
         "accuracy": float((predicted == labels).mean()),
         "f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
-        "matthews": float(matthews_corrcoef(labels, predicted)),
+        "matthews": float(matthews_corrcoef(labels, predicted)) if several else 0.0,
     }
 
 
