@@ -20,15 +20,12 @@ from lrlora.studies.tasks.twins import groups_of_twins
 from lrlora.studies.testing import check_task
 from lrlora.testing import run_checks
 
-SIZES = {
-    "sarcasm": (22498, 3000, 3000),
-    "heart-disease": (558, 180, 180),
-    "crepe": (1018, 250, 252),
-    "corr2cause": (1022, 250, 250),
-    "pararule": (1400, 300, 300),
-    "quartz": (2827, 500, 501),
-    "digits": (536, 180, 180),
-}
+PAGE = Path(__file__).parents[3] / "docs" / "tasks.md"
+ROW = re.compile(r"\| `([\w-]+)` \| ([a-z-]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d.]+) \| (\w+) \|")
+DOCUMENTED = {row[0]: row[1:] for row in ROW.findall(PAGE.read_text(encoding="utf-8"))}
+"""By task its kind, the sizes of its splits, chance in per cent and the figure to judge by, as the page has them."""
+
+SIZES = {name: tuple(int(size.replace(",", "")) for size in row[1:4]) for name, row in DOCUMENTED.items()}
 FROM_WHEEL = [name for name in SIZES if name != "digits"]
 
 
@@ -48,6 +45,24 @@ def splits_of(task: Task) -> dict[str, Any]:
 def test_every_split_has_the_size_that_is_documented_and_every_check_passes(name: str, task_at_hand: Task) -> None:
     assert tuple(len(task_at_hand.split(split)) for split in SPLITS) == SIZES[name]
     assert [outcome for outcome in run_checks(task_at_hand) if not outcome.ok] == []
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_kind_chance_and_figure_are_those_that_are_documented(name: str, task_at_hand: Task) -> None:
+    kind, *_, chance, figure = DOCUMENTED[name]
+    assert task_at_hand.kind == kind
+    assert figure in kind_class(task_at_hand).metrics
+    labels = task_at_hand.split("test").labels
+    found = (
+        1 / len(task_at_hand.labels) if kind == "multiple-choice" else max(map(labels.count, set(labels))) / len(labels)
+    )
+    assert 100 * found == pytest.approx(float(chance), abs=0.051)
+
+
+def test_the_page_has_every_task_that_is_built_in() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert len(SIZES) >= 7
+    assert not [entry.name for entry in TASKS if entry.origin == "built-in" and f"| `{entry.name}` |" not in page]
 
 
 @pytest.mark.parametrize("name", ["reference", "digits"])
