@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import tensor
 
 from lrlora import LRLoraConfig, TransferFunction
-from lrlora.bases import BASES, Basis
+from lrlora.bases import BASES, Basis, register
 from lrlora.testing.policies import adapters
 from lrlora.testing.strategies import (
     LowRankPair,
@@ -101,6 +101,19 @@ def test_thetas_fit_their_basis(data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", BASES.names())
 def test_every_registered_basis_is_drawn(name: str) -> None:
     assert isinstance(find(bases([name]), lambda basis: True), Basis)
+
+
+def test_a_basis_that_cannot_be_made_without_being_told_how_is_left_out() -> None:
+    """A plugin with a required option must not take the strategies from everybody else."""
+
+    @register("test_needs_an_option")
+    class NeedsAnOption(type(BASES.create("sinc"))):  # type: ignore[misc]
+        def __init__(self, width: float) -> None:
+            self.width = width
+
+    assert isinstance(find(bases(), lambda basis: True), Basis)
+    with pytest.raises(TypeError, match="needs the argument 'width'"):
+        find(bases(["test_needs_an_option"]), lambda basis: True)
 
 
 @FEW

@@ -89,7 +89,7 @@ def grids(
 @st.composite
 def named_bases(draw: Draw, names: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
     """A basis as a config holds it, its name and its options; see :func:`bases`."""
-    chosen = BASES.names() if names is None else names
+    chosen = _drawable() if names is None else names
     name = draw(st.sampled_from(sorted(chosen, key=lambda name: (bool(_parts(name)), name))))
     # One choice for every basis, of the same length: else the counter-example with fewest options would win.
     return name, draw(st.sampled_from(_variations(name)))
@@ -104,13 +104,13 @@ def bases(draw: Draw, names: Sequence[str] | None = None) -> Basis:
 
     Args:
         draw: Supplied by hypothesis.
-        names: To choose from; None: all registered.
+        names: To choose from; None: all registered, but for those that need an argument that is no part.
 
     Returns:
         A strategy of bases. Shrinks to the first name, at its defaults.
 
     Raises:
-        TypeError: A basis needs an argument that is no part; one line.
+        TypeError: A basis that is named needs an argument that is no part; one line.
     """
     name, options = draw(named_bases(names))
     return BASES.create(name, **options)
@@ -216,11 +216,23 @@ def _parts(name: str) -> list[str]:
     return required
 
 
+def _drawable() -> list[str]:
+    """The registered bases, without those that cannot be made from what is known of them."""
+    found = []
+    for name in BASES.names():
+        try:
+            _parts(name)
+        except (TypeError, ImportError):
+            continue
+        found.append(name)
+    return found
+
+
 @cache
 def _variations(name: str) -> list[dict[str, Any]]:
     """Options of a basis: first none, or the simplest parts, then others in one option each, and other parts."""
     factory, parts = BASES.get(name), _parts(name)
-    simple = [other for other in BASES.names() if not _parts(other)]
+    simple = [other for other in _drawable() if not _parts(other)]
     if parts:
         return [dict(zip(parts, names, strict=True)) for names in product(simple, repeat=len(parts))]
     found: list[dict[str, Any]] = [{}, {}]
