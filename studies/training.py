@@ -49,6 +49,7 @@ def blank_record(cell: Cell) -> Record:
         "divergence": None,
         "reason": None,
         "judged_on": "test",
+        "chance": None,
         "metrics": {},
         "train_metrics": {},
         "parameters": {},
@@ -138,10 +139,12 @@ def _judge(cell: Cell, trainer: Trainer, recorder: StepRecorder) -> Record:
         # A tuning stage: the test split stays unseen, and the last validation is what the run is judged by.
         last = {key: value for key, value in recorder.validation[-1].items() if key != "step"}
         return {"judged_on": "validation", "metrics": last}
+    kind = kind_for(cell.task, cell.backbone)
     test = encode_split(cell.task, cell.backbone, training.max_length, "test", training.test_examples)
     count = min(len(trainer.train_dataset), len(trainer.eval_dataset))
     seen = encode_seen(cell.task, cell.backbone, training.max_length, count, cell.seed)
     return {
+        "chance": kind.chance("test"),
         "metrics": split_metrics(trainer.evaluate(test, metric_key_prefix="test"), "test"),
         "train_metrics": split_metrics(trainer.evaluate(seen, metric_key_prefix="train"), "train"),
     }

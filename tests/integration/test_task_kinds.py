@@ -133,6 +133,7 @@ def test_every_kind_is_trained_judged_and_recorded(
         longest = 48 * (3 if (name, backbone) == ("questions", "bert") else 1)
         assert 0 < record["tokens_seen"] <= 10 * longest
     assert record["divergence"] is None
+    assert (record["chance"] is None) == (name == "text")
     assert record["layers"], "the layers are compared with the pretrained ones"
     assert (tmp_path / "adapter_model.safetensors").is_file()
 
