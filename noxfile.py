@@ -42,6 +42,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes each, on real models; what follows -- goes to pytest."""
+    arguments = ("-m", "pytest", "-m", "slow", "--numprocesses", "auto", *session.posargs, "tests")
+    session.run(shared(session, "python"), *arguments, env={"OMP_NUM_THREADS": "1"}, external=True)
+
+
+@nox.session(venv_backend="none")
 def quantised(session: nox.Session) -> None:
     """Run the tests of quantised bases with torchao and bitsandbytes; what follows -- goes to pytest."""
     # In a folder of their own: where they are installed, transformers and PEFT import them, and they print on import.

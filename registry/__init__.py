@@ -9,7 +9,7 @@ if __name__ != "lrlora.registry":
 
 from lrlora.registry.errors import BrokenPluginError, DuplicateNameError, UnknownNameError, closest
 from lrlora.registry.plugin_files import load_plugin
-from lrlora.registry.registry import Entry, Registry
+from lrlora.registry.registry import Entry, Registry, required_arguments
 from lrlora.registry.spec import format_spec, parse_spec
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "format_spec",
     "load_plugin",
     "parse_spec",
+    "required_arguments",
 ]

@@ -113,6 +113,14 @@ class Registry(Generic[T]):
         """All names, sorted, broken ones included."""
         return sorted(self._known())
 
+    def complete_names(self) -> list[str]:
+        """The names that stand for something by themselves, and not only with an argument. Imports what they name.
+
+        Raises:
+            DuplicateNameError, BrokenPluginError: As in :meth:`get`.
+        """
+        return [name for name in self.names() if not required_arguments(self.get(name))]
+
     def __contains__(self, name: object) -> bool:
         return name in self._known()
 
@@ -193,6 +201,16 @@ class Registry(Generic[T]):
         """The name under which the class of ``instance`` is registered, or None."""
         target = f"{type(instance).__module__}:{type(instance).__qualname__}"
         return next((entry.name for entry in self if _same_object(entry.target, target)), None)
+
+
+def required_arguments(factory: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that a class or factory cannot be called without."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    try:
+        parameters = inspect.signature(factory).parameters.items()
+    except ValueError:  # a class written in C may have no signature
+        return []
+    return [name for name, one in parameters if one.default is one.empty and one.kind not in several]
 
 
 def _import_target(target: str) -> Any:

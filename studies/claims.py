@@ -85,6 +85,11 @@ class Claim(Strict):
             return [(star, name, "") for star, name in matching(self.of, names).items()]
         return pairs(self.of, self.against or reference or "", names)
 
+    def is_about(self, names: Iterable[str], reference: str | None) -> bool:
+        """Whether there are variants to decide it on."""
+        names = list(names)
+        return set(self.weights) <= set(names) if self.weights else bool(self.pairs(names, reference))
+
 
 def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:
     """The names that fit a pattern, by what its ``*`` stands for; by the empty text where it has none.

@@ -138,6 +138,7 @@ class Study(Strict):
     paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
 
     _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _source: str = PrivateAttr("")
 
     @field_validator("seeds")
     @classmethod
@@ -194,7 +195,9 @@ class Study(Strict):
             StudyError: No such study, or it says something that cannot be; one line.
         """
         path = catalog_path(str(source)) if is_catalog_name(source) else Path(source)
-        return cls.from_dict(_read(path), overrides, where=str(source))
+        study = cls.from_dict(_read(path), overrides, where=str(source))
+        study._source = str(source)
+        return study
 
     @classmethod
     def from_dict(
@@ -222,7 +225,14 @@ class Study(Strict):
         data = self.model_dump() | others
         data["training"] |= training
         data["reference"] = self.reference or next(iter(self.baselines), None)
-        return type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
+        resolved = type(self).from_dict(data, self._overrides, where=f"study {self.name} at budget {budget}")
+        resolved._source = self._source
+        return resolved
+
+    @property
+    def given_as(self) -> dict[str, Any]:
+        """The name or file that this was loaded from, and what was laid over it: how to have it again, at a budget."""
+        return {"source": self._source or self.name, "overrides": dict(self._overrides)}
 
     @property
     def redesigned(self) -> bool:

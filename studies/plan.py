@@ -36,7 +36,7 @@ def plan(study: Study, budget: str, records: Records, tuning_records: Records) -
         "reference": study.reference,
         "variants": [_parameters(variant, study, variants) for variant in variants],
         "comparisons": [{"of": of, "against": against} for of, against in expand_comparisons(study, names)],
-        "claims": [claim.says for claim in study.claims],
+        "claims": [claim.says for claim in study.claims if claim.is_about(names, study.reference)],
         "cells": [_cell(cell, records) for cell in cells],
         "estimated": _estimate(cells, records, study.seconds_per_example),
         "tuning": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lrlora.studies.report.summary import StudySummary, summarise
 from lrlora.studies.report.verdicts import Verdict
 from lrlora.studies.results import Results
 
-COLUMNS = ("Study", "Claim", "Where", "Paper", "Here [95 %]", "p, Holm", "Verdict")
+COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p, Holm", "Verdict")
 
 
 def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -25,19 +26,23 @@ def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """
     found = []
     for folder in folders:
-        summary = summarise(Results.load(folder))
-        if not summary.records:
+        results = Results.load(folder)
+        if not results.records:
             raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
-        found += [_row(summary, verdict) for verdict in summary.verdicts]
+        summary = summarise(results)
+        where = ", ".join((*(task.label for task in results.study.tasks), *results.study.backbones))
+        found += [_row(summary, where, verdict) for verdict in summary.verdicts]
     return found
 
 
-def _row(summary: StudySummary, verdict: Verdict) -> dict[str, Any]:
+def _row(summary: StudySummary, where: str, verdict: Verdict) -> dict[str, Any]:
     found, scale = verdict.found, Scale.of(verdict.metric)
     factor = 100.0 if verdict.claim.relative else scale.factor
     return {
         "study": summary.name,
         "budget": summary.budget,
+        "where": where,
+        "cells": f"{len(summary.records)} of {summary.planned}",
         "claim": verdict.claim.says,
         "kind": verdict.claim.kind,
         "metric": verdict.metric,
@@ -59,19 +64,28 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The claims as a Markdown table, with the commands below it."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     lines += [f"| {' | '.join(_escaped(cell) for cell in cells(row))} |" for row in rows]
-    commands = dict.fromkeys((row["study"], row["budget"], row["command"]) for row in rows)
-    lines += ["", *(f"- `{study}` at `{budget}`: `{command}`" for study, budget, command in commands)]
+    lines += ["", f"{tally(rows)}. Run again with:", ""]
+    runs = dict.fromkeys((row["study"], row["where"], row["cells"], row["command"]) for row in rows)
+    lines += [f"- {study} on {where} ({cells} cells): `{command}`" for study, where, cells, command in runs]
     return "\n".join(lines) + "\n"
+
+
+def tally(rows: Sequence[dict[str, Any]]) -> str:
+    """How many claims came to which verdict."""
+    counts = Counter(row["verdict"] for row in rows)
+    found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
+    return f"{len(rows)} claims: {found}" if len(rows) != 1 else f"1 claim: {found}"
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A claim as the text of :data:`COLUMNS`."""
     return (
         row["study"],
+        row["where"],
         row["claim"],
-        row["source"] or MISSING,
-        published_figure(row["paper"]),
+        published_figure(row["paper"]) + (f" ({row['source']})" if row["source"] else ""),
         _ours(row),
+        str(row["pairs"] or MISSING),
         probability(row["p_holm"]),
         row["verdict"],
     )

@@ -30,6 +30,7 @@ class Results:
     out: Path
     planned: int
     environment: dict[str, Any] = field(default_factory=dict)
+    given_as: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, out: str | Path) -> Results:
@@ -51,6 +52,10 @@ class Results:
                     f"{out}: was run with {'; '.join(missing)}: not known here. Install it, or give --plugin"
                 ) from None
             raise
+        # An override may have taken variants away that a claim is about: it is not this study's claim then.
+        names = [cell.variant.name for cell in cells]
+        claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
+        study = study.model_copy(update={"claims": claims})
         records = read_records(out, study.name) if (out / "mlflow.db").exists() else {}
         return cls(
             study=study,
@@ -59,6 +64,7 @@ class Results:
             out=out,
             planned=len(cells),
             environment=saved.get("environment", {}),
+            given_as=saved.get("given_as", {}),
         )
 
     @property
@@ -107,7 +113,12 @@ def read_study_file(out: Path) -> dict[str, Any] | None:
 
 def write_study_file(out: Path, study: Study, budget: str, environment: dict[str, Any]) -> None:
     """Write study.json, whole or not at all."""
-    content = {"study": study.model_dump(mode="json"), "budget": budget, "environment": environment}
+    content = {
+        "study": study.model_dump(mode="json"),
+        "budget": budget,
+        "given_as": study.given_as,
+        "environment": environment,
+    }
     partial = out / f".{STUDY_FILE}.partial"
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
     partial.replace(out / STUDY_FILE)

@@ -6,13 +6,9 @@ done is what MLflow says. Whoever runs a cell holds its lock, which the operatin
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import tempfile
-import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ from lrlora.studies.checks import check_design, check_folder, check_inputs, with
 from lrlora.studies.design import Study
 from lrlora.studies.environment import describe_environment
 from lrlora.studies.errors import StudyError
+from lrlora.studies.interruption import postponed_interruption
 from lrlora.studies.outcomes import FINAL, outcome_of_record
 from lrlora.studies.progress import StudyProgress
 from lrlora.studies.quiet import quiet
@@ -120,7 +117,7 @@ class _Run:
 
         cell = claim.cell
         self.attempts[cell.id] += 1
-        run = None
+        run, recorded = None, False
         progress.begin(cell)
         try:
             run = self.tracker.start_cell(cell, self.environment)
@@ -138,15 +135,17 @@ class _Run:
                     record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
                 record["mlflow_run_id"] = run.run_id
                 outcome = outcome_of_record(record)
-                with _uninterrupted():
+                with postponed_interruption():
                     run.finish(record, outcome, files)
                     value = record["metrics"].get(self.study.metric.name)
                     claim.complete(value, outcome)
+                    recorded = True
         except KeyboardInterrupt:
-            with _uninterrupted():
-                if run is not None:
-                    run.kill()
-                claim.abandon("interrupted")
+            if not recorded:
+                with postponed_interruption():
+                    if run is not None:
+                        run.kill()
+                    claim.abandon("interrupted")
             raise
         final = outcome in FINAL or self.attempts[cell.id] >= _ATTEMPTS
         if not final:
@@ -164,16 +163,3 @@ class _Run:
             elif run.info.status == "RUNNING" and not self.queue.is_running(cell):
                 self.tracker.close_stale(run)
         return values
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let the writing of a result end, however impatient the user is: it takes a second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -87,13 +87,6 @@ class FittedPolynomial(Surrogate):
         slope = self._slope_off_line if less_linear else self._slope
         return self._passes.pull_back_(t, base, gradient, self._coefficients, slope)
 
-    def pull_back(
-        self, B: Tensor, A: Tensor, base: Tensor | None, gradient: Tensor, out: Tensor, *, less_linear: bool = False
-    ) -> Tensor:
-        """See :meth:`Surrogate.pull_back`."""
-        slope = self._slope_off_line if less_linear else self._slope
-        return self._passes.pull_back(B, A, base, gradient, out, self._coefficients, slope)
-
     def to_samples(self, moments: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`Surrogate.to_samples`."""
         scaled = self._scale * moments

@@ -7,8 +7,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lrlora.registry import UnknownNameError
+from lrlora.registry import Registry, UnknownNameError
 from lrlora.studies.errors import StudyError
 
 DTYPES = ("float32", "bfloat16")
@@ -87,7 +88,7 @@ class Variant:
 def make_variants(
     bases: Sequence[str], engines: Sequence[str], ranks: Sequence[int], grid_points: Sequence[int], tolerance: float
 ) -> list[Variant]:
-    """Every combination, by rank first; ``all`` stands for every built-in or plugged-in basis or engine.
+    """Every combination, by rank first; ``all`` stands for every built-in or plugged-in one that needs no argument.
 
     Raises:
         UnknownNameError, StudyError: As :meth:`Variant.check`.
@@ -95,9 +96,9 @@ def make_variants(
     from lrlora.bases import BASES
     from lrlora.engines import ENGINES
 
-    def spelled_out(names: Sequence[str], registry: object) -> list[str]:
-        known = [entry.name for entry in registry]  # type: ignore[attr-defined]
-        return list(dict.fromkeys(found for name in names for found in (known if name == "all" else [name])))
+    def spelled_out(names: Sequence[str], registry: Registry[Any]) -> list[str]:
+        chosen = (registry.complete_names() if name == "all" else [name] for name in names)
+        return list(dict.fromkeys(name for found in chosen for name in found))
 
     variants = [
         Variant(basis, engine, rank, points, tolerance)

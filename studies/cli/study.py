@@ -1,4 +1,4 @@
-"""``lrlora study``: list, plan, run, status, report, export, compare."""
+"""``lrlora study``: list, plan, run, status, report, export, compare, claims."""
 
 from __future__ import annotations
 
@@ -150,6 +150,7 @@ def compare_two(
     first: Folder,
     second: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the other study.")],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page as well.")] = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """Set two studies side by side: designs, figures, differences on shared seeds, and verdicts."""
@@ -159,6 +160,7 @@ def compare_two(
     from lrlora.studies.report import print_comparison
     from lrlora.studies.report.study_tables import comparison_json, comparison_page
 
+    load_plugins(plugin)
     found = compare_studies(_load_ended(first), _load_ended(second))
     if html is not None:
         _write(comparison_page(found), html)
@@ -166,6 +168,27 @@ def compare_two(
         print(comparison_json(found), end="")
     else:
         print_comparison(found, Console())
+
+
+@app.command("claims")
+def list_claims(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders of studies that were run.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with the commands.")] = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """List the published claims that studies judged: the paper's figure, ours with its interval, and the verdict."""
+    from lrlora.studies import reproduction
+
+    load_plugins(plugin)
+    rows = reproduction.judged_claims(folders)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    elif markdown:
+        print(reproduction.markdown(rows), end="")
+    else:
+        _table(reproduction.COLUMNS, [reproduction.cells(row) for row in rows])
+        _say(reproduction.tally(rows))
 
 
 @app.command("schema")

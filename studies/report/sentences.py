@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 from lrlora.studies.report.comparisons import Comparison
 from lrlora.studies.report.formatting import (
     Scale,
@@ -217,8 +220,11 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
 
 
 def reproduce_command(summary: StudySummary) -> str:
-    """The command that runs this study again."""
-    return f"lrlora study run {summary.name} --budget {summary.budget}"
+    """The command that runs this study again, with all that was laid over it."""
+    words = ["lrlora", "study", "run", str(summary.given_as.get("source") or summary.name), "--budget", summary.budget]
+    for key, value in summary.given_as.get("overrides", {}).items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(words)
 
 
 def _standing(comparison: Comparison, scale: Scale) -> str:

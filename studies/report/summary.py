@@ -102,6 +102,7 @@ class StudySummary:
         records: All records, in the order given.
         variants: The variants, reference first, then in the order of the records.
         environment: Where it ran.
+        given_as: The name or file that it was loaded from, and what was laid over it.
         tuning: The study's own sentence on tuning, where it has one.
         tuning_budget: What every variant was given to find its settings; empty without a tuning stage.
         tuned: By variant, the settings that it found.
@@ -128,6 +129,7 @@ class StudySummary:
     comparisons: tuple[Comparison, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     ranks: RankComparison | None = None
+    given_as: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -215,6 +217,7 @@ def summarise(results: Results) -> StudySummary:
         records=tuple(results.records),
         variants=variants,
         environment=dict(results.environment),
+        given_as=dict(getattr(results, "given_as", {})),
         tuning=tuning if isinstance(tuning, str) and tuning.strip() else None,
         tuning_budget=_tuning_budget(study),
         tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -19,6 +17,7 @@ from optuna.trial import TrialState
 
 from lrlora.studies.cells import Cell
 from lrlora.studies.errors import StudyError
+from lrlora.studies.interruption import postponed_interruption
 from lrlora.studies.outcomes import FINAL, outcome_of_record
 from lrlora.studies.progress import StudyProgress
 from lrlora.studies.recorder import StepListener
@@ -93,7 +92,7 @@ def run_trial(claim: Claim, subject: Subject, place: Place, run_cell: RunCell) -
     def end(outcome: str, state: TrialState, reason: str | None = None) -> str:
         value = mean(found.values) if state == TrialState.COMPLETE else None
         facts.update(outcome=outcome, reason=reason, values=found.values, losses=found.losses, runs=found.runs)
-        with _postponed():
+        with postponed_interruption():
             claim.end(state, value, facts | {"seconds": found.seconds})
         return outcome
 
@@ -195,29 +194,13 @@ def _run(cell: Cell, claim: Claim, place: Place, watch: StepListener, run_cell: 
             except Exception:  # whatever a method or a task does wrong: one trial's failure is not the search's
                 record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
     except KeyboardInterrupt:
-        with _postponed(), contextlib.suppress(Exception):
+        with postponed_interruption(), contextlib.suppress(Exception):
             if run is not None:
                 run.kill()
         raise
     record["mlflow_run_id"] = run.run_id
     record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
     # The adapters of a search are many, and none is wanted: the study trains the one that was chosen anew.
-    with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing, _postponed():
+    with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing, postponed_interruption():
         run.finish(record, outcome_of_record(record), Path(nothing))
     return record
-
-
-@contextlib.contextmanager
-def _postponed() -> Iterator[None]:
-    """Let the writing of a result end before an interruption is heard: it takes a second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt

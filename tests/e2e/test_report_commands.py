@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,28 @@ def test_two_studies_are_compared_on_shared_seeds(studies: Path) -> None:
     assert [one["key"] for one in found["settings"]] == ["training.learning_rate"]
     assert {one["name"]: one["change"]["n"] for one in found["variants"]} == {"sinc": 1, "lora": 1}
     assert "training.learning_rate" in (studies / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_report_says_how_to_have_it_again(studies: Path) -> None:
+    again = ("run", "first.yaml", "--budget", "smoke", "--set", "seeds=[1, 2]")
+    ended = run("study", *again, "--out", "more", cwd=studies)
+    assert ended.status == 0, ended.output
+    text = (studies / "more" / "report" / "summary.md").read_text(encoding="utf-8")
+    assert f"Run again with `{shlex.join(('lrlora', 'study', *again))}`" in text
+
+
+def test_claims_of_several_studies_are_listed(studies: Path) -> None:
+    rows = json.loads(run("study", "claims", "first", "second", "--json", cwd=studies).output)
+    assert [(row["study"], row["claim"]) for row in rows] == [
+        ("first", "sinc is above lora"),
+        ("second", "sinc is above lora"),
+    ]
+    assert rows[1]["command"] == "lrlora study run second.yaml --budget smoke"
+    printed = run("study", "claims", "first", "--markdown", cwd=studies)
+    assert printed.output.startswith("| Study | On | Claim |")
+    nothing = run("study", "claims", "first", "third", cwd=studies)
+    assert nothing.status != 0
+    assert nothing.output.strip() == "lrlora: error: third: no study was run here (no study.json)"
 
 
 def test_an_unknown_format_gets_one_line(studies: Path) -> None:

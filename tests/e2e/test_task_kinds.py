@@ -47,21 +47,23 @@ def smollm2() -> str:
     return "smollm2"
 
 
+@pytest.mark.slow
 def test_a_language_model_learns_the_reference(tmp_path: Path, smollm2: str) -> None:
     result = train(
         tmp_path,
         "reference",
         smollm2,
+        # The same two examples at every step: that the loss falls does not hang on which are drawn.
         "steps: 12, batch_size: 2, max_length: 64, learning_rate: 2.0e-3, eval_every: 6, "
-        "train_examples: 24, validation_examples: 4, test_examples: 4",
+        "train_examples: 2, validation_examples: 4, test_examples: 4",
     )
     assert result["tokens_seen"] == 12 * 2 * 64
     assert [point["step"] for point in result["validation"]] == [6, 12]
-    assert result["validation"][1]["loss"] < result["validation"][0]["loss"] + 0.05
-    assert sum(result["train_loss"][-4:]) < sum(result["train_loss"][:4])
+    assert result["train_loss"][-1] < result["train_loss"][0] - 0.5
     assert result["metrics"]["perplexity"] == pytest.approx(math.exp(result["metrics"]["loss"]))
 
 
+@pytest.mark.slow
 def test_a_language_model_answers_questions(tmp_path: Path, smollm2: str) -> None:
     result = train(
         tmp_path,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lrlora.bases import BASES, Basis
 from lrlora.policies import GRIDS
+from lrlora.registry import required_arguments
 from lrlora.testing.policies.adapters import seeded
 from lrlora.testing.strategies.pairs import Draw, round_numbers, tensors
 from lrlora.transfer import TransferFunction
@@ -73,7 +74,7 @@ def grids(
         A strategy of grids. Shrinks to one point at 0.
     """
     num, bound = draw(st.integers(1, max_points)), draw(st.sampled_from(list(bounds)))
-    chosen = ["", *usable_names(GRIDS)] if policies is None else list(policies)
+    chosen = ["", *GRIDS.complete_names()] if policies is None else list(policies)
     policy = draw(st.sampled_from(chosen))
     if policy:
         with seeded(draw(st.integers(0, 7))):
@@ -191,17 +192,6 @@ def transfer_functions(
     return made
 
 
-def usable_names(registry: Any) -> list[str]:
-    """The names of a registry that stand for something without an argument, and no others."""
-    return [name for name in registry.names() if not _required(registry.get(name))]
-
-
-def _required(factory: Callable[..., Any]) -> list[str]:
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(factory).parameters.items()
-    return [name for name, one in parameters if one.default is one.empty and one.kind not in several]
-
-
 def _parts(name: str) -> list[str]:
     """The arguments that are bases themselves.
 
@@ -209,7 +199,7 @@ def _parts(name: str) -> list[str]:
         TypeError: Another argument is needed.
     """
     factory = BASES.get(name)
-    required = _required(factory)
+    required = required_arguments(factory)
     for argument in required:
         if "Part" not in str(inspect.signature(factory).parameters[argument].annotation):
             raise TypeError(f"basis {name!r} needs the argument {argument!r}, which cannot be drawn: name other bases")

@@ -28,7 +28,7 @@ from lrlora.policies import (
 from lrlora.registry import Registry
 from lrlora.testing.policies.adapters import seeded
 from lrlora.testing.policies.tiny_models import KINDS, TinyModel
-from lrlora.testing.strategies.functions import named_bases, usable_names
+from lrlora.testing.strategies.functions import named_bases
 from lrlora.testing.strategies.pairs import Draw
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.presets import PRESETS
@@ -128,7 +128,7 @@ def _strategies(model: TinyModel | None, max_points: int) -> dict[str, st.Search
         "engine_tolerance": st.sampled_from([2e-3, 1e-4]),
     }
     for field, registry in _AXES.items():
-        specs = [*usable_names(registry), *_WITH_ARGUMENTS.get(field, ())]
+        specs = [*registry.complete_names(), *_WITH_ARGUMENTS.get(field, ())]
         if field in ("placement", "layers") and model is not None and model.targets is not None:
             continue  # a model without roles has its targets named
         if field == "rank_allocation" and model is not None and model.targets is not None:

@@ -20,6 +20,7 @@ from lrlora.registry import (
     DuplicateNameError,
     Registry,
     UnknownNameError,
+    required_arguments,
 )
 from lrlora.registry import (
     registry as registry_module,
@@ -370,3 +371,13 @@ def test_errors_keep_type_and_message_across_processes(error: Exception) -> None
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+def test_complete_names_need_no_argument(numbers: Registry[Number]) -> None:
+    @numbers.register("halved")
+    def halved(of: int, *others: int, **options: int) -> Fraction:
+        return Fraction(of, 2)
+
+    assert "halved" in numbers
+    assert numbers.complete_names() == ["decimal", "fraction"]
+    assert required_arguments(halved) == ["of"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrlora.studies.cells import check_comparisons, expand_comparisons
-from lrlora.studies.claims import matching, pairs
+from lrlora.studies.claims import Claim, matching, pairs
 from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
 
@@ -31,6 +31,17 @@ def test_a_star_stands_for_the_same_text_on_both_sides() -> None:
         ("4", "lrlora,r=4", "lora,r=4"),
         ("8", "lrlora,r=8", "lora,r=8"),
     ]
+
+
+def test_a_claim_is_about_variants_that_are_there() -> None:
+    along = Claim(says="x", kind="trend", of="lrlora,r=*", against="lora,r=*")
+    assert along.is_about(NAMES, None)
+    assert not along.is_about(["lora,r=4", "lrlora,r=8"], None)
+    assert Claim(says="x", of="frozen").is_about(NAMES, "lora,r=4")
+    assert not Claim(says="x", of="frozen").is_about(NAMES, "dora")
+    weighed = Claim(says="x", kind="contrast", weights={"lora,r=4": 1, "frozen": -1})
+    assert weighed.is_about(NAMES, None)
+    assert not weighed.is_about(NAMES[:-1], None)
 
 
 def test_by_default_every_variant_is_tested_against_the_reference() -> None:

@@ -1,0 +1,58 @@
+"""What stands in a list of claims: the published figure, ours, and a command that gives it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrlora.studies.design import Study
+from lrlora.studies.reproduction import COLUMNS, cells, markdown, tally
+
+ROW: dict[str, Any] = {
+    "study": "base-rank",
+    "budget": "quick",
+    "where": "sarcasm, minilm",
+    "cells": "30 of 30",
+    "claim": "The gain shrinks | as r grows",
+    "paper": [5.3, 2.7],
+    "source": "Table 12",
+    "mean": -0.5,
+    "low": -1.25,
+    "high": 0.25,
+    "unit": "points",
+    "pairs": 3,
+    "p_holm": 0.04,
+    "verdict": "undecided",
+    "command": "lrlora study run base-rank --budget quick",
+}
+
+
+def test_a_claim_stands_beside_the_published_figure() -> None:
+    found = dict(zip(COLUMNS, cells(ROW), strict=True))
+    assert found["Paper"] == "+5.3, +2.7 (Table 12)"
+    assert found["Here [95 %]"] == "−0.50 [−1.25, +0.25] points"
+    assert (found["Pairs"], found["Verdict"]) == ("3", "undecided")
+
+
+def test_a_claim_without_figures_has_none_made_up() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("mean", "low", "high", "p_holm", "paper", "source")) | {"pairs": 0}
+    found = dict(zip(COLUMNS, cells(ROW | nothing), strict=True))
+    assert {found["Paper"], found["Here [95 %]"], found["Pairs"], found["p, Holm"]} == {"–"}
+
+
+def test_the_markdown_keeps_its_columns_and_names_each_run_once() -> None:
+    lines = markdown([ROW, ROW | {"verdict": "reproduced"}, ROW]).splitlines()
+    bars = {line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}
+    assert bars == {len(COLUMNS) + 1}
+    assert "3 claims: 2 undecided, 1 reproduced. Run again with:" in lines
+    assert [line for line in lines if line.startswith("- ")] == [
+        "- base-rank on sarcasm, minilm (30 of 30 cells): `lrlora study run base-rank --budget quick`"
+    ]
+    assert tally([ROW]) == "1 claim: 1 undecided"
+
+
+def test_what_was_laid_over_a_study_is_known_after_its_budget() -> None:
+    study = Study.load("basis", ["bases=[sinc]", "training.learning_rate=1e-3"]).resolve("smoke")
+    assert study.given_as == {
+        "source": "basis",
+        "overrides": {"axes.basis": ["sinc"], "training.learning_rate": 0.001},
+    }
