@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, settings
 
 collect_ignore = ["bases", "registry", "studies", "build"]
 
-# A time limit, per example or for drawing them, measures the machine. All else stays as hypothesis chose it: random, but
-# fixed under CI.
+# A time limit, per example or for drawing them, measures the machine. All else stays as hypothesis chose it: random,
+# but fixed under CI.
 settings.register_profile("lrlora", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lrlora")
