@@ -12,9 +12,14 @@ from lrlora.studies.interruption import postponed_interruption
 
 def test_what_is_begun_is_ended_and_the_interruption_heard_after() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), postponed_interruption():
-        signal.raise_signal(signal.SIGINT)
-        done.append("written")
+
+    def write() -> None:
+        with postponed_interruption():
+            signal.raise_signal(signal.SIGINT)
+            done.append("written")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert done == ["written"]
 
 
