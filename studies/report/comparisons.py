@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lrlora.studies.report.designs import hierarchical_interval
 from lrlora.studies.report.source import Record, label, metric_value
-from lrlora.studies.report.statistics import ALPHA, PairedDifference, holm, paired_difference
+from lrlora.studies.report.statistics import ALPHA, PairedDifference, paired_difference
 
 Unit = Literal["seed", "task"]
 """What is repeated: seeds within one task, or, with several tasks, the tasks (seeds are averaged within each)."""
@@ -73,7 +73,7 @@ def unit_means(records: Sequence[Record], metric: str, unit: Unit) -> dict[str, 
 def compare(
     by_variant: Mapping[str, Sequence[Record]], family: Sequence[tuple[str, str]], metric: str
 ) -> list[Comparison]:
-    """Compare pairs of variants over matched cells. Their p values are corrected by :func:`corrected`.
+    """Compare pairs of variants over matched cells. Their p values are not corrected yet.
 
     Cells match when task, backbone and seed agree, and every axis that varies within the partner itself. Matched
     differences are averaged within a repetition (a seed; with several tasks, a task) before the test.
@@ -89,13 +89,6 @@ def compare(
     unit = unit_of([record for records in by_variant.values() for record in records])
     found = [_compare(by_variant, of, against, metric, unit) for of, against in family]
     return [comparison for comparison in found if comparison is not None]
-
-
-def corrected(comparisons: Sequence[Comparison], other_tests: Sequence[float] = ()) -> list[Comparison]:
-    """The comparisons with Holm's correction over all of them, and over further tests of the same study."""
-    tested = [one.difference.p for one in comparisons if one.difference.p is not None]
-    adjusted = iter(holm([*tested, *other_tests]))
-    return [one if one.difference.p is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
 
 
 def _compare(

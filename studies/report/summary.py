@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from lrlora.studies.claims import pairs
-from lrlora.studies.report.comparisons import Comparison, Unit, compare, corrected, unit_means, unit_of
+from lrlora.studies.report.comparisons import Comparison, Unit, compare, unit_means, unit_of
 from lrlora.studies.report.designs import RankComparison, compare_ranks
 from lrlora.studies.report.layers import LayerSummary, summarise_layers
 from lrlora.studies.report.source import Record, Results, finite, places
@@ -178,8 +178,7 @@ def summarise(results: Results) -> StudySummary:
     family = dict.fromkeys((of, against) for one in declared for _, of, against in pairs(*one, by_variant))
     comparisons = compare(by_variant, list(family), study.metric.name)
     verdicts = examine(getattr(study, "claims", ()), by_variant, reference, study.metric.name)
-    tests = [one.difference.p for one in comparisons if one.difference.p is not None]
-    comparisons = corrected(comparisons, [verdict.p for verdict in verdicts if verdict.p is not None])
+    verdicts, comparisons = decide(verdicts, comparisons)
     first = {comparison.of: comparison for comparison in reversed(comparisons)}
     published = _published(study.paper, {name: one.against for name, one in first.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
@@ -222,7 +221,7 @@ def summarise(results: Results) -> StudySummary:
         tuning_budget=_tuning_budget(study),
         tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},
         comparisons=tuple(comparisons),
-        verdicts=tuple(decide(verdicts, tests)),
+        verdicts=tuple(verdicts),
         ranks=_ranks(by_variant, study.metric.name, study.metric.direction == "maximize"),
     )
 

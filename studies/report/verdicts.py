@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Literal
 
 from lrlora.studies.claims import Claim
-from lrlora.studies.report.comparisons import Unit, unit_of
+from lrlora.studies.report.comparisons import Comparison, Unit, unit_of
 from lrlora.studies.report.designs import equivalence, trend
 from lrlora.studies.report.measures import measure
 from lrlora.studies.report.source import Record, label
@@ -58,15 +58,33 @@ def examine(
     return [_test(claim, by_variant, reference, claim.metric or metric) for claim in claims]
 
 
-def decide(verdicts: Sequence[Verdict], other_tests: Sequence[float] = ()) -> list[Verdict]:
-    """Decide every claim, with Holm's correction over all of them and the study's other tests.
+def decide(verdicts: Sequence[Verdict], comparisons: Sequence[Comparison]) -> tuple[list[Verdict], list[Comparison]]:
+    """Decide every claim; both come back with Holm's correction over all tests of the study.
 
-    A claim that is a plain difference of the study's metric repeats one of those; it counts a second time in the
-    family, which errs on the side of not deciding.
+    A claim that is a difference of the study's metric is the same test as the comparison of those two, and counts once.
     """
-    tested = [verdict.p for verdict in verdicts if verdict.p is not None]
-    adjusted = iter(holm([*tested, *other_tests]))
-    return [_decided(one if one.p is None else replace(one, p_holm=next(adjusted))) for one in verdicts]
+    family = {("comparison", i): one.difference.p for i, one in enumerate(comparisons) if one.difference.p is not None}
+    places = [_place(verdict, comparisons) or ("claim", i) for i, verdict in enumerate(verdicts)]
+    own = {place: one.p for place, one in zip(places, verdicts, strict=True) if one.p is not None}
+    family = own | family
+    adjusted = dict(zip(family, holm(list(family.values())), strict=True))
+    judged = [_decided(replace(one, p_holm=adjusted.get(place))) for place, one in zip(places, verdicts, strict=True)]
+    return judged, [replace(one, p_holm=adjusted.get(("comparison", i))) for i, one in enumerate(comparisons)]
+
+
+def _place(verdict: Verdict, comparisons: Sequence[Comparison]) -> tuple[str, int] | None:
+    """Where among the comparisons a claim's test is, in either direction; None if it is one of its own."""
+    claim = verdict.claim
+    if claim.kind != "difference" or claim.metric is not None or claim.relative or len(verdict.compared) != 1:
+        return None
+    pair = set(verdict.compared[0])
+    found = (i for i, one in enumerate(comparisons) if {one.of, one.against} == pair and _same(one, verdict))
+    return next((("comparison", i) for i in found), None)
+
+
+def _same(comparison: Comparison, verdict: Verdict) -> bool:
+    tests = comparison.difference.p, verdict.p
+    return None not in tests and math.isclose(*tests, rel_tol=1e-6)  # type: ignore[arg-type]
 
 
 def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lrlora.studies.claims import Claim
+from lrlora.studies.report.comparisons import compare
 from lrlora.studies.report.measures import DERIVED, convergence_step, generalization_gap, measure
+from lrlora.studies.report.statistics import holm
 from lrlora.studies.report.verdicts import Verdict, decide, examine
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -35,12 +38,14 @@ def study(levels: dict[str, float], noise: float = 0.002, seed: int = 0) -> dict
     }
 
 
-def judge(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> Verdict:
-    return decide(examine([Claim(says="x", **claim)], records, "lora", "accuracy"), **options)[0]
+def judge(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], beside: Sequence[str] = ()) -> Verdict:
+    comparisons = compare(records, [(name, "lora") for name in beside], "accuracy")
+    verdicts, _ = decide(examine([Claim(says="x", **claim)], records, "lora", "accuracy"), comparisons)
+    return verdicts[0]
 
 
-def decided(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], **options: Any) -> str:
-    return judge(claim, records, **options).decision
+def decided(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], beside: Sequence[str] = ()) -> str:
+    return judge(claim, records, beside).decision
 
 
 def test_a_difference_with_the_claimed_sign_is_reproduced() -> None:
@@ -54,9 +59,32 @@ def test_noise_decides_nothing() -> None:
 
 
 def test_many_tests_raise_the_bar() -> None:
-    records = study({"lora": 0.80, "sinc": 0.804}, noise=0.001)
+    others = {f"other{i}": 0.80 for i in range(60)}
+    records = study({"lora": 0.80, "sinc": 0.804} | others, noise=0.001)
     assert decided({"of": "sinc"}, records) == "reproduced"
-    assert decided({"of": "sinc"}, records, other_tests=[0.9] * 60) == "not decided at this scale"
+    assert decided({"of": "sinc"}, records, beside=list(others)) == "not decided at this scale"
+
+
+@pytest.mark.parametrize("claim", [{"of": "sinc"}, {"of": "lora", "against": "sinc", "sign": "negative"}])
+def test_a_claim_that_repeats_a_comparison_is_one_test_of_the_family(claim: dict[str, Any]) -> None:
+    records = study({"lora": 0.80, "sinc": 0.804, "gaussian": 0.803}, noise=0.003)
+    family = [("sinc", "lora"), ("gaussian", "lora")]
+    verdicts = examine([Claim(says="x", **claim)], records, "lora", "accuracy")
+    (verdict,), comparisons = decide(verdicts, compare(records, family, "accuracy"))
+    assert [one.p_holm for one in comparisons] == holm([one.difference.p or 0.0 for one in comparisons])
+    assert verdict.p_holm == comparisons[0].p_holm
+
+
+@pytest.mark.parametrize("claim", [{"metric": "loss"}, {"kind": "equivalence", "margin": 0.1}, {"relative": True}])
+def test_a_claim_of_another_kind_is_a_test_of_its_own(claim: dict[str, Any]) -> None:
+    records = study({"lora": 0.80, "sinc": 0.804}, noise=0.003)
+    for record in [record for found in records.values() for record in found]:
+        record["metrics"] |= {"loss": (record["metrics"]["accuracy"] - 0.7) ** 2}
+    verdicts = examine([Claim(says="x", of="sinc", **claim)], records, "lora", "accuracy")
+    comparisons = compare(records, [("sinc", "lora")], "accuracy")
+    (verdict,), corrected = decide(verdicts, comparisons)
+    expected = holm([verdict.p or 0.0, comparisons[0].difference.p or 0.0])
+    assert [verdict.p_holm, corrected[0].p_holm] == expected
 
 
 def test_a_shrinking_gain_is_a_trend() -> None:
