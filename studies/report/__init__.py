@@ -38,16 +38,18 @@ def write_report(results: Results) -> Path:
 
 
 def report_text(results: Results, format: str) -> str:
-    """One file of the report as text.
+    """One file of the report as text, for a place of its own: the page has no links to the other files.
 
     Args:
         results: The study's cells as they stand.
         format: One of :data:`FORMATS`.
     """
+    from lrlora.studies.report.html import page_html
     from lrlora.studies.report.summary import summarise
     from lrlora.studies.report.writing import WRITERS
 
-    return WRITERS[format][1](summarise(results))
+    summary = summarise(results)
+    return page_html(summary, alone=True) if format == "html" else WRITERS[format][1](summary)
 
 
 def print_comparison(found: StudyComparison, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -26,8 +27,13 @@ LEGEND_UNDER_FIGURE = 8
 """Up to so many variants, each figure has a legend of its own."""
 
 
-def page_html(summary: StudySummary) -> str:
-    """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
+def page_html(summary: StudySummary, *, alone: bool = False) -> str:
+    """The report as a page: no script, no network, light and dark, for narrow and wide windows.
+
+    Args:
+        summary: What it shows.
+        alone: Whether the page will lie by itself, and not beside the other files of a report: without links to them.
+    """
     figures = all_figures(summary)
     style = looks([variant.name for variant in summary.variants], summary.reference)
     return (
@@ -49,7 +55,8 @@ def page_html(summary: StudySummary) -> str:
             tests=test_table(summary),
             cost=cost_table(summary),
             layers=layer_table(summary),
-            cells=cell_table(summary),
+            cells=replace(cell_table(summary), links={}) if alone else cell_table(summary),
+            alone=alone,
             resolution=resolution(summary),
             paper_note=paper_note(summary),
             figures=[_figure(figure) for figure in figures],
