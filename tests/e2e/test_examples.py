@@ -13,8 +13,15 @@ import pytest
 SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
+QUICK = "plain_loop"
+"""Runs with every change; the others take a minute or more each."""
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(path, id=path.stem, marks=[] if path.stem == QUICK else pytest.mark.slow) for path in SCRIPTS],
+)
 def test_it_runs_from_top_to_bottom(script: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(script), "--steps", "2"],

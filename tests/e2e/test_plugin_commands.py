@@ -159,6 +159,7 @@ def test_the_plan_of_a_study_shows_a_basis_that_its_short_name_added(
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_a_study_of_a_plugin_resumes_and_its_record_names_the_plugin(
     command: ModuleType, owl: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

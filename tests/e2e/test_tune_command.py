@@ -60,6 +60,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_search_is_interrupted_resumed_and_its_study_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["tune", "tiny.yaml", "--budget", "smoke", "--trials", "2", "--out", "out", "--plugin", "guarded.py"]
     arguments += ["--set", "tune.seeds=[7]"]
