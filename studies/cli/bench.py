@@ -282,6 +282,47 @@ def bench_floor(
         say(line)
 
 
+@app.command("grid-points")
+def bench_grid_points(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="minilm or smollm2.")] = "minilm",
+    few: Annotated[int, typer.Option(help="Grid points of the one.")] = 8,
+    many: Annotated[int, typer.Option(help="Grid points of the other.")] = 512,
+    rank: Annotated[int, typer.Option(metavar="R", help="Rank of both.")] = 8,
+    steps: Steps = 41,
+    seconds: Seconds = 60.0,
+    compile_: Compile = None,
+    as_json: Json = False,
+) -> None:
+    """A step of LR-LoRA with many grid points beside one with few, in turns; LoRA is not in it."""
+    from lrlora.registry import UnknownNameError
+    from lrlora.studies.bench.settings import Effort, compile_mode, make_variants
+
+    effort = Effort(steps, seconds, None, memory=False)
+    with compile_mode(compile_):
+        from lrlora.studies.backbones import locate
+        from lrlora.studies.bench.subjects import MODELS, ModelSubject
+        from lrlora.studies.bench.timing import interleave, summarise, warm_up
+
+        if model not in MODELS:
+            raise UnknownNameError("model", model, MODELS)
+        locate(model)
+        subject = ModelSubject(model, MODELS[model].batch, MODELS[model].length)
+        small, large = (
+            subject.step(variant.ours) for variant in make_variants(["sinc"], ["auto"], [rank], [few, many], 2e-3)
+        )
+        announce(f"{model}: {many} grid points beside {few}, rank {rank}")
+        warm_up(large, small, effort.warm_up, effort.seconds)
+        found = summarise(interleave(large, small, effort.steps, effort.seconds))
+    if as_json:
+        print(
+            json.dumps({"subject": subject.name, "few": few, "many": many, "rank": rank, **found.to_dict()}, indent=1)
+        )
+        return
+    low, high = found.quartiles
+    say(f"{model}, r = {rank}: a step with N = {many} takes {found.ratio:.2f} of one with N = {few}")
+    say(f"({low:.2f} to {high:.2f} between the quartiles of {found.pairs} pairs)")
+
+
 @app.command("costs")
 def bench_costs(
     shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Of the weight to measure on.")] = (

@@ -33,6 +33,9 @@ BAD_INPUT = [
     pytest.param(["bench", "scaling", "qwen2-0.5b/dwn"], "did you mean 'qwen2-0.5b/down'?", id="scaling"),
     pytest.param(["bench", "step", "minilmm"], "did you mean 'minilm'?", id="model"),
     pytest.param(["bench", "step", "--tokens", "4128"], "give BATCHxLENGTH", id="tokens"),
+    pytest.param(["bench", "floor", "minilmm"], "did you mean 'minilm'?", id="floor"),
+    pytest.param(["bench", "grid-points", "minilmm"], "did you mean 'minilm'?", id="grid points of a model"),
+    pytest.param(["bench", "grid-points", "--few", "0"], "num_grid_points", id="few grid points"),
     pytest.param(["bench", "costs", "--tokens", "0"], "take whole numbers of at least 1", id="costs"),
     pytest.param(["bench", "stp"], "No such command", id="command"),
 ]
