@@ -17,7 +17,7 @@ from lrlora.studies.report.palette import FAINT, INK, Look
 from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 
-MOST_VARIANTS = 6
+MOST_VARIANTS = 4
 """Of how many variants the learned φ is drawn: each takes a figure of its own."""
 PLACES = ("early", "middle", "late")
 FLOOR = 1e-5
