@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
-from lrlora.registry import closest
+from lrlora.registry import UnknownNameError, closest
 
 
 class StudyError(ValueError):
@@ -21,3 +22,22 @@ def unknown_key(key: str, known: Iterable[str], where: str) -> StudyError:
     nearest = closest(key, known)
     hint = f"; did you mean {nearest!r}?" if nearest is not None else ""
     return StudyError(f"{where}: unknown key {key!r}{hint} (known: {', '.join(known) or 'none'})")
+
+
+@contextlib.contextmanager
+def said_in_one_line() -> Iterator[None]:
+    """What a name or its options are refused with, as the error that a user can act on.
+
+    An unknown name is one already, with the nearest that there is.
+
+    >>> with said_in_one_line():
+    ...     int("four")
+    Traceback (most recent call last):
+    lrlora.studies.errors.StudyError: invalid literal for int() with base 10: 'four'
+    """
+    try:
+        yield
+    except (UnknownNameError, StudyError):
+        raise
+    except (TypeError, ValueError) as error:
+        raise StudyError(str(error)) from None

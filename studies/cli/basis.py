@@ -143,12 +143,7 @@ def next_steps(folder: Path, *steps: str) -> None:
 
 def _make(name: str) -> Basis:
     from lrlora.bases import BASES
-    from lrlora.registry import UnknownNameError
-    from lrlora.studies.errors import StudyError
+    from lrlora.studies.errors import said_in_one_line
 
-    try:
+    with said_in_one_line():
         return BASES.create(name)
-    except UnknownNameError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise StudyError(str(error)) from None

@@ -31,25 +31,20 @@ def bench_bases(
     Measured in turns in one process: the median of ratios between neighbours, with their quartiles.
     """
     load_plugins(plugin)
-    from lrlora.registry import BrokenPluginError, UnknownNameError
     from lrlora.studies.bench.settings import Effort, make_variants
     from lrlora.studies.bench.shapes import shape_named
     from lrlora.studies.bench.subjects import LayerSubject
     from lrlora.studies.cli.benching import announce, say
     from lrlora.studies.environment import describe_environment
-    from lrlora.studies.errors import StudyError
+    from lrlora.studies.errors import StudyError, said_in_one_line
     from lrlora.studies.plugins.basis_costs import measure_costs
 
     if min(tokens, rank, grid_points) < 1:
         raise StudyError("--tokens, --rank and --grid-points take whole numbers of at least 1")
     effort = Effort(steps, seconds, warmup, memory=False)
     subject = LayerSubject(layer, shape_named(layer), tokens)
-    try:
+    with said_in_one_line():
         make_variants(names, ["auto"], [rank], [grid_points], 2e-3)
-    except (UnknownNameError, BrokenPluginError, StudyError):
-        raise
-    except (TypeError, ValueError) as error:
-        raise StudyError(str(error)) from None
     rows: list[dict[str, Any]] = []
     if not as_json:
         say(f"{layer}, {tokens} tokens, rank {rank}; ratios of times: median (quartiles)")

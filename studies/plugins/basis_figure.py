@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrlora.studies.bench.scaling_plot import stand_alone
-from lrlora.studies.errors import StudyError
+from lrlora.studies.errors import StudyError, said_in_one_line
 from lrlora.studies.report.palette import FAINT, INK, looks
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 from lrlora.transfer import TransferFunction
@@ -65,14 +65,9 @@ def make_config(**fields: Any) -> LRLoraConfig:
         StudyError: Anything else that the config refuses.
     """
     from lrlora import LRLoraConfig
-    from lrlora.registry import UnknownNameError
 
-    try:
+    with said_in_one_line():
         return LRLoraConfig(**fields)
-    except UnknownNameError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise StudyError(str(error)) from None
 
 
 def transfer_of(config: LRLoraConfig, amplitude_init: Any = "random", depth: float = 0.5, seed: int = 0) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lrlora.policies import tables
 from lrlora.registry import Registry, UnknownNameError
-from lrlora.studies.errors import StudyError
+from lrlora.studies.errors import said_in_one_line
 
 _TABLES: dict[str, str] = {
     name: table.kind for name, table in sorted(vars(tables).items()) if isinstance(table, Registry)
@@ -44,9 +44,5 @@ def make_policy(kind: str, spec: str) -> Any:
     else:
         if "constant" in registry:
             spec = f"constant:{spec}"
-    try:
+    with said_in_one_line():
         return registry.create(spec)
-    except UnknownNameError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise StudyError(str(error)) from None
