@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from typing import Any
-
-from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from lrlora.studies.inspection.figures import inspection_figures
 from lrlora.studies.inspection.inspecting import Inspection, headline
 from lrlora.studies.inspection.tables import layer_table, summary_table
+from lrlora.studies.report.templates import page_environment
 
 _OF_ALL = (
     ("stable rank", "‖ΔW‖_F² / σ₁², between 1 and the rank of ΔW."),
@@ -33,30 +30,19 @@ _OF_TRANSFER = (
 
 def inspection_page(inspection: Inspection) -> str:
     """The page: no script, no network, light and dark, for narrow and wide windows."""
-    environment = Environment(
-        loader=DictLoader({"page.html": files("lrlora.studies.inspection").joinpath("page.html").read_text("utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_unbroken,
+    return (
+        page_environment("lrlora.studies.inspection")
+        .get_template("page.html")
+        .render(
+            inspection=inspection,
+            headline=headline(inspection),
+            summary=summary_table(inspection),
+            layers=layer_table(inspection),
+            # The drawings are our own markup; their words were escaped when they were drawn.
+            figures=[
+                {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
+                for figure in inspection_figures(inspection)
+            ],
+            definitions=_OF_ALL + (_OF_TRANSFER if inspection.has_transfer else ()),
+        )
     )
-    return environment.get_template("page.html").render(
-        inspection=inspection,
-        headline=headline(inspection),
-        stylesheet=Markup(files("lrlora.studies.report").joinpath("style.css").read_text("utf-8")),
-        summary=summary_table(inspection),
-        layers=layer_table(inspection),
-        # The drawings are our own markup; their words were escaped when they were drawn.
-        figures=[
-            {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
-            for figure in inspection_figures(inspection)
-        ],
-        definitions=_OF_ALL + (_OF_TRANSFER if inspection.has_transfer else ()),
-    )
-
-
-def _unbroken(value: Any) -> Any:
-    """Keep a number and its per cent sign on one line."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value

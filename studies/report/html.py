@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from lrlora.studies.report.cell_tables import cell_table, divergence_table
 from lrlora.studies.report.design import design_facts
@@ -21,6 +18,7 @@ from lrlora.studies.report.presentation import claim_table, cost_table, layer_ta
 from lrlora.studies.report.provenance import provenance_facts
 from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
 from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.templates import page_environment
 from lrlora.studies.report.tuning_table import tuning_table
 
 LEGEND_UNDER_FIGURE = 8
@@ -41,7 +39,6 @@ def page_html(summary: StudySummary, *, alone: bool = False) -> str:
         .get_template("page.html")
         .render(
             summary=summary,
-            stylesheet=stylesheet(),
             headline=headline(summary),
             caveats=caveats(summary),
             design=design_facts(summary),
@@ -70,43 +67,9 @@ def page_html(summary: StudySummary, *, alone: bool = False) -> str:
     )
 
 
-def page_environment() -> Environment:
-    """The templates of the pages, with what they need to print tables."""
-    environment = Environment(
-        loader=DictLoader({name: _package_text(name) for name in ("page.html", "comparison.html", "table.html")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_unbroken,
-    )
-    environment.filters["subscripts"] = _subscripts
-    return environment
-
-
-def stylesheet() -> Markup:
-    """The style sheet of the pages."""
-    return Markup(_package_text("style.css"))
-
-
 def _figure(figure: PlotText) -> dict[str, Any]:
     # The drawing is our own markup, its words were escaped when it was drawn.
     return {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption} | {
         "legend": figure.legend,
         "points": figure.points,
     }
-
-
-def _unbroken(value: Any) -> Any:
-    """Keep a number and its per cent sign on one line."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
-
-
-def _subscripts(text: str) -> Markup:
-    """Set the indices of the mathematics low: the plain-text forms write them with an underscore."""
-    return Markup(re.sub(r"_(F|max|in|z)(?![a-z])", r"<sub>\1</sub>", str(_unbroken(str(escape(text))))))
-
-
-def _package_text(name: str) -> str:
-    return files("lrlora.studies.report").joinpath(name).read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ from typing import Any
 
 from lrlora.studies.compare import StudyComparison
 from lrlora.studies.report.formatting import MISSING, Scale, listed
-from lrlora.studies.report.html import page_environment, stylesheet
 from lrlora.studies.report.presentation import Column, Table
 from lrlora.studies.report.statistics import Estimate, PairedDifference
 from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.templates import page_environment
 
 LONGEST_VALUE = 80
 
@@ -83,7 +83,6 @@ def comparison_page(found: StudyComparison) -> str:
             folders=found.folders,
             notes=comparison_notes(found),
             tables=tables,
-            stylesheet=stylesheet(),
             definitions=definitions(found),
         )
     )

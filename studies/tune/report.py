@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 from rich import box
 from rich.console import Console
@@ -20,6 +18,7 @@ from rich.text import Text
 from lrlora.studies.report.formatting import MISSING, Scale, listed, plural
 from lrlora.studies.report.palette import looks
 from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.templates import page_environment
 from lrlora.studies.report.writing import FOLDER, replace_folder
 from lrlora.studies.tune.figures import figures_of
 from lrlora.studies.tune.importance import importances, why_not
@@ -157,16 +156,6 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 def page(outcome: Outcome) -> str:
     """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
-    environment = Environment(
-        loader=DictLoader({"page.html": files("lrlora.studies.tune").joinpath("page.html").read_text("utf-8")}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # A number and its per cent sign stay on one line.
-        finalize=lambda value: value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value,
-    )
     look = looks([one.name for one in outcome.variants], None)
     sections = [
         {
@@ -182,16 +171,19 @@ def page(outcome: Outcome) -> str:
         }
         for index, one in enumerate(outcome.variants)
     ]
-    return environment.get_template("page.html").render(
-        study=outcome.content["study"],
-        stylesheet=Markup(files("lrlora.studies.report").joinpath("style.css").read_text("utf-8")),
-        headline=headline(outcome),
-        caveats=outcome.warnings(),
-        design=design_facts(outcome),
-        results=result_table(outcome),
-        settings=settings_table(outcome),
-        sections=sections,
-        tuned=TUNED_FILE,
+    return (
+        page_environment("lrlora.studies.tune")
+        .get_template("page.html")
+        .render(
+            study=outcome.content["study"],
+            headline=headline(outcome),
+            caveats=outcome.warnings(),
+            design=design_facts(outcome),
+            results=result_table(outcome),
+            settings=settings_table(outcome),
+            sections=sections,
+            tuned=TUNED_FILE,
+        )
     )
 
 
