@@ -63,28 +63,26 @@ def decide(verdicts: Sequence[Verdict], comparisons: Sequence[Comparison]) -> tu
 
     A claim that is a difference of the study's metric is the same test as the comparison of those two, and counts once.
     """
-    family = {("comparison", i): one.difference.p for i, one in enumerate(comparisons) if one.difference.p is not None}
-    places = [_place(verdict, comparisons) or ("claim", i) for i, verdict in enumerate(verdicts)]
-    own = {place: one.p for place, one in zip(places, verdicts, strict=True) if one.p is not None}
-    family = own | family
+    # A test by its place among the comparisons, or after them.
+    tests = {place: one.difference.p for place, one in enumerate(comparisons)}
+    places = [_place(verdict, comparisons, len(comparisons) + i) for i, verdict in enumerate(verdicts)]
+    tests |= {place: verdict.p for place, verdict in zip(places, verdicts, strict=True) if place not in tests}
+    family = {place: p for place, p in tests.items() if p is not None}
     adjusted = dict(zip(family, holm(list(family.values())), strict=True))
     judged = [_decided(replace(one, p_holm=adjusted.get(place))) for place, one in zip(places, verdicts, strict=True)]
-    return judged, [replace(one, p_holm=adjusted.get(("comparison", i))) for i, one in enumerate(comparisons)]
+    return judged, [replace(one, p_holm=adjusted.get(place)) for place, one in enumerate(comparisons)]
 
 
-def _place(verdict: Verdict, comparisons: Sequence[Comparison]) -> tuple[str, int] | None:
-    """Where among the comparisons a claim's test is, in either direction; None if it is one of its own."""
-    claim = verdict.claim
+def _place(verdict: Verdict, comparisons: Sequence[Comparison], own: int) -> int:
+    """Where among the comparisons a claim's test is, in either direction; ``own`` if it is none of them."""
+    claim, p = verdict.claim, verdict.p
     if claim.kind != "difference" or claim.metric is not None or claim.relative or len(verdict.compared) != 1:
-        return None
-    pair = set(verdict.compared[0])
-    found = (i for i, one in enumerate(comparisons) if {one.of, one.against} == pair and _same(one, verdict))
-    return next((("comparison", i) for i in found), None)
-
-
-def _same(comparison: Comparison, verdict: Verdict) -> bool:
-    tests = comparison.difference.p, verdict.p
-    return None not in tests and math.isclose(*tests, rel_tol=1e-6)  # type: ignore[arg-type]
+        return own
+    for place, one in enumerate(comparisons):
+        its = one.difference.p
+        if {one.of, one.against} == set(verdict.compared[0]) and p is not None and its is not None:
+            return place if math.isclose(p, its, rel_tol=1e-6) else own
+    return own
 
 
 def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: str | None, metric: str) -> Verdict:
