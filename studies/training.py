@@ -115,7 +115,7 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
         try:
             trainer.train()
             if recorder.diverged_at is None:
-                record |= _judge(cell, trainer, recorder)
+                record |= _judge(cell, kind, trainer, recorder)
         finally:
             record |= _course(trainer, recorder, training.batch_size, kind.counts_tokens)
             record |= {"peak_memory_bytes": memory.read(), "peak_memory_source": memory.source}
@@ -132,14 +132,13 @@ def _train(cell: Cell, record: Record, adapter_folder: Path, listener: StepListe
     method.save(model, adapter_folder)
 
 
-def _judge(cell: Cell, trainer: Trainer, recorder: StepRecorder) -> Record:
+def _judge(cell: Cell, kind: Kind, trainer: Trainer, recorder: StepRecorder) -> Record:
     """The final figures, and those of as many training examples as the validation split has."""
     training = cell.variant.training
     if training.test_examples == 0:
         # A tuning stage: the test split stays unseen, and the last validation is what the run is judged by.
         last = {key: value for key, value in recorder.validation[-1].items() if key != "step"}
         return {"judged_on": "validation", "metrics": last}
-    kind = kind_for(cell.task, cell.backbone)
     test = encode_split(cell.task, cell.backbone, training.max_length, "test", training.test_examples)
     count = min(len(trainer.train_dataset), len(trainer.eval_dataset))
     seen = encode_seen(cell.task, cell.backbone, training.max_length, count, cell.seed)

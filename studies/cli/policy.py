@@ -57,8 +57,8 @@ def show_policy(kind: Kind, name: Name, plugin: Plugin = None) -> None:
     load_plugins(plugin)
     registry = registry_of(kind)
     made = make_policy(kind, name)
-    plain = registry.name_of(made) or parse_spec(name)[0]
-    plain = parse_spec(name)[0] if parse_spec(name)[0] in registry else plain
+    given = parse_spec(name)[0]
+    plain = given if given in registry else registry.name_of(made) or given  # of a bare number, what it stands for
     factory, entry = registry.get(plain), registry.entry(plain)
     lines = [
         f"{plain}{inspect.signature(factory)}".partition(" ->")[0],
