@@ -5,13 +5,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Examples, split_groups
-
-_SPLIT_SEED = 2019
-_HELD_OUT = 250
 
 
 class Corr2Cause(EvalsTask):
@@ -23,22 +17,18 @@ class Corr2Cause(EvalsTask):
 
     data = evals_member("corr2cause")
     about = "hypotheses of Corr2Cause"
+    held_out = 250
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("contradiction", "entailment", "neutral")``."""
         return ("contradiction", "entailment", "neutral")
 
-    def split(self, name: str) -> Examples:
-        """The hypotheses of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        rows = []
+    def groups(self) -> list[list[tuple[str, int]]]:
+        """A hypothesis by itself, before its premise."""
+        found = []
         for asked, right in self.pairs():
             premise, _, hypothesis = asked.partition(" Hypothesis: ")
             answer = self.labels.index(right.removeprefix("Answer: "))
-            rows.append((f"{hypothesis} {premise.removeprefix('Premise: ')}", answer))
-        splits = split_groups([[row] for row in rows], _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples.from_rows(rows) for name, rows in splits.items()}
+            found.append([(f"{hypothesis} {premise.removeprefix('Premise: ')}", answer)])
+        return found

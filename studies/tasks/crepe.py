@@ -6,14 +6,10 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Examples, split_groups
 
-_SPLIT_SEED = 2019
-_HELD_OUT = 250
 _FORM = re.compile(r"(?s)((I'm trying to .*?)\. .*)At this point, how will (.*\?) Answer with .*")
 
 
@@ -26,18 +22,15 @@ class Crepe(EvalsTask):
 
     data = evals_member("crepe")
     about = "questions of CREPE"
+    held_out = 250
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("equally likely", "less likely", "more likely")``."""
         return ("equally likely", "less likely", "more likely")
 
-    def split(self, name: str) -> Examples:
-        """The questions of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
+    def groups(self) -> list[list[tuple[str, int]]]:
+        """All that is asked about a procedure."""
         procedures: dict[str, list[tuple[str, int]]] = {}
         for asked, right in self.pairs():
             found = _FORM.fullmatch(asked)
@@ -46,5 +39,4 @@ class Crepe(EvalsTask):
             done, goal, question = found.groups()
             example = f"How will {question} {done.strip()}", self.labels.index(right)
             procedures.setdefault(goal, []).append(example)
-        splits = split_groups(list(procedures.values()), _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples.from_rows(rows) for name, rows in splits.items()}
+        return list(procedures.values())

@@ -5,12 +5,16 @@ The wheel's licence is MIT for its code and for every data set it does not list 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 from lrlora.studies.tasks.pypi_data import WheelMember
-from lrlora.studies.tasks.task import Task
+from lrlora.studies.tasks.task import Columns, Examples, Task, split_groups
+
+_SPLIT_SEED = 2019
+"""Fixed: the splits belong to a task, not to a run."""
 
 _MEMBERS = {
     "sarcasm": ("sarcasm/samples.jsonl", "4cb34ff4d2718da62368440ffe8dece7ece39a46b0fe4d172fdd8a76bc420f46"),
@@ -50,10 +54,14 @@ class EvalsTask(Task):
     Attributes:
         data: What is taken out of the wheel.
         about: What the data are, in a message.
+        held_out: Examples in the validation split, and as many in the test split, or the few more that a group has.
+        columns: What a split is.
     """
 
     data: ClassVar[WheelMember]
     about: ClassVar[str]
+    held_out: ClassVar[int]
+    columns: ClassVar[type[Columns]] = Examples
 
     def prepare(self, announce: Callable[[str], None]) -> None:
         """Download the data on first use."""
@@ -62,6 +70,19 @@ class EvalsTask(Task):
             announce(f"fetching the {self.about} once: {source}, to {self.data.path}")
             self.data.fetch()
         self.data.read()
+
+    def split(self, name: str) -> Any:
+        """The examples of a split, in an order that is the same everywhere."""
+        return self._splits[name]
+
+    def groups(self) -> Sequence[Sequence[tuple[Any, ...]]]:
+        """The rows of all examples, those together that belong into one split: here each by itself, text and class."""
+        return [[(text, int(label))] for text, label in self.pairs()]
+
+    @cached_property
+    def _splits(self) -> dict[str, Columns]:
+        splits = split_groups(self.groups(), self.held_out, _SPLIT_SEED)
+        return {name: self.columns.from_rows(rows) for name, rows in splits.items()}
 
     def pairs(self) -> list[tuple[str, str]]:
         """What each sample asks, once, and the answer; what is there with two answers is left out."""

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Examples, split_groups
-
-_SPLIT_SEED = 2019
-_HELD_OUT = 180
 
 
 class HeartDisease(EvalsTask):
@@ -20,17 +14,9 @@ class HeartDisease(EvalsTask):
 
     data = evals_member("heart-disease")
     about = "descriptions of patients"
+    held_out = 180
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("healthy", "heart disease")``."""
         return ("healthy", "heart disease")
-
-    def split(self, name: str) -> Examples:
-        """The patients of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        splits = split_groups([[(text, int(label))] for text, label in self.pairs()], _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples.from_rows(rows) for name, rows in splits.items()}

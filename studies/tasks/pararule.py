@@ -6,14 +6,10 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Examples, split_groups
 
-_SPLIT_SEED = 2019
-_HELD_OUT = 300
 _FORM = re.compile(r"(?s)Passage: (.*) Question: (.*)\nAnswer:")
 
 
@@ -25,18 +21,15 @@ class Pararule(EvalsTask):
 
     data = evals_member("pararule")
     about = "questions of PARARULE-Plus"
+    held_out = 300
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("false", "true")``."""
         return ("false", "true")
 
-    def split(self, name: str) -> Examples:
-        """The statements of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
+    def groups(self) -> list[list[tuple[str, int]]]:
+        """All that is asked about a passage."""
         passages: dict[str, list[tuple[str, int]]] = {}
         for asked, right in self.pairs():
             found = _FORM.fullmatch(asked)
@@ -44,5 +37,4 @@ class Pararule(EvalsTask):
                 raise StudyError(f"data 'pararule': not a statement on a passage: {asked!r}")
             passage, statement = (part.strip() for part in found.groups())
             passages.setdefault(passage, []).append((f"{statement} {passage}", self.labels.index(right)))
-        splits = split_groups(list(passages.values()), _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples.from_rows(rows) for name, rows in splits.items()}
+        return list(passages.values())

@@ -7,15 +7,12 @@ or decrease? The sentence of background knowledge that the original has with eve
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Questions, split_groups
+from lrlora.studies.tasks.task import Questions
 from lrlora.studies.tasks.twins import groups_of_twins
 
-_SPLIT_SEED = 2019
-_HELD_OUT = 500
 _TWINS = 0.6
 """Share of common words from which two questions are two forms of one: 1,807 pairs, and 124 without a twin."""
 _FORM = re.compile(r"(?s)(.*)\n\n A: (.*)\n B: (.*)")
@@ -32,22 +29,19 @@ class Quartz(EvalsTask):
     kind = "multiple-choice"
     data = evals_member("quartz")
     about = "questions of QuaRTz"
+    held_out = 500
+    columns = Questions
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("A", "B")``."""
         return ("A", "B")
 
-    def split(self, name: str) -> Questions:
-        """The questions of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Questions]:
+    def groups(self) -> list[list[tuple[str, tuple[str, ...], int]]]:
+        """A question with its twins."""
         every = [self._read(*pair) for pair in self.pairs()]
-        groups = groups_of_twins([question for question, _, _ in every], _TWINS)
-        splits = split_groups([[every[i] for i in group] for group in groups], _HELD_OUT, _SPLIT_SEED)
-        return {name: Questions.from_rows(rows) for name, rows in splits.items()}
+        twins = groups_of_twins([question for question, _, _ in every], _TWINS)
+        return [[every[i] for i in group] for group in twins]
 
     def _read(self, asked: str, right: str) -> tuple[str, tuple[str, ...], int]:
         found = _FORM.fullmatch(asked)

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from lrlora.studies.tasks.evals_wheel import EvalsTask, evals_member
-from lrlora.studies.tasks.task import Examples, split_groups
 
 HEADLINES = evals_member("sarcasm")
-
-_SPLIT_SEED = 2019
-"""Fixed: the splits belong to the task, not to a run."""
-
-_HELD_OUT = 3000
-"""Headlines in the validation split, and as many in the test split."""
 
 
 class Sarcasm(EvalsTask):
@@ -24,17 +15,9 @@ class Sarcasm(EvalsTask):
 
     data = HEADLINES
     about = "headlines"
+    held_out = 3000
 
     @property
     def labels(self) -> tuple[str, ...]:
         """``("plain", "sarcastic")``."""
         return ("plain", "sarcastic")
-
-    def split(self, name: str) -> Examples:
-        """The headlines of a split, in an order that is the same everywhere."""
-        return self._splits[name]
-
-    @cached_property
-    def _splits(self) -> dict[str, Examples]:
-        splits = split_groups([[(text, int(label))] for text, label in self.pairs()], _HELD_OUT, _SPLIT_SEED)
-        return {name: Examples.from_rows(rows) for name, rows in splits.items()}
