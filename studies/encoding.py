@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from lrlora.studies.kinds import Kind, Rows, kind_of
-from lrlora.studies.kinds.kind import tokenizer_of as tokenizer_of
 from lrlora.studies.tasks import Task, make_task
 
 

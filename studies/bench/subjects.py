@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lrlora.registry import UnknownNameError
+from lrlora.studies.backbones import locate
 from lrlora.studies.bench.trained_state import draw_trained_state
 from lrlora.studies.methods import make_method
 
@@ -131,6 +133,27 @@ class ModelSubject(Subject):
     length: int
     dtype: str = "float32"
     checkpointing: bool = False
+
+    @classmethod
+    def named(
+        cls, name: str, batch: tuple[int, int] | None = None, dtype: str = "float32", checkpointing: bool = False
+    ) -> ModelSubject:
+        """One of :data:`MODELS`, which is installed.
+
+        Args:
+            name: The model's.
+            batch: Sequences in a step, and tokens in each; by default the model's own.
+            dtype: Of the frozen weights.
+            checkpointing: Whether gradients are checkpointed.
+
+        Raises:
+            UnknownNameError: It is none of them.
+            StudyError: It is not installed.
+        """
+        if name not in MODELS:
+            raise UnknownNameError("model", name, MODELS)
+        locate(name)
+        return cls(name, *(batch or (MODELS[name].batch, MODELS[name].length)), dtype, checkpointing)
 
     @property
     def tokens(self) -> str:

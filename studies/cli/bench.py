@@ -137,16 +137,11 @@ def bench_step(
     batch = None if tokens is None else read_batch(tokens)
     choice("--dtype", dtype, DTYPES)
     with compile_mode(compile_) as compiled:
-        from lrlora.registry import UnknownNameError
-        from lrlora.studies.backbones import locate
         from lrlora.studies.bench.settings import make_variants
         from lrlora.studies.bench.subjects import MODELS, ModelSubject
 
         names = list(dict.fromkeys(models or MODELS))
-        for name in names:
-            if name not in MODELS:
-                raise UnknownNameError("model", name, MODELS)
-            locate(name)
+        subjects = [ModelSubject.named(name, batch, dtype, gradient_checkpointing) for name in names]
         variants = make_variants(
             read_names(bases or ["sinc"]),
             read_names(engines or ["auto"]),
@@ -161,10 +156,6 @@ def bench_step(
             "dtype": dtype,
             "compile": compiled,
         }
-        subjects = [
-            ModelSubject(name, *(batch or (MODELS[name].batch, MODELS[name].length)), dtype, gradient_checkpointing)
-            for name in names
-        ]
         compare_subjects("step", subjects, variants, effort, settings, plugin or [], as_json, markdown)
 
 
@@ -255,22 +246,17 @@ def bench_floor(
 
     In float32, by default at ranks 4, 8, 16 and 32. What is between the two is overhead; the rest is arithmetic.
     """
-    from lrlora.registry import UnknownNameError
     from lrlora.studies.bench.settings import Effort, compile_mode, read_batch, read_numbers
 
     effort = Effort(steps, seconds, warmup, memory=False)
     ranks = read_numbers(rank or ["4,8,16,32"], "--rank")
     batch = None if tokens is None else read_batch(tokens)
     with compile_mode(compile_) as compiled:
-        from lrlora.studies.backbones import locate
         from lrlora.studies.bench.document import heading, make_document
         from lrlora.studies.bench.floor import as_lines, measure_floor
-        from lrlora.studies.bench.subjects import MODELS, ModelSubject
+        from lrlora.studies.bench.subjects import ModelSubject
 
-        if model not in MODELS:
-            raise UnknownNameError("model", model, MODELS)
-        locate(model)
-        subject = ModelSubject(model, *(batch or (MODELS[model].batch, MODELS[model].length)))
+        subject = ModelSubject.named(model, batch)
         rows = list(measure_floor(subject, ranks, effort, announce))
     settings = {"models": [model], "tolerance": 2e-3, "dtype": "float32", "compile": compiled}
     document = make_document("floor", settings, effort, rows)
@@ -294,19 +280,14 @@ def bench_grid_points(
     as_json: Json = False,
 ) -> None:
     """A step of LR-LoRA with many grid points beside one with few, in turns; LoRA is not in it."""
-    from lrlora.registry import UnknownNameError
     from lrlora.studies.bench.settings import Effort, compile_mode, make_variants
 
     effort = Effort(steps, seconds, None, memory=False)
     with compile_mode(compile_):
-        from lrlora.studies.backbones import locate
-        from lrlora.studies.bench.subjects import MODELS, ModelSubject
+        from lrlora.studies.bench.subjects import ModelSubject
         from lrlora.studies.bench.timing import interleave, summarise, warm_up
 
-        if model not in MODELS:
-            raise UnknownNameError("model", model, MODELS)
-        locate(model)
-        subject = ModelSubject(model, MODELS[model].batch, MODELS[model].length)
+        subject = ModelSubject.named(model)
         small, large = (
             subject.step(variant.ours) for variant in make_variants(["sinc"], ["auto"], [rank], [few, many], 2e-3)
         )

@@ -85,9 +85,10 @@ def _landscape(adapter: Path, base: str, task: str) -> Landscape:
 
     from lrlora.studies.backbones import load_model
     from lrlora.studies.design import Training
-    from lrlora.studies.encoding import encode_split, task_of, tokenizer_of
+    from lrlora.studies.encoding import encode_split, task_of
     from lrlora.studies.errors import StudyError
     from lrlora.studies.inspection.landscape import EXAMPLES, POINTS, loss_landscape
+    from lrlora.studies.kinds.kind import tokenizer_of
 
     chosen = {"name": task, "options": {}}
     made = task_of(chosen)

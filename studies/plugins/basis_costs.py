@@ -17,7 +17,7 @@ from lrlora.studies.bench.comparing import Announce, compare
 from lrlora.studies.bench.settings import Effort, Variant
 from lrlora.studies.bench.subjects import LayerSubject
 from lrlora.studies.bench.timing import Comparison, interleave, summarise, warm_up
-from lrlora.studies.plugins.operations import matched_grid_points, operations_per_entry
+from lrlora.studies.plugins.operations import matched_grid_points, operations_per_entry, plain_theta
 
 REFERENCE = "sinc"
 ENTRIES = 4096
@@ -120,8 +120,8 @@ def _evaluation(basis: Basis, grid_points: int) -> Callable[[], None]:
     """One call of ``matrix`` and its gradients in z and ω."""
     generator = torch.Generator().manual_seed(0)
     z = (6 * torch.rand(ENTRIES, generator=generator) - 3).requires_grad_()
-    grid = torch.linspace(-3.0, 3.0, grid_points) if grid_points > 1 else torch.zeros(1)
-    bandwidth = torch.ones(grid_points, requires_grad=True)
+    grid, bandwidth = plain_theta(grid_points)
+    bandwidth.requires_grad_()
     incoming = torch.randn(ENTRIES, grid_points, generator=generator)
 
     def run() -> None:

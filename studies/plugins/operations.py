@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from lrlora.bases import Basis
+from lrlora.policies import GRIDS
 from lrlora.studies.errors import StudyError
 
 POINTS = 256
@@ -36,6 +37,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         return out
 
 
+def plain_theta(grid_points: int) -> tuple[Tensor, Tensor]:
+    """N equidistant grid points on [−3, 3], and bandwidths of one."""
+    return GRIDS.create("uniform").points(grid_points, 3.0).float(), torch.ones(grid_points)
+
+
 def operations_per_entry(basis: Basis, grid_points: int) -> float:
     """Operations of one call of ``matrix`` in float32, by entry of z.
 
@@ -44,8 +50,7 @@ def operations_per_entry(basis: Basis, grid_points: int) -> float:
         grid_points: N.
     """
     z = torch.linspace(-3.0, 3.0, POINTS)
-    grid = torch.linspace(-3.0, 3.0, grid_points) if grid_points > 1 else torch.zeros(1)
-    bandwidth = torch.ones(grid_points)
+    grid, bandwidth = plain_theta(grid_points)
     with _Counter() as counter, torch.no_grad():
         basis.matrix(z, grid, bandwidth)
     return counter.operations / POINTS
