@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
+import command
 import pytest
 
-from lrlora.bases import BASES
-from lrlora.policies import GRIDS
 from lrlora.studies.cli.main import run
 
 
-@pytest.fixture(scope="session")
-def command() -> ModuleType:
-    """The module beside this file that runs commands in processes of their own."""
-    spec = importlib.util.spec_from_file_location("e2e_command", Path(__file__).with_name("command.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(autouse=True)
-def _forgetting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each test in a folder of its own, and what it registers is gone after it."""
+def _by_itself(forgetting: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each test in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    for registry in (BASES, GRIDS):
-        registry.names()
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
 @pytest.fixture
@@ -161,7 +143,7 @@ def test_the_plan_of_a_study_shows_a_basis_that_its_short_name_added(
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_a_study_of_a_plugin_resumes_and_its_record_names_the_plugin(
-    command: ModuleType, owl: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    owl: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without the plugin, a report says what is missing and where it came from; with it, there is one."""
     small = ["steps=1", "train_examples=8", "validation_examples=8", "test_examples=8"]

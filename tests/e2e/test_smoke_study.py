@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import command
 import pytest
 
 pytestmark = pytest.mark.e2e
-
-
-def _load_command() -> ModuleType:
-    # With --import-mode=importlib a test's neighbours are no modules by themselves.
-    spec = importlib.util.spec_from_file_location("e2e_command", Path(__file__).with_name("command.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["e2e_command"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-command = _load_command()
 
 TINY = """
 name: tiny

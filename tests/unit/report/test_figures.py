@@ -134,10 +134,11 @@ def test_variants_are_told_apart_by_more_than_their_hue() -> None:
 
 def test_no_placeholder_colour_is_left(synthetic: SimpleNamespace) -> None:
     """The page turns dark by its own colours; one that is fixed would stay behind."""
-    records = synthetic.along_ranks(seeds=(1, 2), ranks=(4, 8))
-    for figure in all_figures(summarise(synthetic.results(records, study=synthetic.ranks_study()))):
-        assert not any(placeholder in figure.svg for placeholder in CSS_COLOURS)
-        assert not re.search(r"(fill|stroke): #[0-9a-f]{6}", figure.svg)
+    for records in (synthetic.on_tasks(seeds=(1,)), synthetic.along_ranks(seeds=(1, 2), ranks=(4, 8))):
+        study = synthetic.ranks_study() if records[0]["variant"].startswith("method") else synthetic.Study()
+        for figure in all_figures(summarise(synthetic.results(records, study=study))):
+            assert not any(placeholder in figure.svg for placeholder in CSS_COLOURS)
+            assert not re.search(r"(fill|stroke): #[0-9a-f]{6}", figure.svg)
 
 
 def test_a_full_page_stays_small(synthetic: SimpleNamespace) -> None:

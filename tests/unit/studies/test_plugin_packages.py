@@ -20,13 +20,7 @@ from lrlora.studies.plugins import new_package
 from lrlora.studies.plugins.new_package import check_name, class_name_of, write_basis_package, write_policy_package
 from lrlora.studies.plugins.policy_kinds import KINDS
 
-
-@pytest.fixture(autouse=True)
-def _forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone after it."""
-    for registry in (BASES, *KINDS.values()):
-        registry.names()
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+pytestmark = pytest.mark.usefixtures("forgetting")
 
 
 @pytest.mark.parametrize("kind", ["shifted", "matrix"])

@@ -9,4 +9,4 @@ import pytest
 
 # With --import-mode=importlib a test's neighbours are no modules by themselves.
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("faulty_bases", "faulty_claims", "faulty_numbers", "faulty_policies", "faulty_studies")
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("faulty_*.py")))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
+import faulty_places
+import faulty_policies
 import pytest
 
 import lrlora.testing.policies as kit
@@ -34,17 +33,6 @@ from lrlora.policies import (
 )
 from lrlora.registry import Registry, UnknownNameError
 from lrlora.testing import ConformanceError, parametrize_with_checks, run_checks
-
-
-def _gallery() -> Any:
-    path = Path(__file__).with_name("faulty_policies.py")
-    spec = importlib.util.spec_from_file_location("faulty_policies", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["faulty_policies"] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 KINDS: dict[Registry[Any], Any] = {
     AMPLITUDES: kit.check_amplitude_init,
@@ -88,8 +76,7 @@ def test_every_policy_that_is_built_in_conforms(registry: Registry[Any], spec: s
     assert all(outcome.ok for outcome in KINDS[registry](spec))
 
 
-GALLERY = _gallery()
-FAULTY = GALLERY.FAULTY
+FAULTY = faulty_policies.FAULTY
 
 
 @pytest.mark.parametrize(("faulty", "check", "saying"), FAULTY, ids=[faulty.__name__ for faulty, _, _ in FAULTY])
@@ -118,13 +105,13 @@ def test_a_policy_of_another_kind_is_refused() -> None:
 
 
 def test_a_failure_says_all_that_fails() -> None:
-    faulty = GALLERY.HalfTheRank()
+    faulty = faulty_places.HalfTheRank()
     with pytest.raises(ConformanceError, match=r"HalfTheRank\(\) fails \d of \d+ checks\n  check_ranks: rank\(r=1"):
         kit.check_rank_allocation(faulty)
 
 
 def test_a_policy_without_a_name_is_told_what_saving_needs() -> None:
-    faulty = GALLERY.Backwards()
+    faulty = faulty_policies.Backwards()
     outcomes = {outcome.check: outcome for outcome in run_checks(faulty)}
     assert outcomes["check_survives_saving"].status == "not applicable"
     assert "@register" in outcomes["check_survives_saving"].message

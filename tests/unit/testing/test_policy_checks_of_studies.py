@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faulty_studies
 import pytest
 
 from lrlora.registry import UnknownNameError
@@ -17,19 +16,7 @@ from lrlora.studies.tasks import TASKS
 from lrlora.studies.testing import TaskByName, check_method, check_task
 from lrlora.testing import run_checks
 
-
-def _gallery() -> Any:
-    path = Path(__file__).with_name("faulty_studies.py")
-    spec = importlib.util.spec_from_file_location("faulty_studies", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["faulty_studies"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GALLERY = _gallery()
-FAULTY = GALLERY.FAULTY
+FAULTY = faulty_studies.FAULTY
 FITTING = {"c3a": {"block_size": 4}, "miss": {"r": 2}}
 """Settings of methods whose defaults do not go on a model of width 8."""
 ANNOUNCED = {"lora": {"check_every_setting_is_resolved": "older runs are known without a uniform rank allocation"}}
@@ -62,7 +49,7 @@ def test_a_task_whose_data_are_not_here_says_so_and_downloads_nothing(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("sound", [GALLERY.HeadOnly, GALLERY.Parity])
+@pytest.mark.parametrize("sound", [faulty_studies.HeadOnly, faulty_studies.Parity])
 def test_what_the_faulty_ones_are_made_of_conforms(sound: Any) -> None:
     assert [outcome for outcome in run_checks(sound()) if not outcome.ok] == []
 
@@ -79,7 +66,7 @@ def test_a_fault_is_found_by_the_check_for_it(faulty: Any, check: str, saying: s
 def registered() -> Iterator[None]:
     """Two tasks whose fault is in how they are made."""
     for name in ("ConnectsWhenMade", "TakesAnyOption"):
-        TASKS.register(name)(getattr(GALLERY, name))
+        TASKS.register(name)(getattr(faulty_studies, name))
     yield
     for name in ("ConnectsWhenMade", "TakesAnyOption"):
         del TASKS._entries[name]
