@@ -32,9 +32,13 @@ def without_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]
 
 
 def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of an adapter with every part of θ under all of its keys, as a module's state has it."""
-    found = {key: state[first] for key, first in copies_of_theta(model, adapter_name).items() if first in state}
-    return {**found, **state}
+    """The state of an adapter with every part of θ under all of its keys, as a module's state has it.
+
+    The key that it was saved under need not be the first one here: another model may have its modules in another order.
+    """
+    copies = copies_of_theta(model, adapter_name)
+    saved = {copies.get(key, key): tensor for key, tensor in state.items()}
+    return {**{key: saved[first] for key, first in copies.items() if first in saved}, **saved, **state}
 
 
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:

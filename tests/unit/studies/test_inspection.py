@@ -29,6 +29,9 @@ SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "i
 LRLORA: dict[str, dict[str, Any]] = {
     "plain": {},
     "shared, learned grid": {"sharing": "all", "grid": "learned", "sharing_scope": "projection"},
+    "shared amplitudes": {"sharing": "amplitude"},
+    "one function by layer": {"sharing": "all", "sharing_scope": "layer"},
+    "one function": {"sharing": "all"},
     "ranks of its own": {
         "rank_allocation": "linear_decay:1",
         "layers": "odd",
