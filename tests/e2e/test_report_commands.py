@@ -11,7 +11,7 @@ from pathlib import Path
 import command
 import pytest
 
-from lrlora.studies.cli import main
+from lrlora.studies.cli.main import run
 
 STUDY = """
 name: {name}
@@ -45,7 +45,7 @@ def test_a_report_is_exported_to_a_file(studies: Path) -> None:
 
 
 def test_without_a_file_it_goes_to_the_screen(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["study", "export", str(studies / "first"), "--format", "csv"]) == 0
+    assert run(["study", "export", str(studies / "first"), "--format", "csv"]) == 0
     assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 2
 
 
@@ -64,7 +64,7 @@ def test_two_studies_are_compared_on_shared_seeds(studies: Path, capsys: pytest.
     assert [one["key"] for one in found["settings"]] == ["training.learning_rate"]
     assert {one["name"]: one["change"]["n"] for one in found["variants"]} == {"sinc": 1, "lora": 1}
     assert "training.learning_rate" in (studies / "page.html").read_text(encoding="utf-8")
-    assert main.run(["study", "compare", str(studies / "first"), str(studies / "second")]) == 0
+    assert run(["study", "compare", str(studies / "first"), str(studies / "second")]) == 0
     assert "sinc is above lora" in capsys.readouterr().out
 
 
@@ -107,7 +107,7 @@ def test_bad_input_gets_one_line(
     line: str,
 ) -> None:
     monkeypatch.chdir(studies)
-    assert main.run(["study", *arguments]) != 0
+    assert run(["study", *arguments]) != 0
     said = capsys.readouterr().err
     assert line in said
     assert len(said.strip().splitlines()) == 1
