@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.report.formatting import MISSING, Scale, probability
-from lrlora.studies.report.presentation import published_figure
+from lrlora.studies.report.formatting import MISSING, probability
+from lrlora.studies.report.presentation import claim_scale, found_here, published_figure
 from lrlora.studies.report.sentences import reproduce_command
 from lrlora.studies.report.summary import StudySummary, summarise
 from lrlora.studies.report.verdicts import Verdict
@@ -36,8 +36,8 @@ def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _row(summary: StudySummary, where: str, verdict: Verdict) -> dict[str, Any]:
-    found, scale = verdict.found, Scale.of(verdict.metric)
-    factor = 100.0 if verdict.claim.relative else scale.factor
+    found, scale = verdict.found, claim_scale(verdict)
+    factor = scale.factor
     return {
         "study": summary.name,
         "budget": summary.budget,
@@ -47,11 +47,13 @@ def _row(summary: StudySummary, where: str, verdict: Verdict) -> dict[str, Any]:
         "kind": verdict.claim.kind,
         "metric": verdict.metric,
         "paper": verdict.claim.paper,
+        "published": published_figure(verdict.claim),
         "source": verdict.claim.source,
+        "here": found_here(verdict),
         "mean": None if found is None else found.mean * factor,
         "low": None if found is None or found.low is None else found.low * factor,
         "high": None if found is None or found.high is None else found.high * factor,
-        "unit": "%" if verdict.claim.relative else scale.difference_unit.strip(),
+        "unit": scale.difference_unit.strip(),
         "pairs": 0 if found is None else found.n,
         "p_holm": verdict.p_holm,
         "margin": None if verdict.claim.margin is None else verdict.claim.margin * factor,
@@ -83,22 +85,12 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["study"],
         row["where"],
         row["claim"],
-        published_figure(row["paper"]) + (f" ({row['source']})" if row["source"] else ""),
-        _ours(row),
+        row["published"] + (f" ({row['source']})" if row["source"] else ""),
+        row["here"],
         str(row["pairs"] or MISSING),
         probability(row["p_holm"]),
         row["verdict"],
     )
-
-
-def _ours(row: dict[str, Any]) -> str:
-    if row["mean"] is None:
-        return MISSING
-    digits = 2 if row["unit"] else 4
-    text = f"{row['mean']:+.{digits}f}"
-    if row["low"] is not None:
-        text += f" [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
-    return (text + (f" {row['unit']}" if row["unit"] else "")).replace("-", "−")
 
 
 def _escaped(text: str) -> str:

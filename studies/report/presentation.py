@@ -132,18 +132,14 @@ def claim_table(summary: StudySummary) -> Table | None:
     """The study's claims with ours beside the paper's figure, and the verdict; None where it makes none."""
     rows = []
     for verdict in summary.verdicts:
-        claim, found = verdict.claim, verdict.found
-        scale = claim_scale(verdict)
-        ours = MISSING if found is None else scale.difference(found.mean, found.low, found.high)
-        unit = "" if found is None else scale.difference_unit
+        claim, scale = verdict.claim, claim_scale(verdict)
         rows.append(
             (
                 claim.says,
-                ours + unit + (_per(claim) if found is not None else ""),
+                found_here(verdict),
                 f"±{scale.value(claim.margin)}{scale.difference_unit}" if claim.margin is not None else MISSING,
                 probability(verdict.p_holm),
-                published_figure(_times(claim.paper, 100) if claim.relative else claim.paper)
-                + (" %" if claim.relative and claim.paper is not None else ""),
+                published_figure(claim),
                 claim.source or MISSING,
                 verdict.decision,
             )
@@ -167,23 +163,22 @@ def claim_scale(verdict: Verdict) -> Scale:
     return Scale(100.0, " %", " %", 2) if verdict.claim.relative else Scale.of(verdict.metric)
 
 
-def _times(paper: float | list[float] | None, factor: float) -> float | list[float] | None:
-    if paper is None:
-        return None
-    return [factor * value for value in paper] if isinstance(paper, list) else factor * paper
-
-
-def _per(claim: Claim) -> str:
-    if claim.kind != "trend":
-        return ""
-    return " per doubling" if claim.scale == "log2" else " per unit"
-
-
-def published_figure(paper: float | list[float] | None) -> str:
-    """A published difference, or several, as text."""
-    if paper is None:
+def found_here(verdict: Verdict) -> str:
+    """What a claim came to, with its interval and unit."""
+    claim, found, scale = verdict.claim, verdict.found, claim_scale(verdict)
+    if found is None:
         return MISSING
-    return ", ".join(f"{value:+g}".replace("-", "−") for value in (paper if isinstance(paper, list) else [paper]))
+    per = "" if claim.kind != "trend" else " per doubling" if claim.scale == "log2" else " per unit"
+    return scale.difference(found.mean, found.low, found.high) + scale.difference_unit + per
+
+
+def published_figure(claim: Claim) -> str:
+    """The published difference, or several; those of a relative claim in per cent."""
+    if claim.paper is None:
+        return MISSING
+    factor, unit = (100.0, " %") if claim.relative else (1.0, "")
+    figures = claim.paper if isinstance(claim.paper, list) else [claim.paper]
+    return ", ".join(f"{factor * figure:+g}".replace("-", "−") for figure in figures) + unit
 
 
 def cost_table(summary: StudySummary) -> Table:

@@ -258,3 +258,18 @@ def test_every_number_in_the_data_has_its_runs(synthetic: SimpleNamespace) -> No
         assert one["runs"] == [*by_variant[one["of"]], *by_variant[one["against"]]]
     (claim,) = document["claims"]
     assert sorted(claim["runs"]) == sorted(run for runs in by_variant.values() for run in runs)
+
+
+def test_a_trend_is_printed_per_doubling_or_per_unit(synthetic: SimpleNamespace) -> None:
+    study = synthetic.ranks_study()
+    (trend,) = study.claims
+    for scale, per in (("log2", "per doubling"), ("linear", "per unit")):
+        study.claims = [trend.model_copy(update={"scale": scale})]
+        row = row_of(claim_table(summarise(synthetic.results(synthetic.along_ranks(), study=study))), trend.says)
+        assert row["Here [95 %]"].endswith(f"points {per}")
+
+
+def test_a_claim_nothing_was_recorded_for_has_no_figures_made_up(synthetic: SimpleNamespace) -> None:
+    study = synthetic.Study(claims=[Claim(says="above", of="no such variant")])
+    row = row_of(claim_table(summarise(synthetic.results(study=study))), "above")
+    assert (row["Here [95 %]"], row["Paper"]) == ("–", "–")
