@@ -81,6 +81,8 @@ def reproduction(session: nox.Session) -> None:
 
     Hours on two cores. What was run before, or begun, in runs/reproduction goes on where it stopped.
     """
+    if unknown := sorted(set(session.posargs) - REPRODUCTION.keys()):
+        session.error(f"no run is named {unknown[0]!r}; there are: {', '.join(REPRODUCTION)}")
     lrlora, folder = shared(session, "lrlora"), ROOT / "runs" / "reproduction"
     for name in session.posargs or REPRODUCTION:
         chosen = [word for setting in REPRODUCTION[name][1:] for word in ("--set", setting)]
