@@ -64,9 +64,9 @@ def comparison_notes(found: StudyComparison) -> list[str]:
 
 
 def names(found: StudyComparison) -> tuple[str, str]:
-    """How the two are called: by their names, and with their folders where these are the same."""
+    """How the two are called: by study and budget, and where these are the same by their folders."""
     first, second = (f"{one.name} ({one.budget})" for one in (found.first, found.second))
-    return (first, second) if first != second else (f"{first} in {found.folders[0]}", f"{second} in {found.folders[1]}")
+    return (first, second) if first != second else found.folders
 
 
 def comparison_page(found: StudyComparison) -> str:
