@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lrlora.studies.report.designs import hierarchical_interval
@@ -45,6 +45,18 @@ class Comparison:
     def decided(self) -> bool:
         """Whether the interval excludes 0 and the test survives the correction."""
         return self.difference.excludes_zero and self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def turned(self) -> Comparison:
+        """The same test, told of the partner."""
+        return replace(
+            self,
+            of=self.against,
+            against=self.of,
+            difference=self.difference.turned,
+            by_task={task: [-value for value in found] for task, found in self.by_task.items()},
+            across_tasks=None if self.across_tasks is None else (-self.across_tasks[1], -self.across_tasks[0]),
+        )
 
     def verdict(self, published: float | None) -> Verdict | None:
         """Whether this sign and a published difference's sign agree; None without a published difference."""
@@ -89,6 +101,18 @@ def compare(
     unit = unit_of([record for records in by_variant.values() for record in records])
     found = [_compare(by_variant, of, against, metric, unit) for of, against in family]
     return [comparison for comparison in found if comparison is not None]
+
+
+def by_row(comparisons: Sequence[Comparison], reference: str | None) -> dict[str, Comparison]:
+    """The comparison that stands in each variant's row: its first.
+
+    Where one variant is compared with many, its later comparisons stand in its partners' rows, told of them.
+    """
+    rows = {comparison.of: comparison for comparison in reversed(comparisons)}
+    for comparison in comparisons:
+        if rows[comparison.of] is not comparison and comparison.against != reference:
+            rows.setdefault(comparison.against, comparison.turned)
+    return rows
 
 
 def _compare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from lrlora.studies.report.comparisons import Comparison
+from lrlora.studies.report.comparisons import Comparison, unit_means
 from lrlora.studies.report.formatting import (
     Scale,
     at_steps,
@@ -51,12 +51,17 @@ def headline(summary: StudySummary) -> str:
     if len(ranked) == 1:
         return f"{lead}; no other variant has a result to compare it with."
     if best.is_reference:
-        runner_up = next((variant for variant in ranked[1:] if variant.comparison), None)
-        if runner_up is None or runner_up.comparison is None:
-            return f"{lead}. It is the reference; no other variant shares a finished seed with it."
-        standing = _standing(runner_up.comparison, scale)
-        return f"The reference {lead}. The nearest, {runner_up.name}, {standing}"
+        compared = ((v.name, v.comparison) for v in ranked[1:] if v.comparison and v.comparison.against == best.name)
+        nearest = next(compared, None)
+        if nearest is None:
+            return f"{lead}. It is the reference; no other variant was compared with it."
+        return f"The reference {lead}. The nearest, {nearest[0]}, {_standing(nearest[1], scale)}"
     if best.comparison is None:
+        here, there = (
+            unit_means(summary.records_of(name), summary.metric, summary.unit) for name in (best.name, reference.name)
+        )
+        if here.keys() & there.keys():
+            return f"{lead}. The study does not compare it with the reference {reference.name}."
         return (
             f"{lead}, but shares no finished {summary.unit} with the reference {reference.name}: no paired difference."
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize, stats
@@ -74,6 +74,23 @@ class PairedDifference:
     def excludes_zero(self) -> bool:
         """Whether there is an interval and 0 lies outside it."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
+
+    @property
+    def turned(self) -> PairedDifference:
+        """The same difference from the other side: every sign turned, every interval turned over."""
+
+        def minus(value: float | None) -> float | None:
+            return None if value is None else -value
+
+        return replace(
+            self,
+            mean=-self.mean,
+            low=minus(self.high),
+            high=minus(self.low),
+            effect_size=minus(self.effect_size),
+            bootstrap_low=minus(self.bootstrap_high),
+            bootstrap_high=minus(self.bootstrap_low),
+        )
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:

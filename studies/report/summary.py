@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from lrlora.studies.claims import pairs
-from lrlora.studies.report.comparisons import Comparison, Unit, compare, unit_means, unit_of
+from lrlora.studies.report.comparisons import Comparison, Unit, by_row, compare, unit_means, unit_of
 from lrlora.studies.report.designs import RankComparison, compare_ranks
 from lrlora.studies.report.layers import LayerSummary, summarise_layers
 from lrlora.studies.report.source import Record, Results, finite, places
@@ -179,8 +179,8 @@ def summarise(results: Results) -> StudySummary:
     comparisons = compare(by_variant, list(family), study.metric.name)
     verdicts = examine(getattr(study, "claims", ()), by_variant, reference, study.metric.name)
     verdicts, comparisons = decide(verdicts, comparisons)
-    first = {comparison.of: comparison for comparison in reversed(comparisons)}
-    published = _published(study.paper, {name: one.against for name, one in first.items()}, reference)
+    rows = by_row(comparisons, reference)
+    published = _published(study.paper, {name: one.against for name, one in rows.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
     unit = unit_of(results.records)
     by_place = places(results.records)
@@ -195,7 +195,7 @@ def summarise(results: Results) -> StudySummary:
             metric=study.metric.name,
             unit=unit,
             is_reference=name == reference,
-            comparison=first.get(name),
+            comparison=rows.get(name),
             published=published.get(name),
             reference_time=reference_time,
         )

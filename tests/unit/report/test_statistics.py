@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -30,6 +31,18 @@ def test_paired_difference_agrees_with_scipy(n: int) -> None:
     assert found.mean == pytest.approx((values - reference).mean())
     assert found.effect_size == pytest.approx((values - reference).mean() / (values - reference).std(ddof=1))
     assert (found.bootstrap_low is None) == (n < 6)
+
+
+@given(st.lists(st.tuples(*[st.floats(-1, 1)] * 2), min_size=1, max_size=5))
+def test_a_turned_difference_is_that_of_the_swapped_pairs(pairs: list[tuple[float, float]]) -> None:
+    here, there = (list(values) for values in zip(*pairs, strict=True))
+    found, swapped = statistics.paired_difference(here, there), statistics.paired_difference(there, here)
+    assert found is not None
+    assert swapped is not None
+    turned = found.turned
+    assert turned.turned == found
+    for name, value in dataclasses.asdict(swapped).items():
+        assert getattr(turned, name) == (None if value is None else pytest.approx(value)), name
 
 
 def test_estimate_agrees_with_scipy() -> None:

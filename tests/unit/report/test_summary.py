@@ -146,6 +146,45 @@ def test_the_headline_without_a_shared_seed(synthetic: SimpleNamespace) -> None:
     assert any("no paired differences" in note for note in caveats(summary))
 
 
+def test_one_variant_against_many_is_told_in_the_rows_of_the_others(synthetic: SimpleNamespace) -> None:
+    scores = {
+        "lora": [0.80, 0.82, 0.81],
+        "sinc": [0.83, 0.84, 0.82],
+        "dora": [0.90, 0.88, 0.86],
+        "full": [0.7, 0.7, 0.7],
+    }
+    family = [Comparison(of="sinc", against="lora"), Comparison(of="sinc", against="dora")]
+    summary = summarise(synthetic.results(scored(synthetic, scores), study=synthetic.Study(comparisons=family)))
+    sinc, dora, full = (variant(summary, name).comparison for name in ("sinc", "dora", "full"))
+    assert sinc is not None
+    assert dora is not None
+    assert full is None
+    assert (sinc.against, dora.against) == ("lora", "sinc")
+    assert dora.difference.mean == pytest.approx(0.05)
+    assert dora == summary.comparisons[1].turned
+    assert "It is 5.00 points above sinc" in headline(summary)
+    assert len(summary.comparisons) == len(family)  # the family of tests is the declared one
+
+
+def test_the_headline_does_not_take_an_undeclared_comparison_for_a_missing_seed(synthetic: SimpleNamespace) -> None:
+    scores = {"lora": [0.80, 0.82], "sinc": [0.83, 0.84], "full": [0.90, 0.91]}
+    study = synthetic.Study(comparisons=[Comparison(of="sinc", against="lora")])
+    assert "does not compare it with the reference lora" in headline(
+        summarise(synthetic.results(scored(synthetic, scores), study=study))
+    )
+
+
+def test_beside_a_leading_reference_stands_the_nearest_that_was_compared_with_it(synthetic: SimpleNamespace) -> None:
+    scores = {"lora": [0.90, 0.92], "sinc": [0.83, 0.84], "full": [0.85, 0.87]}
+    family = [Comparison(of="sinc", against="lora"), Comparison(of="sinc", against="full")]
+    said = headline(summarise(synthetic.results(scored(synthetic, scores), study=synthetic.Study(comparisons=family))))
+    assert "The nearest, sinc, is 7.50 points below lora" in said
+    alone = synthetic.Study(comparisons=[Comparison(of="sinc", against="full")])
+    assert "no other variant was compared with it" in headline(
+        summarise(synthetic.results(scored(synthetic, scores), study=alone))
+    )
+
+
 def test_a_minimised_metric_turns_the_ranking_round(synthetic: SimpleNamespace) -> None:
     records = scored(synthetic, {"sinc": [0.9, 0.91], "lora": [0.8, 0.82]})
     study = synthetic.Study(metric=synthetic.Metric("loss", "minimize"), paper=None)
