@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -16,24 +17,38 @@ _SETUP_SECONDS = 2.0
 
 
 def estimate_seconds(
-    cells: Sequence[Cell], seconds_per_example: float | None, records: Sequence[Mapping[str, Any]] = ()
+    cells: Sequence[Cell],
+    seconds_per_example: float | Mapping[str, float] | None,
+    ran: Sequence[tuple[Cell, Mapping[str, Any]]] = (),
 ) -> float | None:
     """Seconds that cells will take, one after the other.
 
     Args:
         cells: What is to be run.
-        seconds_per_example: The study's own figure, measured where it was written.
-        records: Cells of the study that have run here; what they took goes first.
+        seconds_per_example: The study's own figure, measured where it was written; or one by backbone.
+        ran: Cells of the study that have run here, with their records. What they took goes first, for cells of the same
+            task and backbone.
 
     Returns:
-        The estimate, or None where there is nothing to go by.
+        The estimate, or None where there is a cell with nothing to go by.
     """
-    took = [record["duration_seconds"] for record in records if record["status"] == "finished"]
+    took: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for cell, record in ran:
+        if record["status"] == "finished":
+            took[_place(cell)].append(record["duration_seconds"])
+    found = [_seconds(cell, seconds_per_example, took.get(_place(cell), ())) for cell in cells]
+    return None if None in found else sum(seconds for seconds in found if seconds is not None)
+
+
+def _seconds(cell: Cell, rates: float | Mapping[str, float] | None, took: Sequence[float]) -> float | None:
     if took:
-        return median(took) * len(cells)
-    if seconds_per_example is None:
-        return None
-    return sum(_SETUP_SECONDS + seconds_per_example * _examples(cell) for cell in cells)
+        return median(took)
+    rate = rates.get(cell.backbone) if isinstance(rates, Mapping) else rates
+    return None if rate is None else _SETUP_SECONDS + rate * _examples(cell)
+
+
+def _place(cell: Cell) -> tuple[str, str]:
+    return str(cell.task["name"]), cell.backbone
 
 
 def _examples(cell: Cell) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PrivateAttr, field_validator, model_validator
 
 from lrlora.studies.axes import Axis, check_axes
 from lrlora.studies.catalog import catalog_names, catalog_path
@@ -124,8 +124,9 @@ class Study(Strict):
     metric: Metric = Metric()
     training: Training = Training()
     budgets: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    seconds_per_example: float | None = Field(
-        None, ge=0, description="Measured cost of training on one example, for estimates before anything ran."
+    seconds_per_example: NonNegativeFloat | dict[str, NonNegativeFloat] | None = Field(
+        None,
+        description="Measured cost of training on one example, or this by backbone, for estimates before anything ran.",
     )
     tune: Tuning | None = Field(None, description="A tuning stage before the study, the same for every variant.")
     tuned: dict[str, dict[str, Any]] = Field(

@@ -65,9 +65,11 @@ def _is_done(cell: Cell, records: Records) -> bool:
     return cell.id in records and outcome_of_record(records[cell.id]) in FINAL
 
 
-def _estimate(cells: list[Cell], records: Records, seconds_per_example: float | None) -> dict[str, Any]:
+def _estimate(
+    cells: list[Cell], records: Records, seconds_per_example: float | Mapping[str, float] | None
+) -> dict[str, Any]:
     missing = [cell for cell in cells if not _is_done(cell, records)]
-    done = [records[cell.id] for cell in cells if _is_done(cell, records)]
+    done = [(cell, records[cell.id]) for cell in cells if _is_done(cell, records)]
     return {
         "cells": len(missing),
         "steps": sum(cell.variant.training.steps for cell in missing),

@@ -58,4 +58,5 @@ class Method(ABC):
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained into ``folder``, in safetensors."""
-        model.save_pretrained(str(folder))  # type: ignore[operator]  # every PeftModel has it
+        # No study resizes a vocabulary. Left to decide, PEFT looks for that on the hub, and saves frozen embeddings.
+        model.save_pretrained(str(folder), save_embedding_layers=False)  # type: ignore[operator]  # it is a PeftModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,12 @@ def test_costs_come_from_what_ran_here_first() -> None:
     declared = estimate_seconds(cells, 0.01)
     assert declared is not None
     assert declared > len(cells) * 100 * 32 * 0.01
-    assert estimate_seconds(cells, 0.01, [{"status": "finished", "duration_seconds": 3.0}]) == 12.0
+    took_three = {"status": "finished", "duration_seconds": 3.0}
+    assert estimate_seconds(cells, 0.01, [(cells[0], took_three)]) == 12.0
+    assert estimate_seconds(cells, {cells[0].backbone: 0.01}) == declared
+    assert estimate_seconds(cells, {"another": 0.01}) is None
+    elsewhere = [dataclasses.replace(cell, backbone="another") for cell in cells]
+    assert estimate_seconds(elsewhere, 0.01, [(cells[0], took_three)]) == declared  # a cell there says nothing of here
 
 
 def test_memory_that_ran_out_is_told_from_other_errors() -> None:
