@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+from lrlora.studies.report.chance import STANDARD_ERRORS
 from lrlora.studies.report.comparisons import Comparison, unit_means
 from lrlora.studies.report.formatting import (
     Scale,
@@ -78,6 +79,7 @@ def caveats(summary: StudySummary) -> list[str]:
             f"{'is' if missing == 1 else 'are'} not recorded. What follows may change."
         )
     notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
+    notes += _untrained([variant for variant in summary.variants if variant.at_chance])
     notes += _straight_lines([variant for variant in summary.variants if variant.is_straight_line])
     if summary.records and summary.reference_variant is None:
         notes.append(_why_no_reference(summary))
@@ -274,6 +276,18 @@ def _straight_lines(variants: list[VariantSummary]) -> list[str]:
         named = listed([f"{name} ({fraction})" for name, fraction in found])
         where = f"The mean nonlinear fraction is below 1 % in {named}: in each of them φ"
     return [f"{where} is a straight line: this compares LoRA with LoRA."]
+
+
+def _untrained(variants: list[VariantSummary]) -> list[str]:
+    if not variants:
+        return []
+    first, *others = variants
+    found = [f"{first.name} ({first.at_chance} of {plural(first.finished, 'cell')})"]
+    found += [f"{variant.name} ({variant.at_chance} of {variant.finished})" for variant in others]
+    return [
+        f"No better than chance, within {STANDARD_ERRORS} standard errors: {listed(found)}. A difference to a run that "
+        "did not train says nothing of which variant is better."
+    ]
 
 
 def _unfinished(variant: VariantSummary) -> str:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from lrlora.studies.claims import pairs
+from lrlora.studies.report.chance import at_chance
 from lrlora.studies.report.comparisons import Comparison, Unit, by_row, compare, unit_means, unit_of
 from lrlora.studies.report.designs import RankComparison, compare_ranks
 from lrlora.studies.report.layers import LayerSummary, summarise_layers
@@ -48,6 +49,7 @@ class VariantSummary:
         finished: Number of those that finished.
         diverged: Steps at which cells diverged; None for a step that is not known.
         failed: Reasons given by the cells that failed.
+        at_chance: Number of trained cells that are no more accurate than chance.
         metric: The metric over repetitions, in its natural unit.
         by_place: With several tasks or backbones, the metric over seeds at each.
         comparison: The variant's first in the study's family of tests, by default against the reference; None where it
@@ -68,6 +70,7 @@ class VariantSummary:
     finished: int
     diverged: tuple[int | None, ...]
     failed: tuple[str, ...]
+    at_chance: int
     metric: Estimate | None
     by_place: Mapping[str, Estimate]
     comparison: Comparison | None
@@ -255,6 +258,7 @@ def _summarise_variant(
         failed=tuple(
             str(record.get("reason") or "no reason recorded") for record in records if record.get("status") == "failed"
         ),
+        at_chance=sum(at_chance(record) for record in records),
         metric=estimate(list(unit_means(records, metric, unit).values())),
         by_place={
             place: found for place in by_place if (found := estimate(_seed_means(by_place[place], metric))) is not None

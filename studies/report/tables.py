@@ -95,6 +95,7 @@ def summary_json(summary: StudySummary) -> str:
                     "diverged_at",
                     "divergence",
                     "reason",
+                    "chance",
                     "metrics",
                     "parameters",
                     "step_seconds",

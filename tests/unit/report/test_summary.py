@@ -6,9 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lrlora.studies.claims import Claim, Comparison
+from lrlora.studies.report.chance import at_chance
 from lrlora.studies.report.presentation import claim_table, result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
 from lrlora.studies.report.statistics import holm
@@ -44,6 +47,26 @@ def test_a_diverged_partner_removes_the_pair_and_is_reported(synthetic: SimpleNa
     assert (sinc.comparison.difference.n, sinc.comparison.lost_pairs) == (2, 1)
     assert any("1 of 3 cells diverged at step 60" in note for note in caveats(summary))
     assert any("left out of the paired difference of sinc" in note for note in caveats(summary))
+
+
+@given(chance=st.floats(0.05, 0.95), accuracy=st.floats(0, 1), examples=st.integers(1, 10_000))
+def test_a_run_at_chance_is_told_from_one_that_learnt(chance: float, accuracy: float, examples: int) -> None:
+    cell = {"status": "finished", "method": "lora", "chance": chance, "metrics": {"accuracy": accuracy}}
+    limited = cell | {"training": {"test_examples": examples}}
+    spread = float(stats.binom(examples, chance).std()) / examples
+    assume(abs(accuracy - chance - 2 * spread) > 1e-9)
+    assert at_chance(limited) is (accuracy < chance + 2 * spread)
+    assert at_chance(cell) is (accuracy <= chance)  # of the whole split, whose size is not known, there is no spread
+    for untold in ({"method": "frozen"}, {"status": "diverged"}, {"chance": None}, {"metrics": {"loss": 1.0}}):
+        assert not at_chance(limited | untold)
+
+
+def test_variants_with_runs_at_chance_are_named_with_how_many(synthetic: SimpleNamespace) -> None:
+    known = {"chance": 0.5, "training": {"test_examples": 100}}
+    scores = {"sinc": [0.50, 0.9, 0.61], "fourier": [0.4, 0.6, 0.8], "lora": [0.8, 0.81, 0.82]}
+    records = [record | known for record in scored(synthetic, scores)]
+    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "chance" in found)
+    assert "sinc (1 of 3 cells) and fourier (2 of 3)." in note
 
 
 def test_an_axis_that_varies_within_the_reference_tells_cells_apart(synthetic: SimpleNamespace) -> None:
