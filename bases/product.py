@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from lrlora.bases.basis import Basis, Properties
-from lrlora.bases.parts import Part, claims_within, common_period, create_part, least_smooth
+from lrlora.bases.basis import Properties
+from lrlora.bases.pair import Pair
+from lrlora.bases.parts import claims_within, common_period, least_smooth
 
 
 @dataclass(frozen=True)
-class Product(Basis):
+class Product(Pair):
     """ψ_i = ψ¹_i · ψ²_i, function by function: the same z_i and ω_i for both. Also written ``first * second``.
 
     A sinc times a Gaussian is a sinc whose tails vanish, a sine times a Gaussian is a Gabor wavelet.
@@ -22,24 +23,6 @@ class Product(Basis):
         second: Another.
         bound: Passed to the parts that take one and do not say themselves.
     """
-
-    first: Part
-    second: Part
-    bound: InitVar[float | None] = None
-
-    def __post_init__(self, bound: float | None) -> None:
-        for field in ("first", "second"):
-            object.__setattr__(self, field, create_part("product", field, getattr(self, field), bound))
-
-    @property
-    def parts(self) -> tuple[Basis, Basis]:
-        """Both parts, made."""
-        return cast("Basis", self.first), cast("Basis", self.second)
-
-    @property
-    def uses_grid(self) -> bool:  # type: ignore[override]  # of the parts, and so of the instance
-        """Whether the grid points matter to either part."""
-        return any(part.uses_grid for part in self.parts)
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""

@@ -21,11 +21,11 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.folders import check_free, whole_folder
-from lrlora.export.layouts import LoraFactors, read_factors
+from lrlora.export.layouts import LoraFactors, empty_layers, read_factors
 from lrlora.export.loading import read_adapter
 from lrlora.export.lora_config import pattern_of
 from lrlora.export.to_lora import PREFIX, adapted_layers, write_adapter
@@ -207,15 +207,7 @@ def _lrlora_state(
     config: LRLoraConfig, factors: Mapping[str, LoraFactors], alphas: Mapping[str, float]
 ) -> dict[str, Tensor]:
     """LoRA's factors under their new names, and θ as the tuner makes it, on layers whose weights take no memory."""
-    skeleton = nn.Module()
-    for name, found in factors.items():
-        *path, last = name.split(".")
-        parent = skeleton
-        for part in path:
-            if part not in dict(parent.named_children()):
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
-        parent.add_module(last, found.empty_base())
+    skeleton = empty_layers(factors)
     exact = replace(
         config,
         task_type=None,  # type: ignore[call-arg]  # a field of PEFT's, which is untyped here

@@ -93,6 +93,20 @@ class LoraFactors:
         return module
 
 
+def empty_layers(factors: Mapping[str, LoraFactors]) -> nn.Module:
+    """A model of nothing but the modules of the factors, by their full names, whose weights take no memory."""
+    model = nn.Module()
+    for name, found in factors.items():
+        *path, last = name.split(".")
+        parent = model
+        for part in path:
+            if part not in dict(parent.named_children()):
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, found.empty_base())
+    return model
+
+
 def read_factors(name: str, tensors: Mapping[str, Tensor]) -> LoraFactors:
     """The factors of one module from the tensors behind its name.
 

@@ -16,11 +16,11 @@ from typing import Any
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lrlora.analysis.updates import moves_the_weight
 from lrlora.export.errors import ExportError, one_line
-from lrlora.export.layouts import LoraFactors, read_factors
+from lrlora.export.layouts import LoraFactors, empty_layers, read_factors
 from lrlora.export.loading import load_adapted, read_adapter
 from lrlora.export.to_lora import PREFIX
 from lrlora.policies.roles import known_families, role_of
@@ -133,15 +133,7 @@ def _on_empty_layers(
     folder: str | Path, factors: dict[str, LoraFactors], config: Any, exact: Any, state: dict[str, Tensor]
 ) -> PeftModel:
     """The adapter on linear layers of the sizes of its factors, whose weights take no memory."""
-    skeleton = nn.Module()
-    for name, found in factors.items():
-        parent = skeleton
-        *path, last = name.split(".")
-        for part in path:
-            if part not in dict(parent.named_children()):
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
-        parent.add_module(last, found.empty_base())
+    skeleton = empty_layers(factors)
     try:
         model = get_peft_model(skeleton, exact(config, factors))
         set_peft_model_state_dict(model, _own(state, factors))

@@ -1,0 +1,39 @@
+"""What a sum and a product of two bases have in common."""
+
+from __future__ import annotations
+
+from dataclasses import InitVar, dataclass
+from typing import cast
+
+from lrlora.bases.basis import Basis
+from lrlora.bases.parts import Part, create_part
+
+
+@dataclass(frozen=True)
+class Pair(Basis):
+    """Two bases taken together, function by function: the same z_i and ω_i for both.
+
+    Args:
+        first: A basis: an instance, a spec, or ``{"basis": name, option: value}``.
+        second: Another.
+        bound: Passed to the parts that take one and do not say themselves.
+    """
+
+    first: Part
+    second: Part
+    bound: InitVar[float | None] = None
+
+    def __post_init__(self, bound: float | None) -> None:
+        whole = type(self).__name__.lower()
+        for field in ("first", "second"):
+            object.__setattr__(self, field, create_part(whole, field, getattr(self, field), bound))
+
+    @property
+    def parts(self) -> tuple[Basis, Basis]:
+        """Both parts, made."""
+        return cast("Basis", self.first), cast("Basis", self.second)
+
+    @property
+    def uses_grid(self) -> bool:  # type: ignore[override]  # of the parts, and so of the instance
+        """Whether the grid points matter to either part."""
+        return any(part.uses_grid for part in self.parts)
