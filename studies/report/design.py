@@ -74,6 +74,10 @@ def _by_variant(found: dict[str, list[str]]) -> str:
         groups.setdefault(" and ".join(texts), []).append(variant)
     if len(groups) == 1:
         return next(iter(groups))
+    commonest = max(groups, key=lambda text: len(groups[text]))
+    if 2 < len(groups[commonest]) > len(found) / 2:
+        del groups[commonest]
+        groups[commonest] = ["all others"]
     return ", ".join(f"{text} ({listed(variants)})" for text, variants in groups.items())
 
 

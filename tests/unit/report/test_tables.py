@@ -221,6 +221,17 @@ def test_the_tuning_budget_is_part_of_the_design(synthetic: SimpleNamespace) -> 
     assert tuning_table(summarise(synthetic.results())) is None
 
 
+def test_a_setting_of_most_variants_is_that_of_all_others(synthetic: SimpleNamespace) -> None:
+    def training(batch_sizes: dict[str, int]) -> str:
+        records = [synthetic.record(name, 1, training={"batch_size": size}) for name, size in batch_sizes.items()]
+        return dict(design_facts(summarise(synthetic.results(records))))["Training"]
+
+    sizes = {"lora": 16, "sinc": 16, "gaussian": 8, "fourier": 16}
+    assert training(sizes) == "batch size 8 (gaussian), 16 (all others)"
+    assert training(sizes | {"fourier": 8}) == "batch size 16 (lora and sinc), 8 (gaussian and fourier)"
+    assert training(dict.fromkeys(sizes, 32)) == "batch size 32"
+
+
 def test_the_split_is_named_for_what_it_is(synthetic: SimpleNamespace) -> None:
     tuning = [synthetic.record("lora", seed, judged_on="validation") for seed in (1, 2)]
     summary = summarise(synthetic.results(tuning))
