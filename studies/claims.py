@@ -39,8 +39,9 @@ class Claim(Strict):
     Attributes:
         says: The statement, in words.
         kind: ``difference``: ``of`` is above or below ``against``. ``trend``: the difference grows or shrinks with the
-            number that ``*`` stands for. ``equivalence``: the two are within ``margin``. ``contrast``: a weighted sum
-            over variants is above or below zero.
+            number that ``*`` stands for. ``equivalence``: the two are within ``margin``. ``at_most``: ``of`` is above
+            ``against`` by less than ``margin``, or below it. ``contrast``: a weighted sum over variants is above or
+            below zero.
         of: A variant, or several, see :class:`Comparison`. Of no use in a contrast.
         weights: Of a contrast, by variant.
         against: What it is compared with; by default the study's reference. ``nothing``: the figure itself is meant,
@@ -49,14 +50,14 @@ class Claim(Strict):
             ``step_seconds`` or ``stable_rank``, is one too.
         relative: Whether a difference is taken relative to ``against``: 0.02 is two per cent more.
         sign: Which sign the difference, the trend or the contrast is claimed to have.
-        margin: Of an equivalence, in the unit of the metric, or relative.
+        margin: Of an equivalence or of ``at_most``, in the unit of the metric, or relative.
         scale: Of the number in a trend.
         paper: The published difference, or the differences at each of the numbers.
         source: Where that stands.
     """
 
     says: str
-    kind: Literal["difference", "trend", "equivalence", "contrast"] = "difference"
+    kind: Literal["difference", "trend", "equivalence", "at_most", "contrast"] = "difference"
     of: str = ""
     weights: dict[str, float] = Field(default_factory=dict)
     against: str | None = None
@@ -72,8 +73,8 @@ class Claim(Strict):
     def _check_kind(self) -> Self:
         if (self.kind == "contrast") != bool(self.weights) or (self.kind == "contrast") == bool(self.of):
             raise ValueError(f"{self.says!r}: a contrast has weights, every other kind has 'of', and none has both")
-        if self.kind == "equivalence" and self.margin is None:
-            raise ValueError(f"{self.says!r}: an equivalence needs a margin")
+        if (self.kind in ("equivalence", "at_most")) != (self.margin is not None):
+            raise ValueError(f"{self.says!r}: equivalence and at_most need a margin, and no other kind has one")
         if self.kind == "trend" and "*" not in self.of:
             raise ValueError(f"{self.says!r}: a trend needs a * in 'of', for the number that it goes along")
         Comparison(of=self.of, against=self.against or "")

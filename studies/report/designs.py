@@ -31,15 +31,28 @@ def equivalence(differences: Sequence[float], margin: float) -> float | None:
     Raises:
         ValueError: The margin is not positive.
     """
+    return _from_margin(differences, margin, within=True)
+
+
+def inequivalence(differences: Sequence[float], margin: float) -> float | None:
+    """p of the opposite: small where the true mean difference lies beyond the margin, on either side.
+
+    Below .05 where the 95 % interval of the t-test lies wholly beyond it. Raises and returns as :func:`equivalence`.
+    """
+    return _from_margin(differences, margin, within=False)
+
+
+def _from_margin(differences: Sequence[float], margin: float, within: bool) -> float | None:
     if not margin > 0:
         raise ValueError(f"a margin is positive, not {margin!r}")
     found = paired_difference(differences, [0.0] * len(differences))
     if found is None or found.p is None or found.std is None:
         return None
-    error = found.std / math.sqrt(found.n)
-    below = stats.t.sf((found.mean + margin) / error, found.n - 1)
-    above = stats.t.sf((margin - found.mean) / error, found.n - 1)
-    return float(max(below, above))
+    # How far the mean is from the nearer margin, in standard errors; positive within.
+    distance = (margin - abs(found.mean)) / (found.std / math.sqrt(found.n))
+    if within:
+        return float(stats.t.sf(distance, found.n - 1))
+    return min(1.0, 2 * float(stats.t.cdf(distance, found.n - 1)))
 
 
 def trend(at: Sequence[float], series: Sequence[Sequence[float]]) -> PairedDifference | None:

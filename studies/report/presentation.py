@@ -128,6 +128,13 @@ def test_table(summary: StudySummary) -> Table | None:
     return Table("tests", caption, columns, tuple(rows))
 
 
+def _margin(claim: Claim, scale: Scale) -> str:
+    if claim.margin is None:
+        return MISSING
+    sign = "±" if claim.kind == "equivalence" else "at most +"
+    return f"{sign}{scale.value(claim.margin)}{scale.difference_unit}"
+
+
 def claim_table(summary: StudySummary) -> Table | None:
     """The study's claims with ours beside the paper's figure, and the verdict; None where it makes none."""
     rows = []
@@ -137,7 +144,7 @@ def claim_table(summary: StudySummary) -> Table | None:
             (
                 claim.says,
                 found_here(verdict),
-                f"±{scale.value(claim.margin)}{scale.difference_unit}" if claim.margin is not None else MISSING,
+                _margin(claim, scale),
                 probability(verdict.p_holm),
                 published_figure(claim),
                 claim.source or MISSING,

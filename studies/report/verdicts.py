@@ -11,7 +11,7 @@ from typing import Literal
 
 from lrlora.studies.claims import Claim
 from lrlora.studies.report.comparisons import Comparison, Unit, unit_of
-from lrlora.studies.report.designs import equivalence, trend
+from lrlora.studies.report.designs import equivalence, inequivalence, trend
 from lrlora.studies.report.measures import measure
 from lrlora.studies.report.source import Record, label
 from lrlora.studies.report.statistics import ALPHA, PairedDifference, holm, paired_difference
@@ -111,9 +111,18 @@ def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: s
         return replace(nothing, found=found, p=found.p if found is not None else None)
     means = [fmean(values) for values in series]
     found = paired_difference(means, [0.0] * len(means))
-    if claim.kind == "equivalence":
-        return replace(nothing, found=found, p=equivalence(means, claim.margin or math.inf))
+    if claim.margin is not None:
+        return replace(nothing, found=found, p=_p_about_margin(claim.kind, means, claim.margin))
     return replace(nothing, found=found, p=found.p if found is not None else None)
+
+
+def _p_about_margin(kind: str, means: Sequence[float], margin: float) -> float | None:
+    """Of the better supported of two statements that exclude each other: less than the margin, and more."""
+    if kind == "at_most":
+        found = paired_difference(means, [margin] * len(means))
+        return found.p if found is not None else None
+    tests = equivalence(means, margin), inequivalence(means, margin)
+    return min((p for p in tests if p is not None), default=None)
 
 
 def _test_contrast(claim: Claim, by_variant: Mapping[str, Sequence[Record]], metric: str) -> Verdict:
@@ -195,13 +204,11 @@ def _decided(verdict: Verdict) -> Verdict:
     if found is None:
         return verdict
     decision: Decision = "not decided at this scale"
-    significant = verdict.p_holm is not None and verdict.p_holm < ALPHA
-    if claim.kind == "equivalence":
-        outside = found.low is not None and found.high is not None and claim.margin is not None
-        if significant:
-            decision = "reproduced"
-        elif outside and (found.low > claim.margin or found.high < -claim.margin):  # type: ignore[operator]
-            decision = "contradicted"
-    elif significant and found.excludes_zero:
+    if verdict.p_holm is None or verdict.p_holm >= ALPHA:
+        return replace(verdict, decision=decision)
+    if claim.margin is not None:
+        reached = abs(found.mean) if claim.kind == "equivalence" else found.mean
+        decision = "reproduced" if reached < claim.margin else "contradicted"
+    elif found.excludes_zero:
         decision = "reproduced" if (found.mean > 0) == (claim.sign == "positive") else "contradicted"
     return replace(verdict, decision=decision)

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from lrlora.studies.report.designs import compare_ranks, equivalence, hierarchical_interval, trend
+from lrlora.studies.report.designs import compare_ranks, equivalence, hierarchical_interval, inequivalence, trend
+from lrlora.studies.report.statistics import paired_difference
 
 FEW = st.lists(st.floats(-1, 1, allow_nan=False).map(lambda x: round(x, 3)), min_size=3, max_size=8)
 
@@ -26,6 +27,23 @@ def test_equivalence_agrees_with_statsmodels(differences: list[float], margin: f
     values = np.asarray(differences)
     expected = ttost_paired(values, np.zeros(len(values)), -margin, margin)[0]
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(FEW, st.floats(0.01, 2))
+def test_inequivalence_is_said_where_the_interval_lies_beyond_the_margin(values: list[float], margin: float) -> None:
+    found, interval = inequivalence(values, margin), paired_difference(values, [0.0] * len(values))
+    if found is None:
+        assert np.ptp(values) == 0
+        return
+    assert interval is not None
+    assert interval.low is not None
+    assert interval.high is not None
+    assume(min(abs(abs(end) - margin) for end in (interval.low, interval.high)) > 1e-9)
+    assert (found < 0.05) == (interval.low > margin or interval.high < -margin)
+    within = equivalence(values, margin)
+    assert within is not None
+    assert max(found, within) >= 0.5, "the two exclude each other"
 
 
 def test_a_margin_is_positive() -> None:

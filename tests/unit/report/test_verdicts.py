@@ -106,6 +106,21 @@ def test_equivalence_needs_evidence_of_its_own() -> None:
     assert decided(claim, study({"lora": 0.80, "tied": 0.85})) == "contradicted"
 
 
+def test_that_it_is_beyond_the_margin_is_a_test_among_the_others_too() -> None:
+    claim = {"of": "sinc", "kind": "equivalence", "margin": 0.001}
+    others = {f"other{i}": 0.80 for i in range(200)}
+    records = study({"lora": 0.80, "sinc": 0.804} | others, noise=0.001)
+    assert decided(claim, records) == "contradicted"
+    assert decided(claim, records, beside=list(others)) == "not decided at this scale"
+
+
+def test_what_is_at_most_so_much_may_be_any_less() -> None:
+    claim = {"of": "lean", "kind": "at_most", "margin": 0.01}
+    for level, decision in ((0.70, "reproduced"), (0.805, "reproduced"), (0.85, "contradicted")):
+        assert decided(claim, study({"lora": 0.80, "lean": level})) == decision
+    assert decided(claim, study({"lora": 0.80, "lean": 0.81}, noise=0.05)) == "not decided at this scale"
+
+
 def test_other_figures_of_a_run_can_be_claimed() -> None:
     random = np.random.default_rng(0)
     records = {

@@ -77,7 +77,9 @@ def test_a_name_that_is_no_variant_is_refused(fields: dict[str, Any], says: str)
 @pytest.mark.parametrize(
     ("claim", "says"),
     [
-        ({"says": "x", "of": "a", "kind": "equivalence"}, "needs a margin"),
+        ({"says": "x", "of": "a", "kind": "equivalence"}, "need a margin"),
+        ({"says": "x", "of": "a", "kind": "at_most"}, "need a margin"),
+        ({"says": "x", "of": "a", "margin": 0.01}, "no other kind has one"),
         ({"says": "x", "of": "a", "kind": "trend"}, "a trend needs a *"),
         ({"says": "x", "kind": "contrast"}, "a contrast has weights"),
         ({"says": "x", "weights": {"a": 1}}, "every other kind has 'of'"),
