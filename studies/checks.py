@@ -87,7 +87,7 @@ def check_folder(out: Path, study: Study) -> Study:
     if difference is not None:
         raise StudyError(f"--out {out}: holds another study: {difference}; give another folder")
     seeds = [*other.seeds, *(seed for seed in study.seeds if seed not in other.seeds)]
-    return Study.from_dict(study.model_dump() | {"seeds": seeds}, where=f"study {study.name}")
+    return study.with_seeds(seeds)
 
 
 def _check_metric(study: Study, kind: Kind | type[Kind], place: str) -> None:

@@ -230,6 +230,14 @@ class Study(Strict):
         resolved._source = self._source
         return resolved
 
+    def with_seeds(self, seeds: list[int]) -> Study:
+        """The same study on these seeds, which :attr:`given_as` then names."""
+        if seeds == self.seeds:
+            return self
+        study = self.model_copy(update={"seeds": seeds})
+        study._overrides = self._overrides | {"seeds": seeds}
+        return study
+
     @property
     def given_as(self) -> dict[str, Any]:
         """The name or file that this was loaded from, and what was laid over it: how to have it again, at a budget."""

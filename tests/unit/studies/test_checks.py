@@ -34,6 +34,16 @@ def test_an_empty_folder_and_the_same_study_are_fine(tmp_path: Path, out: Path) 
     assert check_folder(out, study()) == study()
 
 
+def test_a_study_that_goes_on_still_says_how_it_was_given(out: Path) -> None:
+    """Or the report of a resumed run prints a command that runs another study."""
+    given = Study.load("basis", {"backbone": "smollm2"}).resolve("quick")
+    write_study_file(out, given, "quick", {})
+    again = check_folder(out, given)
+    assert again.given_as == {"source": "basis", "overrides": {"backbone": "smollm2"}}
+    more = check_folder(out, Study.load("basis", {"backbone": "smollm2", "seeds": [7]}).resolve("quick"))
+    assert more.given_as["overrides"] == {"backbone": "smollm2", "seeds": [42, 123, 456, 7]}
+
+
 def test_seeds_and_variants_may_be_added(out: Path) -> None:
     assert check_folder(out, study(seeds=[2, 3])).seeds == [1, 2, 3]
     assert check_folder(out, study(axes={"r": [1, 2, 4]})).axes["r"].values == [1, 2, 4]
