@@ -11,13 +11,7 @@ from lrlora.bases.parts import Part, create_part
 
 @dataclass(frozen=True)
 class Pair(Basis):
-    """Two bases taken together, function by function: the same z_i and ω_i for both.
-
-    Args:
-        first: A basis: an instance, a spec, or ``{"basis": name, option: value}``.
-        second: Another.
-        bound: Passed to the parts that take one and do not say themselves.
-    """
+    """Two bases taken together, function by function: the same z_i and ω_i for both."""
 
     first: Part
     second: Part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from lrlora.studies.report.source import Record, finite
+from lrlora.studies.report.source import Record, finite, metric_value
 
 STANDARD_ERRORS = 2
 """How far above chance an accuracy may lie and still be taken for it."""
@@ -20,8 +20,8 @@ def at_chance(record: Record) -> bool:
     >>> [at_chance(cell | {"metrics": {"accuracy": found}}) for found in (0.55, 0.65)]
     [True, False]
     """
-    chance, accuracy = finite(record.get("chance")), finite((record.get("metrics") or {}).get("accuracy"))
-    if record.get("status") != "finished" or record.get("method") == "frozen" or chance is None or accuracy is None:
+    chance, accuracy = finite(record.get("chance")), metric_value(record, "accuracy")
+    if record.get("method") == "frozen" or chance is None or accuracy is None:
         return False
     examples = (record.get("training") or {}).get("test_examples")
     spread = sqrt(chance * (1 - chance) / examples) if examples else 0.0

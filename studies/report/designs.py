@@ -31,7 +31,8 @@ def equivalence(differences: Sequence[float], margin: float) -> float | None:
     Raises:
         ValueError: The margin is not positive.
     """
-    return _from_margin(differences, margin, within=True)
+    found = _inside_margin(differences, margin)
+    return None if found is None else float(stats.t.sf(*found))
 
 
 def inequivalence(differences: Sequence[float], margin: float) -> float | None:
@@ -39,20 +40,18 @@ def inequivalence(differences: Sequence[float], margin: float) -> float | None:
 
     Below .05 where the 95 % interval of the t-test lies wholly beyond it. Raises and returns as :func:`equivalence`.
     """
-    return _from_margin(differences, margin, within=False)
+    found = _inside_margin(differences, margin)
+    return None if found is None else min(1.0, 2 * float(stats.t.cdf(*found)))
 
 
-def _from_margin(differences: Sequence[float], margin: float, within: bool) -> float | None:
+def _inside_margin(differences: Sequence[float], margin: float) -> tuple[float, int] | None:
+    """How far the mean lies inside the nearer margin, in standard errors, and the degrees of freedom of these."""
     if not margin > 0:
         raise ValueError(f"a margin is positive, not {margin!r}")
     found = paired_difference(differences, [0.0] * len(differences))
     if found is None or found.p is None or found.std is None:
         return None
-    # How far the mean is from the nearer margin, in standard errors; positive within.
-    distance = (margin - abs(found.mean)) / (found.std / math.sqrt(found.n))
-    if within:
-        return float(stats.t.sf(distance, found.n - 1))
-    return min(1.0, 2 * float(stats.t.cdf(distance, found.n - 1)))
+    return (margin - abs(found.mean)) / (found.std / math.sqrt(found.n)), found.n - 1
 
 
 def trend(at: Sequence[float], series: Sequence[Sequence[float]]) -> PairedDifference | None:
