@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 
 from lrlora.tuner.layer import LRLoraLayer
-from lrlora.tuner.theta import THETA
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -161,9 +160,8 @@ def _theta(model: nn.Module) -> dict[int, tuple[str, float]]:
     found = {}
     for module in model.modules():
         if isinstance(module, LRLoraLayer):
-            for part in THETA:
-                for adapter, theta in getattr(module, part).items():
-                    scale = module.lrlora_config[adapter].transfer_lr_scale
-                    assert scale is not None  # filled by the preset
-                    found[id(theta.weight)] = (part, scale)
+            for adapter, config in module.lrlora_config.items():
+                assert config.transfer_lr_scale is not None  # filled by the preset
+                for part, theta in module.theta(adapter).items():
+                    found[id(theta.weight)] = (part, config.transfer_lr_scale)
     return found

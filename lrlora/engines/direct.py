@@ -11,10 +11,10 @@ from lrlora.transfer import TransferFunction
 
 
 class DirectEngine(Engine):
-    """Evaluates every basis function at every entry of BA. For tests and for checking the other engines."""
+    """Evaluates every basis function at every entry of BA. For tests, transforms and second derivatives."""
 
-    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, fitted: Any = None) -> Tensor:
-        """See :meth:`Engine.delta`. The tolerance plays no part."""
+    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None) -> Tensor:
+        """See :meth:`Engine.delta`. The tolerance has no effect."""
         return transfer.output_scale * transfer(transfer.input_scale * (B @ A))
 
     def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:

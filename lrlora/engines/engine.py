@@ -1,4 +1,4 @@
-"""The interface of the evaluation engines."""
+"""The interface of evaluation engines."""
 
 from __future__ import annotations
 
@@ -8,37 +8,54 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrlora.engines.plan import Plan
 from lrlora.transfer import TransferFunction
 
 
-class EngineError(RuntimeError):
-    """This engine cannot evaluate this function on this range to the tolerance; the message names one that can."""
-
-
 class Engine(ABC):
-    """Evaluates an update to a relative tolerance. Stateless, so one instance serves every layer.
+    """Evaluates the update ΔW = s_out · f(s_in · BA) to a relative tolerance.
 
-    The result is differentiable, once, in ``A``, ``B`` and the tensors of the transfer function.
+    An engine holds no state, so one instance serves every layer. What it decides from the values of the parameters is a
+    :class:`~lrlora.engines.plan.Plan`, which the layer keeps and passes back. Results are differentiable in ``x``,
+    ``A``, ``B`` and the tensors of the transfer function, and the gradient is that of the forward pass computed.
 
     Args:
-        tolerance: Norm-wise relative error that ΔW and its gradients may have.
+        tolerance: Norm-wise relative error allowed in ΔW.
     """
 
     def __init__(self, tolerance: float = 2e-3) -> None:
         self.tolerance = tolerance
 
-    @abstractmethod
-    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, fitted: Any = None) -> Tensor:
-        """The update ΔW, ``(out, in)``.
+    def plan(
+        self, A: Tensor, B: Tensor, transfer: TransferFunction, *, growth: float = 1.0, previous: Plan | None = None
+    ) -> Plan | None:
+        """Decides how to evaluate, from the present values of all parameters. Synchronises with the device.
 
         Args:
             A: ``(r, in)``.
             B: ``(out, r)``.
             transfer: The function.
-            fitted: What the engine made of the function beforehand, where it is one that does.
+            growth: Factor by which entries of BA may grow before the plan loses accuracy.
+            previous: The plan that this one replaces, from which a search may start.
 
-        Raises:
-            EngineError: Not to be had to the tolerance with this engine.
+        Returns:
+            The plan, or None if this engine needs none.
+        """
+        return None
+
+    def restore(self, data: dict[str, Any]) -> Plan | None:
+        """Returns a plan from its :meth:`~lrlora.engines.plan.Plan.to_dict`; None if it is not one of this engine's."""
+        return None
+
+    @abstractmethod
+    def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None) -> Tensor:
+        """Returns ΔW, ``(out, in)``.
+
+        Args:
+            A: ``(r, in)``.
+            B: ``(out, r)``.
+            transfer: The function.
+            plan: What :meth:`plan` returned; None: made here.
         """
 
     def linear(
@@ -49,15 +66,23 @@ class Engine(ABC):
         A: Tensor,
         B: Tensor,
         transfer: TransferFunction,
-        fitted: Any = None,
+        plan: Any = None,
     ) -> Tensor:
-        """The adapted layer x (W + ΔW)ᵀ + b, or x ΔWᵀ where there is no weight: ``(..., in)`` to ``(..., out)``.
-
-        An engine overrides this where it can do better than to form ΔW and let autograd keep it.
-        """
-        delta = self.delta(A, B, transfer, fitted)
+        """Returns x (W + ΔW)ᵀ + b, or x ΔWᵀ if there is no weight: ``(..., in)`` to ``(..., out)``."""
+        delta = self.delta(A, B, transfer, plan)
         return F.linear(x, (delta if weight is None else weight + delta).to(x.dtype), bias)
 
+    def add_to(
+        self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None
+    ) -> Tensor:
+        """Returns ``result`` + x ΔWᵀ, in the dtype of ``result``; ``result`` is ``(..., out)`` and is not changed."""
+        return result + self.linear(x, None, None, A, B, transfer, plan).to(result.dtype)
+
+    def prefers_weight(self, plan: Any) -> bool:
+        """Whether :meth:`linear` with the weight is cheaper than calling the base layer and :meth:`add_to`."""
+        return False
+
     def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
-        """What this engine would do at these values, in a few words, for records and for people."""
-        return type(self).__name__
+        """Returns how this engine evaluates at these values, in a few words."""
+        plan = self.plan(A, B, transfer)
+        return type(self).__name__ if plan is None else plan.describe()

@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lrlora.tuner.layer import layers_with
-from lrlora.tuner.theta import THETA
+from lrlora.tuner.theta import FACTORS
 
 
 def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
@@ -17,9 +17,9 @@ def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
     first: dict[int, str] = {}
     copies: dict[str, str] = {}
     for name, module in layers_with(model, adapter_name).items():
-        for part in THETA:
+        for part, theta in module.theta(adapter_name).items():
             key = f"{name}.{part}.{adapter_name}.weight"
-            known = first.setdefault(id(getattr(module, part)[adapter_name]), key)
+            known = first.setdefault(id(theta), key)
             if known != key:
                 copies[key] = known
     return copies
@@ -48,11 +48,11 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         ValueError: Another base model, or another configuration. The adapter has been removed from the model.
     """
     own = {
-        f"{name}.{part}.{adapter_name}{'.weight' if part in THETA else ''}": getattr(module, part)[adapter_name]
+        f"{name}.{part}.{adapter_name}.weight": getattr(module, part)[adapter_name].weight
         for name, module in layers_with(model, adapter_name).items()
-        for part in module.adapter_layer_names
+        for part in (*FACTORS, *module.theta(adapter_name))
     }
-    shapes = {key: tuple(getattr(value, "weight", value).shape) for key, value in own.items()}
+    shapes = {key: tuple(value.shape) for key, value in own.items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     wrong = [
         f"{key} has shape {found[key]}, and {shapes[key]} here"
@@ -60,7 +60,7 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         if shapes[key] != found[key]
     ]
     missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
-    stray = [f"{key} has no place here" for key in found.keys() - shapes.keys() if ".lrlora_" in key]
+    stray = [f"{key} has no place here" for key in found.keys() - shapes.keys() if ".lrlora_" in key and ".lrlora_plan." not in key]
     problems = sorted(wrong) + sorted(stray) + sorted(missing)
     if not problems:
         return

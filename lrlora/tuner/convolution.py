@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lrlora.tuner.compilation import outside_compiled_graphs
@@ -34,16 +35,21 @@ class Convolution(AdaptedModule):
     @outside_compiled_graphs
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The convolution of ``x`` with the kernels and their updates, and the bias."""
-        active = self.adapters_at_work()
+        active = self.unmerged_adapters()
         result: Tensor = self.base_layer(x, *args, **kwargs)
         base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
         for name in active:
-            delta = self._delta(name, *self.wide_factors(name), self.lrlora_fits[name].fitted(self))
-            adapted = self._cast_input_dtype(x, self.lrlora_A[name].dtype)  # type: ignore[operator]
+            A, B = self.factors(name)
+            transfer = self.transfer(name)
+            plan = self.plan(name, A, B, transfer)
+            with torch.autocast(A.device.type, enabled=False):
+                delta = self.lrlora_engine[name].delta(A, B, transfer, plan)
+            adapted = self._cast_input_dtype(x, self.lrlora_A[name].weight.dtype)  # type: ignore[operator]
             kernels = delta.view(base.weight.shape).to(adapted.dtype)
             # The convolution of the base layer with other kernels: its stride, padding and groups are the same.
             update = base._conv_forward(self.lrlora_dropout[name](adapted), kernels, None)
             result = result + update.to(result.dtype)
+            self.lrlora_plan[name].watch(result)  # type: ignore[operator]
         return result
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:

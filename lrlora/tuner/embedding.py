@@ -25,13 +25,13 @@ class Embedding(AdaptedModule):
         return base.num_embeddings, base.embedding_dim, True
 
     def _draw_start(self, adapter_name: str) -> Tensor:
-        nn.init.normal_(self.lrlora_B[adapter_name])
-        return self.lrlora_A[adapter_name]  # type: ignore[no-any-return]
+        nn.init.normal_(self.lrlora_B[adapter_name].weight)  # type: ignore[arg-type]
+        return self.lrlora_A[adapter_name].weight  # type: ignore[return-value]
 
     @outside_compiled_graphs
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The embeddings of the tokens ``x`` of any shape, ``(..., dim)``."""
-        active = self.adapters_at_work()
+        active = self.unmerged_adapters()
         result: Tensor = self.base_layer(x, *args, **kwargs)
         if not active:
             return result
@@ -39,13 +39,18 @@ class Embedding(AdaptedModule):
         tokens, place = torch.unique(x, return_inverse=True)
         scale = self._get_embed_scale()  # type: ignore[operator]
         for name in active:
-            A, B = self.wide_factors(name)
+            A, B = self.factors(name)
+            transfer = self.transfer(name)
+            plan = self.plan(name, A, B, transfer)
             # The column of the padding token takes no gradient, as in the base layer.
             columns = F.embedding(tokens, A.T, padding_idx=base.padding_idx).T
-            update = F.embedding(place, self._delta(name, columns, B, self.lrlora_fits[name].fitted(self)).T)
+            with torch.autocast(A.device.type, enabled=False):
+                delta = self.lrlora_engine[name].delta(columns, B, transfer, plan)
+            update = F.embedding(place, delta.T)
             if scale is not None:
                 update = update * scale.to(update.dtype)
             result = result + update.to(result.dtype)
+            self.lrlora_plan[name].watch(result)  # type: ignore[operator]
         return result
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:

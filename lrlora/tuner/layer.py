@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from lrlora.bases import Basis
 from lrlora.engines import Engine
 from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
-from lrlora.tuner.fits import FitGroup
+from lrlora.tuner.planning import Plans
 from lrlora.tuner.quantized import Kept, check_mergeable, keep, put_back
-from lrlora.tuner.theta import THETA, Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.theta import FACTORS, THETA, Factor
 
 
 class LRLoraLayer(BaseTunerLayer):
@@ -28,16 +29,18 @@ class LRLoraLayer(BaseTunerLayer):
     Attributes:
         in_features, out_features: Of ΔW as a matrix.
         fan_in_fan_out: Whether the weight is laid out as the transpose of ΔW.
-        lrlora_A: By adapter, ``(r, in)``.
-        lrlora_B: By adapter, ``(out, r)``.
-        lrlora_amplitude, lrlora_bandwidth, lrlora_grid: By adapter, modules that adapters may share.
+        lrlora_A: By adapter, a module with ``weight``, ``(r, in)``.
+        lrlora_B: By adapter, a module with ``weight``, ``(out, r)``.
+        lrlora_amplitude, lrlora_bandwidth, lrlora_grid, lrlora_shape: By adapter, the parts of θ, which adapters may
+            share.
+        lrlora_plan: By adapter, how φ is evaluated.
     """
 
     base_layer: nn.Module
     active_adapters: list[str]
     frozen_peft_weight_names: dict[str, tuple[str, ...]]
     quantization_backend: Any  # of PEFT; None where the weight is of plain numbers
-    adapter_layer_names = ("lrlora_A", "lrlora_B", *THETA)
+    adapter_layer_names = (*FACTORS, *THETA)
     other_param_names = (
         "r",
         "lora_alpha",
@@ -45,7 +48,7 @@ class LRLoraLayer(BaseTunerLayer):
         "lrlora_config",
         "lrlora_basis",
         "lrlora_engine",
-        "lrlora_fits",
+        "lrlora_plan",
         "scaling",
         "input_scale",
     )
@@ -59,13 +62,14 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_config: dict[str, LRLoraConfig] = {}
         self.lrlora_basis: dict[str, Basis] = {}
         self.lrlora_engine: dict[str, Engine] = {}
-        self.lrlora_fits: dict[str, FitGroup] = {}
         self.lrlora_dropout = nn.ModuleDict()
-        self.lrlora_A = nn.ParameterDict()
-        self.lrlora_B = nn.ParameterDict()
+        self.lrlora_A = nn.ModuleDict()
+        self.lrlora_B = nn.ModuleDict()
         self.lrlora_amplitude = nn.ModuleDict()
         self.lrlora_bandwidth = nn.ModuleDict()
         self.lrlora_grid = nn.ModuleDict()
+        self.lrlora_shape = nn.ModuleDict()
+        self.lrlora_plan = nn.ModuleDict()
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._base_before_merge: Kept | None = None
@@ -83,8 +87,7 @@ class LRLoraLayer(BaseTunerLayer):
         *,
         r: int,
         lora_alpha: float | None,
-        theta: tuple[Amplitude, Bandwidth, GridPoints],
-        fits: FitGroup,
+        theta: Mapping[str, nn.Module],
     ) -> None:
         """Add an adapter.
 
@@ -93,8 +96,7 @@ class LRLoraLayer(BaseTunerLayer):
             config: Its configuration.
             r: Rank here; 0: the adapter leaves this layer as it is.
             lora_alpha: Scaling here, times r; None for a scaling of 1.
-            theta: The parameters of φ, new or shared.
-            fits: What the layers of this adapter are fitted in.
+            theta: The parts of θ by their names in :data:`~lrlora.tuner.theta.THETA`, new or shared.
         """
         self.r[adapter_name] = r
         self.lora_alpha[adapter_name] = lora_alpha
@@ -104,21 +106,20 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_config[adapter_name] = config
         self.lrlora_basis[adapter_name] = config.make_basis()
         self.lrlora_engine[adapter_name] = config.make_engine()
-        self.lrlora_fits[adapter_name] = fits
         self.lrlora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
-        self.lrlora_A[adapter_name] = nn.Parameter(torch.empty(r, self.in_features))
-        self.lrlora_B[adapter_name] = nn.Parameter(torch.empty(self.out_features, r))
-        self.lrlora_amplitude[adapter_name], self.lrlora_bandwidth[adapter_name], self.lrlora_grid[adapter_name] = theta
+        self.lrlora_A[adapter_name] = Factor(r, self.in_features)
+        self.lrlora_B[adapter_name] = Factor(self.out_features, r)
+        for part, module in theta.items():
+            getattr(self, part)[adapter_name] = module
+        self.lrlora_plan[adapter_name] = Plans()
         self.reset_lrlora_parameters(adapter_name, config.init_weights)
         self._move_adapter_to_device_of_base_layer(adapter_name)
         if r == 0:
             # No gradient comes here, for which DistributedDataParallel would wait. What is shared has one from others.
-            own = {"amplitude", "bandwidth", "grid"} - set(config.policy("sharing").names)
-            frozen = ("lrlora_A", "lrlora_B", *sorted(f"lrlora_{part}" for part in own))
+            shared = {f"lrlora_{part}" for part in config.policy("sharing").names}
+            frozen = (*FACTORS, *(part for part in theta if part not in shared))
             self.frozen_peft_weight_names = {**self.frozen_peft_weight_names, adapter_name: frozen}
         self.set_adapter(self.active_adapters)
-        if r > 0:
-            fits.join(self)
 
     @torch.no_grad()
     def reset_lrlora_parameters(self, adapter_name: str, init_weights: bool) -> None:
@@ -135,10 +136,10 @@ class LRLoraLayer(BaseTunerLayer):
 
     def _draw_start(self, adapter_name: str) -> Tensor:
         """Draw one factor of BA; the other one, which is to start at zero, is returned."""
-        nn.init.kaiming_uniform_(self.lrlora_A[adapter_name], a=math.sqrt(5))
-        return self.lrlora_B[adapter_name]  # type: ignore[no-any-return]
+        nn.init.kaiming_uniform_(self.lrlora_A[adapter_name].weight, a=math.sqrt(5))
+        return self.lrlora_B[adapter_name].weight  # type: ignore[return-value]
 
-    def adapters_at_work(self) -> list[str]:
+    def unmerged_adapters(self) -> list[str]:
         """The adapters that are to be added to the base layer's output; none while disabled or merged."""
         if self.disable_adapters:
             if self.merged:
@@ -151,7 +152,7 @@ class LRLoraLayer(BaseTunerLayer):
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
         # PEFT moves an adapter to the dtype of the base layer and casts it back up later. For A and B that rounds a
         # random start; for θ it would round a grid. θ keeps its precision and only changes device.
-        theta = {name: getattr(self, name)[adapter_name] for name in THETA}
+        theta = self.theta(adapter_name)
         kept = {name: part.weight.dtype for name, part in theta.items()}
         data = {name: part.weight.data for name, part in theta.items()}
         super()._move_adapter_to_device_of_base_layer(adapter_name, device)
@@ -172,34 +173,42 @@ class LRLoraLayer(BaseTunerLayer):
             output_scale=self.scaling[adapter_name] / scale,
             residual=bool(config.residual),
             centered=bool(config.centered),
+            shape=self.lrlora_shape[adapter_name]() if adapter_name in self.lrlora_shape else {},
         )
 
     def get_delta_weight(self, adapter: str) -> Tensor:
-        """ΔW of an adapter in the layout of the base layer's weight and the dtype of the adapter."""
+        """Returns ΔW of an adapter in the layout of the base layer's weight and the dtype of the adapter."""
         delta = self.delta_matrix(adapter)
         return delta.T if self.fan_in_fan_out else delta
 
     def delta_matrix(self, adapter: str) -> Tensor:
-        """ΔW of an adapter as a matrix, ``(out, in)``, in the dtype of the adapter."""
-        A, B = self.wide_factors(adapter)
+        """Returns ΔW of an adapter as a matrix, ``(out, in)``, in the dtype of the adapter."""
+        A, B = self.factors(adapter)
+        dtype = self.lrlora_A[adapter].weight.dtype
         if self.r[adapter] == 0:
-            return torch.zeros(self.out_features, self.in_features, dtype=self.lrlora_A[adapter].dtype, device=A.device)
-        return self._delta(adapter, A, B).to(self.lrlora_A[adapter].dtype)
-
-    def _delta(self, adapter: str, A: Tensor, B: Tensor, fitted: Any = None) -> Tensor:
-        """φ(BA), of all of A or of some of its columns."""
+            return torch.zeros(self.out_features, self.in_features, dtype=dtype, device=A.device)  # type: ignore[arg-type]
+        transfer = self.transfer(adapter)
+        with torch.no_grad():
+            plan = self.lrlora_engine[adapter].plan(A, B, transfer)
         with torch.autocast(A.device.type, enabled=False):
-            return self.lrlora_engine[adapter].delta(A, B, self.transfer(adapter), fitted)
+            return self.lrlora_engine[adapter].delta(A, B, transfer, plan).to(dtype)  # type: ignore[arg-type]
 
-    def wide_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
-        """A and B in float32 at least: half precision would lose the small entries of BA."""
-        A, B = self.lrlora_A[adapter], self.lrlora_B[adapter]
+    def factors(self, adapter: str) -> tuple[Tensor, Tensor]:
+        """Returns A and B in float32 at least: half precision would lose the small entries of BA."""
+        A, B = (getattr(self, name)[adapter].weight for name in FACTORS)
         wide = torch.promote_types(A.dtype, torch.float32)
         return A.to(wide), B.to(wide)
 
-    def trains_theta(self, adapter: str) -> bool:
-        """Whether any part of θ takes a gradient."""
-        return any(getattr(self, name)[adapter].weight.requires_grad for name in THETA)
+    def theta(self, adapter: str) -> dict[str, nn.Module]:
+        """Returns the parts of θ that an adapter has, by their names in :data:`~lrlora.tuner.theta.THETA`."""
+        return {part: getattr(self, part)[adapter] for part in THETA if adapter in getattr(self, part)}
+
+    def plan(self, adapter: str, A: Tensor, B: Tensor, transfer: TransferFunction) -> Any:
+        """Returns the plan that an adapter is evaluated with now."""
+        parameters = [getattr(self, name)[adapter].weight for name in FACTORS]
+        parameters += [part.weight for part in self.theta(adapter).values()]
+        plans = self.lrlora_plan[adapter]
+        return plans.current(self.lrlora_engine[adapter], A, B, transfer, parameters, training=self.training)  # type: ignore[operator,attr-defined]
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.

@@ -1,4 +1,4 @@
-"""Adapted linear layers: one product with W + ΔW where the two may be added, and one beside the other where not."""
+"""Adapted linear layers: the base layer is called and the update added, or both are one product where that is cheaper."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 from transformers.pytorch_utils import Conv1D
 
 from lrlora.tuner.compilation import outside_compiled_graphs
@@ -18,67 +19,89 @@ class Linear(AdaptedModule):
     @staticmethod
     def _dimensions(base: nn.Module) -> tuple[int, int, bool]:
         if isinstance(base, Conv1D):
-            inside, out = base.weight.shape
-            return inside, out, True
+            in_features, out_features = base.weight.shape
+            return in_features, out_features, True
         return base.in_features, base.out_features, False  # type: ignore[return-value]  # quantised layers have these too
 
     @outside_compiled_graphs
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """x (W + Σ ΔW)ᵀ + b, ``(..., in)`` to ``(..., out)``."""
-        active = self.adapters_at_work()
+        """Returns x (W + Σ ΔW)ᵀ + b, ``(..., in)`` to ``(..., out)``."""
+        active = self.unmerged_adapters()
         if not active:
             return self.base_layer(x, *args, **kwargs)  # type: ignore[no-any-return]
-        if self._can_fuse(x, active, args, kwargs):
-            base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
-            weight = base.weight.T if self.fan_in_fan_out else base.weight
-            result = self._through(active[0], x, weight, base.bias)
-            # A model may write into what a layer returns, as DeBERTa does. Autograd refuses that for a view made inside
-            # of a custom function, which this is one of. The function keeps nothing of what it returns.
-            return torch.ops.aten._unsafe_view(result, result.shape)  # type: ignore[no-any-return]
+        if len(active) == 1 and self._can_fuse(x, active[0], args, kwargs):
+            result = self._fused(active[0], x)
+            if result is not None:
+                return result
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         if self.quantization_backend is not None:
             result = self.quantization_backend.maybe_clone_base_result(result)
         for name in active:
-            # The update is computed in float32 at least, and rounded to bfloat16 if that is what it meets; not to
-            # float16, whose smallest numbers are not much smaller than an update's entries.
-            in_bfloat16 = x.dtype == torch.bfloat16
-            adapted = x if in_bfloat16 else self._cast_input_dtype(x, self.lrlora_A[name].dtype)  # type: ignore[operator]
-            result = result + self._through(name, self.lrlora_dropout[name](adapted), None, None)
-        return result.to(dtype)  # type: ignore[no-any-return]
+            A, B = self.factors(name)
+            transfer = self.transfer(name)
+            plan = self.plan(name, A, B, transfer)
+            adapted = self.lrlora_dropout[name](self._input_of_adapter(x, A.dtype))
+            with torch.autocast(x.device.type, enabled=False):
+                result = self.lrlora_engine[name].add_to(result, adapted, A, B, transfer, plan)
+            self.lrlora_plan[name].watch(result)  # type: ignore[operator]
+        return result.to(dtype)
 
-    def _through(self, adapter: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """x (W + ΔW)ᵀ + b, or x ΔWᵀ."""
-        A, B = self.wide_factors(adapter)
-        device = x.device.type
-        if torch.is_autocast_enabled(device):
-            x = x.to(torch.get_autocast_dtype(device))
-        elif x.dtype not in (A.dtype, torch.bfloat16):
-            x = x.to(A.dtype)
-        if bias is not None:
-            bias = bias.to(x.dtype)
-        fitted = self.lrlora_fits[adapter].fitted(self)
-        with torch.autocast(device, enabled=False):
-            return self.lrlora_engine[adapter].linear(x, weight, bias, A, B, self.transfer(adapter), fitted)
+    def _fused(self, adapter: str, x: Tensor) -> Tensor | None:
+        """Returns x (W + ΔW)ᵀ + b in one product; None if the engine is no faster so."""
+        A, B = self.factors(adapter)
+        transfer = self.transfer(adapter)
+        plan = self.plan(adapter, A, B, transfer)
+        if not self.lrlora_engine[adapter].prefers_weight(plan):
+            return None
+        base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
+        weight = base.weight.T if self.fan_in_fan_out else base.weight
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        with torch.autocast(x.device.type, enabled=False):
+            result = self.lrlora_engine[adapter].linear(x, weight, base.bias, A, B, transfer, plan)
+        self.lrlora_plan[adapter].watch(result)  # type: ignore[operator]
+        return result
 
-    def _can_fuse(self, x: Tensor, active: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether W and ΔW may be added before they meet x: one adapter, and nothing between x and it.
+    def _input_of_adapter(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Returns ``x`` in the dtype that its products with entries of ΔW are computed in."""
+        if torch.is_autocast_enabled(x.device.type):
+            return x.to(torch.get_autocast_dtype(x.device.type))
+        # Not in float16, whose smallest numbers are not much smaller than entries of an update.
+        return x if x.dtype == torch.bfloat16 else self._cast_input_dtype(x, dtype)  # type: ignore[operator,no-any-return]
 
-        A weight in half precision is not added to: rounding the sum would lose what is small beside the weight. Under
-        autocast the weight itself is rounded when it meets x, and the sum loses no more than that.
+    def _can_fuse(self, x: Tensor, adapter: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether nobody can tell that the base layer is not called, and W and ΔW may be added before they meet x.
+
+        Hooks, parametrisations such as an old weight_norm, and wrappers of ``forward`` such as those of offloading need
+        the call. A weight in half precision is not added to: rounding the sum would lose what is small beside the
+        weight. Under autocast the weight itself is rounded when it meets x, and the sum loses no more than that.
         """
         base = self.base_layer
-        dropout = self.lrlora_dropout[active[0]]
         weight = getattr(base, "weight", None)
         return (
-            len(active) == 1
-            and not args
+            not args
             and not kwargs
             and type(base) in (nn.Linear, Conv1D)
+            and "forward" not in vars(base)
+            and not _is_hooked(base)
             and self.quantization_backend is None
-            and not (self.training and isinstance(dropout, nn.Dropout))
-            and weight is not None
-            and weight.dtype == self.lrlora_A[active[0]].dtype
+            and not (self.training and isinstance(self.lrlora_dropout[adapter], nn.Dropout))
+            and isinstance(weight, nn.Parameter)
+            and weight.device == x.device
+            and weight.dtype == self.lrlora_A[adapter].weight.dtype
             and weight.dtype in (torch.float32, torch.float64)
             and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         )
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether a hook would run if the module were called; as ``nn.Module.__call__`` decides it."""
+    own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    of_all = (
+        hooks._global_forward_hooks,
+        hooks._global_forward_pre_hooks,
+        hooks._global_backward_hooks,
+        hooks._global_backward_pre_hooks,
+    )
+    return any(own) or any(of_all)

@@ -22,11 +22,10 @@ from lrlora.tuner.checkpoint import check_fits, with_copies, without_copies
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
 from lrlora.tuner.embedding import Embedding
-from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.linear import Linear
 from lrlora.tuner.quantized import backend_of, check_mergeable
-from lrlora.tuner.theta import THETA, Amplitude, Bandwidth, GridPoints
+from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints, Shape
 from lrlora.tuner.weighted import add_weighted_adapter
 
 M = TypeVar("M", bound=nn.Module)
@@ -88,13 +87,12 @@ class LRLoraModel(BaseTuner):
             get_pattern_key(peft_config.alpha_pattern.keys(), current_key), peft_config.lora_alpha
         )
         theta = self._theta(peft_config, current_key)
-        fits = self._injection.fits = self._injection.fits or FitGroup(adapter_name)
         if isinstance(target, LRLoraLayer):
-            target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
+            target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
             return
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
         layer_class, backend = _layer_class(base, current_key), backend_of(base, current_key, self)
-        new_module = layer_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta, fits=fits)
+        new_module = layer_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
         new_module.quantization_backend = backend
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an adapter that is added to others does not train until it is set active
@@ -122,8 +120,8 @@ class LRLoraModel(BaseTuner):
             return
         # The caller wants no part of an adapter in another dtype than the base; θ goes with A and B.
         for module in layers_with(self, adapter_name).values():
-            for part in THETA:
-                getattr(module, part)[adapter_name].to(module.lrlora_A[adapter_name].dtype)
+            for part in module.theta(adapter_name).values():
+                part.to(module.lrlora_A[adapter_name].weight.dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -172,6 +170,8 @@ class LRLoraModel(BaseTuner):
         unwanted_adapter_names: list[str],
     ) -> dict[str, Tensor]:
         state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
+        # A layer that was never trained has no plan to save.
+        state = {key: value for key, value in state.items() if value.numel() or not key.endswith("_extra_state")}
         return without_copies(model, adapter_name, state)
 
     @classmethod
@@ -194,8 +194,8 @@ class LRLoraModel(BaseTuner):
 
     # -- θ, which adapters may share ------------------------------------------------------------------------
 
-    def _theta(self, config: LRLoraConfig, module_name: str) -> tuple[Amplitude, Bandwidth, GridPoints]:
-        """The modules of θ for one adapted weight: those its group shares, where there are any yet, else new ones."""
+    def _theta(self, config: LRLoraConfig, module_name: str) -> dict[str, nn.Module]:
+        """Returns the parts of θ for one adapted weight: those its group shares, if there are any yet, else new ones."""
         depth = relative_depth(module_name, self._injection.layers)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
@@ -217,11 +217,14 @@ class LRLoraModel(BaseTuner):
                 self._injection.shared[key] = make()
             return self._injection.shared[key]  # type: ignore[return-value]
 
-        return (
-            shared("amplitude", lambda: Amplitude(values, config.learn_amplitude)),
-            shared("bandwidth", lambda: Bandwidth(omega, positive, config.learn_bandwidth)),
-            shared("grid", lambda: GridPoints(points, grid_policy.learned)),
-        )
+        theta: dict[str, nn.Module] = {
+            "lrlora_amplitude": shared("amplitude", lambda: Amplitude(values, config.learn_amplitude)),
+            "lrlora_bandwidth": shared("bandwidth", lambda: Bandwidth(omega, positive, config.learn_bandwidth)),
+            "lrlora_grid": shared("grid", lambda: GridPoints(points, grid_policy.learned)),
+        }
+        if starts := getattr(start.basis, "shape_parameters", {}):
+            theta["lrlora_shape"] = shared("shape", lambda: Shape(starts, n))
+        return theta
 
 
 @dataclass
@@ -230,12 +233,10 @@ class _Injection:
 
     Attributes:
         layers: How many there are, by stack.
-        fits: What they are fitted in.
         shared: Modules of θ by part and by group of the sharing scope.
     """
 
     layers: dict[str, int]
-    fits: FitGroup | None = None
     shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
 
 

@@ -18,13 +18,11 @@ def register() -> None:
     if NAME.upper() not in PeftType.__members__:
         _extend_enum(NAME.upper())
     # The classes are imported after the member exists, since the config names it.
-    from lrlora.optimizer_checks import watch_optimizers
     from lrlora.tuner.config import LRLoraConfig
     from lrlora.tuner.model import LRLoraModel
 
     if PeftType[NAME.upper()] not in PEFT_TYPE_TO_CONFIG_MAPPING:
         register_peft_method(name=NAME, config_cls=LRLoraConfig, model_cls=LRLoraModel, prefix=f"{NAME}_")
-    watch_optimizers()
 
 
 def _extend_enum(name: str) -> None:

@@ -1,20 +1,39 @@
-"""θ as PyTorch modules: the amplitudes, the bandwidths and the grid points of one φ, one module each.
+"""The parameters of an adapter in one layer as PyTorch modules: the factors of BA, and the parts of θ.
 
-They are modules, and not bare parameters, so that adapters can share one: a shared module stays shared when PEFT casts
-it, moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each holds one tensor called
-``weight``, so a checkpoint names it as it names a LoRA matrix: ``….lrlora_amplitude.weight``. It is a parameter where
-it is learned and a buffer where it is not: whatever asks a model for its parameters then finds what can be trained.
+They are modules, and not bare parameters, for two reasons. PEFT and libraries built on it find adapters by
+``.adapter_name.`` in parameter names, as in ``….lrlora_A.default.weight``. And a shared module stays shared when PEFT
+casts it, moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each module holds one tensor
+called ``weight``: a parameter if it is learned, else a buffer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from lrlora.policies.bandwidths import PositiveMap
 
-THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
-"""Where an adapted layer holds the parts of θ, each by adapter."""
+FACTORS = ("lrlora_A", "lrlora_B")
+"""Where an adapted layer holds A and B, by adapter."""
+
+THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid", "lrlora_shape")
+"""Where an adapted layer holds the parts of θ, each by adapter. Only some bases have the last one."""
+
+
+class Factor(nn.Module):
+    """A or B.
+
+    Args:
+        rows, columns: Of the matrix.
+    """
+
+    weight: Tensor
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns))
 
 
 class Amplitude(nn.Module):
@@ -78,6 +97,26 @@ class GridPoints(nn.Module):
         if not self.learned:
             return self.weight
         return torch.cat([self.weight[:1], self.weight[1:].exp()]).cumsum(0)
+
+
+class Shape(nn.Module):
+    """The shape parameters that a basis brings along, as they are.
+
+    Args:
+        starts: The first value of each, by name, as in :attr:`lrlora.bases.Basis.shape_parameters`.
+        count: N.
+    """
+
+    weight: Tensor
+
+    def __init__(self, starts: Mapping[str, float], count: int) -> None:
+        super().__init__()
+        self.names = tuple(starts)
+        _hold(self, torch.tensor([[start] * count for start in starts.values()]), learned=True)
+
+    def forward(self) -> dict[str, Tensor]:
+        """The parameters by name, ``(N,)`` each."""
+        return dict(zip(self.names, self.weight.unbind(), strict=True))
 
 
 def _hold(module: nn.Module, values: Tensor, learned: bool) -> None:

@@ -250,7 +250,7 @@ def test_sinelora_is_lr_lora_with_one_fixed_sine() -> None:
     layers = [module for module in model.modules() if isinstance(module, LRLoraLayer)]
     assert len(layers) == 12
     for layer in layers:
-        product = layer.lrlora_B["default"] @ layer.lrlora_A["default"]
+        product = layer.lrlora_B["default"].weight @ layer.lrlora_A["default"].weight
         expected = scaling * torch.sin(omega * product) / omega
         # As exactly as the engine was asked for.
         torch.testing.assert_close(layer.get_delta_weight("default"), expected, atol=0.005 * scaling / omega, rtol=0)

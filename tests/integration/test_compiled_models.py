@@ -206,6 +206,6 @@ class TestGeneration:
         assert all(gradient.count_nonzero() > 0 for gradient in gradients(model).values())
         for layer in model.modules():
             if isinstance(layer, LRLoraLayer):
-                layer.lrlora_B["default"].data.mul_(2)
+                layer.lrlora_B["default"].weight.data.mul_(2)
         with torch.inference_mode():
             assert not torch.allclose(model(**inputs).logits, before)

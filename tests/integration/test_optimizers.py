@@ -9,11 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer, create_riemannian_optimizer
+from peft.optimizers import create_riemannian_optimizer
 from torch import Tensor, nn
 
 from lrlora import LRLoraConfig, LRLoraLayer, parameter_groups
-from lrlora.optimizer_checks import check_optimizer
 
 LAYERS = ["0", "2"]
 SMALL: dict[str, Any] = {"r": 2, "target_modules": LAYERS, "num_grid_points": 6}
@@ -164,149 +163,6 @@ class TestParameterGroups:
     def test_a_rate_that_cannot_be_is_refused(self, options: Options, said: str) -> None:
         with pytest.raises(ValueError, match=said):
             parameter_groups(adapted(), **{"lr": 1e-3, **options})
-
-
-class TestLoraPlus:
-    """peft.optimizers.create_loraplus_optimizer."""
-
-    def create(self, model: nn.Module, ratio: float = 16.0) -> torch.optim.Optimizer:
-        return create_loraplus_optimizer(
-            model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=ratio, loraplus_weight_decay=0.1
-        )
-
-    def test_it_takes_theta_for_b(self) -> None:
-        # The reason for what follows. Where this fails PEFT has changed, and the refusal may have lost its reason.
-        model = adapted(grid="learned")
-        layer = next(module for module in model.modules() if isinstance(module, LRLoraLayer))
-        group_of = {id(p): group for group in self.create(model).param_groups for p in group["params"]}
-        rates = {
-            part: (group_of[id(weight)]["lr"], group_of[id(weight)]["weight_decay"])
-            for part, weight in (
-                ("A", layer.lrlora_A["default"]),
-                ("B", layer.lrlora_B["default"]),
-                ("amplitude", layer.lrlora_amplitude["default"].weight),
-                ("bandwidth", layer.lrlora_bandwidth["default"].weight),
-                ("grid", layer.lrlora_grid["default"].weight),
-            )
-        }
-        fast, slow = (pytest.approx(0.016), 0.1), (1e-3, 0.1)
-        assert rates == {"A": slow, "B": fast, "amplitude": fast, "bandwidth": fast, "grid": fast}
-
-    @pytest.mark.parametrize("how", ["plain", "shared", "direct", "scheduled", "copied"])
-    def test_it_is_refused_before_anything_moves(self, how: str) -> None:
-        import copy
-
-        fields = {"shared": {"sharing": "all"}, "direct": {"engine": "direct"}}.get(how, {})
-        model = adapted(**fields)
-        if how == "copied":
-            model = copy.deepcopy(model)
-        optimizer = self.create(model)
-        if how == "scheduled":  # with warm-up every rate is zero at first
-            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step / 10)
-        before = values(model)
-        with pytest.raises(ValueError, match=r"0\.016 where A has 0\.001.*lr=0\.001, loraplus_lr_ratio=16\)"):
-            step(model, optimizer)
-        assert unmoved(model, before)
-
-    def test_what_it_recommends_trains(self) -> None:
-        model = adapted()
-        groups = parameter_groups(model, lr=1e-3, loraplus_lr_ratio=16)
-        assert {group["name"]: group["lr"] for group in groups} == {
-            "adapter": 1e-3,
-            "B": 1.6e-2,
-            "transfer": pytest.approx(1e-3 * 5 / 6),
-        }
-        before = values(model)
-        step(model, torch.optim.AdamW(groups))
-        assert not unmoved(model, before)
-
-    @pytest.mark.parametrize("ratio", [1.0, 16.0])
-    def test_lora_is_left_alone(self, ratio: float) -> None:
-        other = adapted()  # whose layers are known, and are not the optimizer's
-        model = get_peft_model(base(), LoraConfig(r=2, target_modules=LAYERS))
-        before = values(model)
-        step(model, self.create(model, ratio))
-        assert not unmoved(model, before)
-        del other
-
-    def test_a_ratio_of_one_is_adamw_over_everything_and_may_be(self) -> None:
-        model = adapted()
-        step(model, self.create(model, 1.0))
-
-    def test_groups_that_come_later_are_checked_too(self) -> None:
-        model = adapted()
-        layers = [module for module in model.modules() if isinstance(module, LRLoraLayer)]
-        optimizer = torch.optim.AdamW([layer.lrlora_A["default"] for layer in layers], lr=1e-3)
-        step(model, optimizer)
-        theta = [layer.lrlora_amplitude["default"].weight for layer in layers]
-        optimizer.add_param_group({"params": theta + [layer.lrlora_B["default"] for layer in layers], "lr": 1.0})
-        with pytest.raises(ValueError, match="θ is in one group with B"):
-            step(model, optimizer)
-
-    def test_optimizers_that_know_nothing_of_lora_are_left_alone(self) -> None:
-        model = adapted()
-        for optimizer in (torch.optim.AdamW(model.parameters()), torch.optim.SGD(parameter_groups(model, 1e-3))):
-            check_optimizer(optimizer)
-            step(model, optimizer)
-
-
-class TestLoraFA:
-    """peft.optimizers.create_lorafa_optimizer."""
-
-    def create(self, model: nn.Module) -> torch.optim.Optimizer:
-        return create_lorafa_optimizer(model, r=2, lora_alpha=8, lr=1e-3)
-
-    def test_it_is_refused_before_anything_moves(self) -> None:
-        model = adapted(init_weights=False)
-        before = values(model)
-        optimizer = self.create(model)
-        with pytest.raises(ValueError, match=r"LoRA-FA projects .* here it is φ\(BA\) \(.*lrlora_A"):
-            step(model, optimizer)
-        with pytest.raises(ValueError, match="LoRA-FA"):
-            check_optimizer(optimizer)
-        assert unmoved(model, before)
-
-    def test_what_it_recommends_brings_a_back(self) -> None:
-        model = adapted(init_weights=False)
-        self.create(model)
-        assert not any(p.requires_grad for name, p in model.named_parameters() if "lrlora_A" in name)
-        model.set_adapter("default")
-        before = values(model)
-        step(model, torch.optim.AdamW(parameter_groups(model, lr=1e-3)))
-        assert not any(torch.equal(p, before[name]) for name, p in model.named_parameters() if "lrlora_A" in name)
-
-    def test_lora_is_left_alone(self) -> None:
-        model = get_peft_model(base(), LoraConfig(r=2, lora_alpha=8, target_modules=LAYERS))
-        before = values(model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own affairs: autocast on a CPU, the scaling of older versions
-            step(model, self.create(model))
-        assert not unmoved(model, before)
-
-    @pytest.mark.parametrize(("bent", "right"), [(0.0, True), (0.5, False)])
-    def test_its_formula_holds_for_a_straight_line_alone(self, bent: float, right: bool) -> None:
-        # The step dB that brings the change of ΔW nearest to G, by least squares on the true derivative of ΔW, and by
-        # LoRA-FA's formula from the true gradient of B. Along each row of ΔW the derivative is its own.
-        torch.manual_seed(0)
-        model = adapted(init_weights=False).double()
-        layer = next(module for module in model.modules() if isinstance(module, LRLoraLayer))
-        A, B = layer.lrlora_A["default"], layer.lrlora_B["default"]
-        with torch.no_grad():
-            B.mul_(0.1)
-            layer.lrlora_amplitude["default"].weight.normal_(std=bent or 1e-9)
-        f = layer.transfer("default")
-        G = torch.randn(6, 6, dtype=torch.float64)
-        z = (layer.input_scale["default"] * B @ A).detach().requires_grad_()
-        (slope,) = torch.autograd.grad(f(z).sum(), z)
-        slope = layer.scaling["default"] * slope  # that of ΔW in BA
-        best = torch.stack(
-            [torch.linalg.lstsq((slope[i] * A).T.detach(), G[i][:, None]).solution[:, 0] for i in range(6)]
-        )
-        gradient = (slope * G) @ A.T
-        formula = gradient @ torch.linalg.inv(A @ A.T) / layer.scaling["default"] ** 2
-        error = ((formula - best).norm() / best.norm()).item()
-        assert (error < 1e-6) == right
-        assert right or error > 0.1
 
 
 def test_the_riemannian_optimizer_refuses_by_itself() -> None:

@@ -260,7 +260,7 @@ def test_a_merge_to_nan_is_refused_and_leaves_the_weights(make_model: Make) -> N
     layer = next(iter(layers_of(model).values()))
     before = layer.get_base_layer().weight.clone()
     with torch.no_grad():
-        layer.lrlora_B["default"][0, 0] = float("nan")
+        layer.lrlora_B["default"].weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite; nothing was merged"):
         layer.merge(safe_merge=True)
     assert torch.equal(layer.get_base_layer().weight, before)

@@ -17,7 +17,7 @@ def layer_and_x(dtype: torch.dtype, dropout: float = 0.0) -> tuple[nn.Module, LR
     model = get_peft_model(base, LRLoraConfig(r=4, target_modules=["0"], init_weights=False, lora_dropout=dropout))
     (layer,) = (module for module in model.modules() if isinstance(module, LRLoraLayer))
     with torch.no_grad():
-        layer.lrlora_B["default"].mul_(0.05)
+        layer.lrlora_B["default"].weight.mul_(0.05)
     return model, layer, torch.randn(TOKENS, IN)
 
 
@@ -63,7 +63,7 @@ def test_an_update_smaller_than_the_steps_of_a_bfloat16_weight_is_not_lost() -> 
     with torch.no_grad():
         layer.base_layer.weight.fill_(1.0)
         layer.base_layer.bias.zero_()
-        layer.lrlora_B["default"].mul_(0.01)
+        layer.lrlora_B["default"].weight.mul_(0.01)
         x = torch.cat([x[:, : IN // 2], -x[:, : IN // 2]], dim=1)  # whose product with the weight is zero, exactly
         found = model(x.bfloat16()).double() - layer.base_layer(x.bfloat16()).double()
         update = layer.get_delta_weight("default")
@@ -94,7 +94,7 @@ def test_a_rounded_gradient_product_is_used_only_where_the_tolerance_allows(monk
         model = get_peft_model(nn.Sequential(nn.Linear(512, 512)), config).train()
         (layer,) = (module for module in model.modules() if isinstance(module, LRLoraLayer))
         with torch.no_grad():
-            layer.lrlora_B["default"].mul_(0.2)
+            layer.lrlora_B["default"].weight.mul_(0.2)
         model(torch.randn(2, 512))
         fitted = layer.lrlora_fits["default"].fitted(layer)
         assert fitted is not None

@@ -85,7 +85,7 @@ def test_what_cannot_be_combined_adds_nothing(arguments: dict[str, Any], message
 def test_an_update_that_is_not_finite_is_not_combined() -> None:
     model = two_adapters()
     with torch.no_grad():
-        model.base_model.model[1].lrlora_B["second"][0, 0] = float("nan")
+        model.base_model.model[1].lrlora_B["second"].weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match="the update of 1 is not finite"):
         model.add_weighted_adapter(["default", "second"], [1.0, 1.0], "both")
     assert list(model.peft_config) == ["default", "second"]

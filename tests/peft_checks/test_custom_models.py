@@ -203,7 +203,7 @@ class TestPatterns:
             layer, other = (adapted.get_base_model().get_submodule(name) for adapted in (model, lora))
             assert layer.r["default"] == other.r["default"] == r
             assert layer.scaling["default"] == other.scaling["default"]
-            assert layer.lrlora_A["default"].shape[0] == r
+            assert layer.lrlora_A["default"].weight.shape[0] == r
         model.save_pretrained(tmp_path)
         loaded = PeftModel.from_pretrained(Deep(), str(tmp_path))
         assert {name: layer.r for name, layer in layers_of(loaded).items()} == {

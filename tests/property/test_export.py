@@ -155,7 +155,7 @@ def test_from_lora_after_to_lora_is_the_identity_where_phi_is_straight(
     torch.manual_seed(seed)
     with torch.no_grad():
         for layer in adapted_layers(model, "default").values():
-            layer.lrlora_B["default"].normal_()
+            layer.lrlora_B["default"].weight.normal_()
     export = to_lora(model)
     lora = get_peft_model(base(), export.config)
     set_peft_model_state_dict(lora, export.state_dict)

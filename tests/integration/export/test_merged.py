@@ -103,7 +103,7 @@ print(logits.flatten().tolist())
     def test_weights_that_are_not_finite_are_refused(self, make_model: Make, tmp_path: Path) -> None:
         model = get_peft_model(make_model("bert"), LRLoraConfig(**BENT))
         with torch.no_grad():
-            next(iter(adapted_layers(model, "default").values())).lrlora_B["default"][0, 0] = float("nan")
+            next(iter(adapted_layers(model, "default").values())).lrlora_B["default"].weight[0, 0] = float("nan")
         with pytest.raises(ExportError, match="not finite"):
             save_merged(model, tmp_path / "out")
         with pytest.raises(ExportError, match="not finite"):

@@ -82,7 +82,7 @@ def test_what_is_not_finite_is_left_out() -> None:
     model = adapted()
     name, module = next((name, m) for name, m in model.named_modules() if hasattr(m, "lrlora_A"))
     with torch.no_grad():
-        module.lrlora_A["default"].fill_(math.inf)
+        module.lrlora_A["default"].weight.fill_(math.inf)
     look = look_at(model)
     name = name.removeprefix("base_model.model.")
     assert name not in [curve["module"] for curve in look["curves"]]

@@ -1,0 +1,39 @@
+"""What the custom autograd functions of the engines share: they can be differentiated once, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TWICE = (
+    "LR-LoRA's engine can be differentiated once: for second derivatives, such as a gradient penalty, configure the "
+    'adapter with engine="direct"'
+)
+
+
+def once(pull_back: Callable[..., Any], ctx: Any, grad: Tensor, *saved: Tensor) -> Any:
+    """Runs a backward pass whose results raise one clear line if they are differentiated again."""
+    found = pull_back(ctx, grad, *saved)
+    if not torch.is_grad_enabled():  # no create_graph: nobody can ask for a second derivative
+        return found
+    asked = [value for value in found if isinstance(value, Tensor)]
+    guarded = iter(_Once.apply(len(asked), *asked, grad, *saved))
+    return tuple(next(guarded) if isinstance(value, Tensor) else value for value in found)
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError(TWICE)
+
+
+def transforms_active() -> bool:
+    """Whether the caller is inside of a ``torch.func`` transform, for which plain operations are used."""
+    return bool(torch._C._are_functorch_transforms_active())
