@@ -2,13 +2,14 @@
 
 Both kinds are defined on [−1, 1] and go on as straight lines outside: p(t) = p(±1) + p'(±1)(t ∓ 1). Both are linear in
 their coefficients. Nothing here reads a value on the host, so that all of it runs without a synchronisation, and on
-``meta`` tensors.
+``meta`` tensors. What is computed from the coefficients is kept with the object: they must not change meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class Series:
         if self.coefficients.ndim != 1 or len(self.coefficients) < 1:
             raise ValueError(f"coefficients must be (degree + 1,), got {tuple(self.coefficients.shape)}")
 
+    @cached_property
     def derivative(self) -> Tensor:
         """Coefficients of p', ``(degree + 1,)``; the last is zero."""
         c = self.coefficients.to(wide(self.coefficients.device))
@@ -49,6 +51,7 @@ class Series:
         matrix[:1] /= 2
         return (matrix @ c).to(self.coefficients.dtype)
 
+    @cached_property
     def ends(self) -> Tensor:
         """p'(1) and p'(−1), ``(2,)``."""
         c = self.coefficients.to(wide(self.coefficients.device))
@@ -56,7 +59,7 @@ class Series:
 
     def evaluate(self, t: Tensor, base: Tensor | None, out: Tensor, buffers: Buffers) -> None:
         """``out`` becomes ``base`` + p(t), by Clenshaw's recurrence; ``t`` is used up."""
-        c, ends = self.coefficients, self.ends()
+        c, ends = self.coefficients, self.ends
         x, b1, b2 = torch.clamp(t, -1, 1, out=buffers()), buffers().zero_(), buffers().zero_()
         for k in range(len(c) - 1, 0, -1):
             b1, b2 = torch.sub(c[k], b2, out=b2).addcmul_(x, b1, value=2), b1
@@ -72,22 +75,24 @@ class Series:
         Returns:
             The gradient of the coefficients, in the dtype of :func:`wide`.
         """
-        c, d = self.coefficients, self.derivative()
+        c, d = self.coefficients, self.derivative
         x, T, previous, product = torch.clamp(t, -1, 1, out=buffers()), buffers(), buffers().fill_(1), buffers()
         q = torch.mul(x, 0, out=buffers()).add_(d[0])  # not filled: a NaN stays one
         p = None if out is None else torch.mul(x, 0, out=buffers()).add_(c[0])
         T.copy_(x)
-        sums = [gradient.sum(1)]
+        sums, sign = [gradient.sum(1)], 1
         for k in range(1, len(c)):
             if k > 1:
-                T, previous = previous.neg_().addcmul_(x, T, value=2), T
-            sums.append(torch.mul(gradient, T, out=product).sum(1))
-            q.addcmul_(T, d[k])
+                # T is ±T_k, with the signs + + − − + + … from k = 0 on: the recurrence is then one operation.
+                T, previous = previous.addcmul_(x, T, value=2 if k % 2 else -2), T
+                sign = -1 if k % 4 in (2, 3) else 1
+            sums.append(torch.mul(gradient, T, out=product).sum(1).mul_(sign))
+            q.addcmul_(T, d[k], value=sign)
             if p is not None:
-                p.addcmul_(T, c[k])
+                p.addcmul_(T, c[k], value=sign)
         e = t.sub_(x)
         if p is not None and out is not None:
-            _add_outside(p, e, self.ends(), spare=product)
+            _add_outside(p, e, self.ends, spare=product)
             _store(p, base, out)
         outside = _sums_outside(e, gradient, spare=product)
         gradient.mul_(q)
@@ -121,6 +126,7 @@ class Table:
         """The number of cells."""
         return len(self.coefficients) - 3
 
+    @cached_property
     def ends(self) -> Tensor:
         """p'(1) and p'(−1), ``(2,)``."""
         v = self.coefficients.to(wide(self.coefficients.device))
@@ -129,10 +135,10 @@ class Table:
     def evaluate(self, t: Tensor, base: Tensor | None, out: Tensor, buffers: Buffers) -> None:
         """``out`` becomes ``base`` + p(t); ``t`` is used up."""
         cell, u, e = self._places(t, buffers)
-        p = buffers().zero_()
-        for j, weight in enumerate(_weights(u)):
-            p.addcmul_(self.coefficients[cell + j], weight)
-        _add_outside(p, e, self.ends(), spare=u)
+        p, weight = buffers().zero_(), buffers()
+        for j in range(4):
+            p.addcmul_(self._at(cell, j, t), _polynomial(_WEIGHTS[j], u, out=weight))
+        _add_outside(p, e, self.ends, spare=u)
         _store(p, base, out)
 
     def pull_back(
@@ -145,15 +151,16 @@ class Table:
         """
         cell, u, e = self._places(t, buffers)
         p, q, product = buffers().zero_(), buffers().zero_(), buffers()
-        v = self.coefficients
-        sums = torch.zeros(len(v), dtype=wide(v.device), device=v.device)
-        for j, (weight, slope) in enumerate(zip(_weights(u), _slopes(u), strict=True)):
-            at = v[cell + j]
-            q.addcmul_(at, slope, value=self.cells / 2)
-            p.addcmul_(at, weight)
-            sums.index_add_(0, (cell + j).flatten(), torch.mul(gradient, weight, out=product).flatten().to(sums.dtype))
+        sums = torch.zeros(len(self.coefficients), dtype=wide(t.device), device=t.device)
+        for j in range(4):
+            at = self._at(cell, j, t)
+            q.addcmul_(at, _polynomial(_SLOPES[j], u, out=product), value=self.cells / 2)
+            weight = _polynomial(_WEIGHTS[j], u, out=product)
+            if out is not None:
+                p.addcmul_(at, weight)
+            sums.scatter_add_(0, cell + j, weight.mul_(gradient).flatten().to(sums.dtype))
         if out is not None:
-            _add_outside(p, e, self.ends(), spare=product)
+            _add_outside(p, e, self.ends, spare=product)
             _store(p, base, out)
         over, under = (_sums_outside(e, gradient, spare=product) * (self.cells / 4)).unbind()
         for node, outside in ((-1, over), (-3, -over), (2, under), (0, -under)):
@@ -162,27 +169,32 @@ class Table:
         return sums
 
     def _places(self, t: Tensor, buffers: Buffers) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the cell of each entry, its place in [0, 1] there, and by how much ``t`` exceeds [−1, 1]."""
+        """Returns the cell of each entry, in one row; its place in [0, 1] there; by how much ``t`` exceeds [−1, 1]."""
         half = self.cells // 2
         x = torch.clamp(t, -1, 1, out=buffers())
         e = t.sub_(x)
         # Counted from the middle: t near 0 keeps its digits.
         x.mul_(self.cells / 2).add_(0.5 * (self.cells % 2))
         cell = torch.nan_to_num(x, nan=0.0, out=buffers()).floor_().clamp_(-half, self.cells - 1 - half)
-        return cell.long() + half, x.sub_(cell), e
+        return cell.flatten().long().add_(half), x.sub_(cell), e
+
+    def _at(self, cell: Tensor, j: int, like: Tensor) -> Tensor:
+        """Values at the node ``j`` of each cell, in the shape of ``like``."""
+        return self.coefficients.index_select(0, cell + j).view_as(like)
 
 
-def _weights(u: Tensor) -> tuple[Tensor, ...]:
-    """Of the four nodes about a cell, at the place ``u`` in it."""
-    v = 1 - u
-    uu, vv = u * u, v * v
-    return -0.5 * u * vv, 1 + uu * (1.5 * u - 2.5), 1 + vv * (1.5 * v - 2.5), -0.5 * v * uu
+# Weights of the four nodes about a cell, as polynomials of the place in it, constant first; and their derivatives.
+_WEIGHTS = ((0, -0.5, 1, -0.5), (1, 0, -2.5, 1.5), (0, 0.5, 2, -1.5), (0, 0, -0.5, 0.5))
+_SLOPES = tuple((b, 2 * c, 3 * d) for _, b, c, d in _WEIGHTS)
 
 
-def _slopes(u: Tensor) -> tuple[Tensor, ...]:
-    """Derivatives of :func:`_weights`."""
-    v = 1 - u
-    return v * (1.5 * u - 0.5), u * (4.5 * u - 5), -v * (4.5 * v - 5), -u * (1.5 * v - 0.5)
+def _polynomial(coefficients: tuple[float, ...], u: Tensor, out: Tensor) -> Tensor:
+    """By Horner's scheme."""
+    *lower, last = coefficients
+    torch.mul(u, last, out=out)
+    for c in reversed(lower[1:]):
+        out.add_(c).mul_(u)
+    return out.add_(lower[0])
 
 
 def _end_slopes(count: int, like: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("entrywise.cpp")
+SOURCE, HEADER = (Path(__file__).with_name(f"entrywise.{ending}") for ending in ("cpp", "h"))
 MODES = ("auto", "never")
 COMPILERS = ("c++", "g++", "clang++", "cc")
 FLAGS = (
@@ -218,7 +218,8 @@ def _machine_flags() -> tuple[str, ...]:
 
 def _fingerprint() -> str:
     system = (platform.system(), platform.machine(), *platform.libc_ver())
-    parts = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *_machine_flags(), *system, _processor()]
+    sources = (path.read_text(encoding="utf-8") for path in (SOURCE, HEADER))
+    parts = [*sources, *FLAGS, *_machine_flags(), *system, _processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 

@@ -11,6 +11,7 @@ Neither synchronises with the device. The native passes give the same bits on an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ def values(B: Tensor, A: Tensor, p: Series | Table, *, base: Tensor | None = Non
     if library := _library(B, A, p, base, out):
         library.entries(B, A, p.coefficients, table=isinstance(p, Table), base=base, out=out, gradient=None)
         return out
+    p = replace(p)  # what it keeps of its coefficients is for this call alone: they may change between calls
     for rows, t, buffers in _blocks(B, A):
         p.evaluate(t, None if base is None else base[rows], out[rows], buffers)
     return out
@@ -76,6 +78,7 @@ def pull_back(
         sums = library.entries(B, A, p.coefficients, table=isinstance(p, Table), base=base, out=out, gradient=gradient)
         assert sums is not None
         return sums
+    p = replace(p)
     total = torch.zeros(len(p.coefficients), dtype=wide(B.device), device=B.device)
     for rows, t, buffers in _blocks(B, A):
         total += p.pull_back(
