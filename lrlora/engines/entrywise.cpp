@@ -48,7 +48,7 @@ struct Blocks {
 // What a thread works in.
 struct Scratch {
     alignas(64) float t[ROWS * TILE];
-    alignas(64) float base[TILE], out[TILE], gradient[TILE];  // a row of a tile narrower than TILE
+    alignas(64) float base[TILE], out[TILE], gradient[TILE];  // a row of a tile that is not a multiple of UNIT wide
     SeriesState series;
     TableState table;
     double sums[MOST + 2][LANES];
@@ -60,7 +60,7 @@ void row_of_tile(const Job& job, Scratch& s, const float* t, int64_t i, int64_t 
     const float* base = job.base.data ? job.base.data + i * job.base.stride + j : nullptr;
     float* out = job.out.data ? job.out.data + i * job.out.stride + j : nullptr;
     float *gradient_ = gradient, *out_ = out;
-    if (width < TILE) {
+    if (width % UNIT) {
         if (gradient) {
             gradient_ = static_cast<float*>(memcpy(s.gradient, gradient, 4 * size_t(width)));
             memset(s.gradient + width, 0, 4 * size_t(TILE - width));  // a NaN in B or t made NaN of the zeros before
@@ -81,7 +81,7 @@ void row_of_tile(const Job& job, Scratch& s, const float* t, int64_t i, int64_t 
     } else {
         series_pull_back<false>(job, s.series, t, gradient_, base, out_, vectors);
     }
-    if (width < TILE) {
+    if (width % UNIT) {
         if (gradient) memcpy(gradient, s.gradient, 4 * size_t(width));
         if (out) memcpy(out, s.out, 4 * size_t(width));
     }
@@ -127,11 +127,10 @@ void finish_table(const Job& job, Scratch& s, double* sums) {
 void block(const Job& job, Scratch& s, int64_t first, int64_t last, double* sums) {
     int64_t flush_after = 4 * job.count > BLOCK ? 4 * job.count : BLOCK, collected = 0;
     for (int64_t j = 0; j < job.n; j += TILE) {
-        int width = job.n - j < TILE ? int(job.n - j) : TILE, vectors = VECTORS;
+        int width = job.n - j < TILE ? int(job.n - j) : TILE, vectors = (width + UNIT - 1) / UNIT * (UNIT / LANES);
         const float* A = job.A.data + j;
         int64_t lda = job.A.stride;
-        if (width < TILE) {
-            vectors = (width + 4 * LANES - 1) / (4 * LANES) * 4;
+        if (width % UNIT) {
             for (int64_t k = 0; k < job.r; k++) memcpy(s.A + k * TILE, A + k * lda, 4 * size_t(width));
             A = s.A, lda = TILE;
         }

@@ -26,6 +26,7 @@ typedef float Four __attribute__((vector_size(16)));
 
 constexpr int TILE = 256;                // columns of a tile
 constexpr int VECTORS = TILE / LANES;    // vectors in a row of a tile
+constexpr int UNIT = 4 * LANES;          // columns that are computed together
 constexpr int ROWS = 4;                  // rows of a tile
 constexpr int MOST = 65;                 // coefficients of a series
 constexpr int STEP = 8;                  // coefficients of a series per pass over a tile

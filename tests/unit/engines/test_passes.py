@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def in_rows(matrix: Tensor, pad: int) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     m=st.integers(0, 40),
-    n=st.integers(0, 40) | st.sampled_from([255, 256, 257, 700]),
+    n=st.integers(0, 40) | st.sampled_from([64, 255, 256, 257, 700]),
     r=st.integers(1, 20),
     table=st.booleans(),
     size=st.integers(0, 64),
@@ -164,7 +165,7 @@ def test_gradients_are_those_of_finite_differences(kind: type[Series | Table], c
     torch.manual_seed(0)
     B, A, c = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((4, 2), (2, 5), (count,)))
     assert (B @ A).abs().max() > 1
-    assert torch.autograd.gradcheck(_Function.apply, (B, A, c, kind))
+    assert torch.autograd.gradcheck(lambda *given: _Function.apply(*given, kind), (B, A, c))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -277,6 +278,15 @@ def test_a_cache_that_others_can_write_to_is_not_loaded_from(cache: Path, caplog
     assert f"{cache} must be owned" in caplog.text
 
 
+def test_a_library_that_computes_wrong_values_is_not_used(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "_build", lambda path: path.touch(mode=0o700))
+    monkeypatch.setattr(native, "Library", Mock(**{"return_value.entries.return_value": torch.zeros(4)}))
+    assert native.library() is None
+    assert "computes wrong values" in caplog.text
+
+
 def test_native_passes_can_be_switched_off(
     cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -292,6 +302,7 @@ def test_native_passes_can_be_switched_off(
 _BUILD = """
 import ctypes
 from pathlib import Path
+from unittest.mock import Mock
 import torch
 from lrlora.engines import native
 from lrlora.engines.passes2 import Series, values
