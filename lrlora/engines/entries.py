@@ -79,7 +79,7 @@ class Entries:
     @cached_property
     def z(self) -> Array:
         """The entries of z in the sample, ``(c, c)``, float64."""
-        return self.scale * self.sampled_B @ self.sampled_A
+        return np.asarray(self.scale * self.sampled_B @ self.sampled_A)
 
     @cached_property
     def peak(self) -> float:

@@ -95,7 +95,8 @@ def leading_monomials(
     update = sum(p * t ** (k + 1) for k, p in enumerate(powers))
     norm = float(np.linalg.norm(update))
 
-    exponents, weights, left, right, leading = [], [], [], [], []
+    exponents, weights, left, right = [], [], [], []
+    leading: list[int] = []
     for k, level in zip(range(1, degree + 1), _levels(b, a, frame.size, degree, most), strict=False):
         count = r if k == 1 else _enough(t**k, level)
         if sum(leading) + count > most:
@@ -182,7 +183,7 @@ def closed(exponents: Array, r: int) -> Monomials:
     and a variable.
     """
     wanted = [tuple(np.repeat(np.arange(r), row).tolist()) for row in exponents]
-    members = {(v,) for v in range(r)}
+    members: set[tuple[int, ...]] = {(v,) for v in range(r)}
     for word in sorted(wanted, key=len):
         for length in range(1, len(word) + 1):
             members.add(word[:length])
@@ -191,7 +192,7 @@ def closed(exponents: Array, r: int) -> Monomials:
     made_of: dict[tuple[int, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}
     by_level: dict[int, list[tuple[int, ...]]] = {}
     for word in sorted(members - set(place), key=lambda w: (len(w), w)):
-        options = [(word[:-1], word[-1:])]
+        options: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(word[:-1], word[-1:])]
         half = len(word) // 2
         for one in (word[:half], word[::2]):
             other = _without(word, one)
@@ -206,8 +207,8 @@ def closed(exponents: Array, r: int) -> Monomials:
         start = len(place)
         for word in by_level[level]:
             place[word] = len(place)
-        left, right = zip(*[(place[made_of[word][0]], place[made_of[word][1]]) for word in by_level[level]], strict=True)
-        levels.append((start, len(place), list(left), list(right)))
+        left, right = ([place[made_of[word][side]] for word in by_level[level]] for side in (0, 1))
+        levels.append((start, len(place), left, right))
     found = np.zeros((len(place), r), dtype=np.int64)
     for word, i in place.items():
         np.add.at(found[i], list(word), 1)
@@ -219,4 +220,3 @@ def _without(word: tuple[int, ...], part: tuple[int, ...]) -> tuple[int, ...]:
     for variable in part:
         rest.remove(variable)
     return tuple(rest)
-

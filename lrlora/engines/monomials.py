@@ -2,8 +2,8 @@
 
     y = base_layer(x) + ((x aᵀ) ∘ w) bᵀ,   a: (K, in), b: (out, K) the monomials, w their weights.
 
-The weights are linear in the coefficients of the polynomial, and so in the values of f at a few points. In a plan that
-has become stale, because BA outgrew the range ρ that it was made for, the polynomial would grow without bound. There
+The weights are linear in the coefficients of the polynomial, and so in the values of f at a few points. In a plan
+that is stale, because BA outgrew its range ρ, the polynomial would grow without bound. There
 f(z) is replaced by f(γz)/γ with γ = ρ / bound(|z|) < 1. It is computed on the device, is exact for a linear φ, and grows
 no faster than |z|. γ counts as a constant of the plan: it takes no gradient.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from lrlora.engines.coefficients import Coefficients
 from lrlora.engines.differentiation import once, transforms_active
 from lrlora.engines.entries import Array, Entries
-from lrlora.engines.leading_monomials import Frame, Monomials, closed, leading_monomials
+from lrlora.engines.leading_monomials import Frame, closed, leading_monomials
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
 from lrlora.transfer import TransferFunction
@@ -156,7 +156,8 @@ class MonomialPlan(Plan):
             )
             for level in self.levels
         )
-        moved = {name: getattr(self, name).to(device=device, dtype=dtype) for name in ("to_A", "to_B", "size", "powers")}
+        names = ("to_A", "to_B", "size", "powers")
+        moved = {name: getattr(self, name).to(device=device, dtype=dtype) for name in names}
         return replace(self, weights=self.weights.to(device), levels=tuple(levels), **moved)
 
     def describe(self) -> str:

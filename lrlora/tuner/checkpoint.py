@@ -5,11 +5,15 @@ A θ that layers share is saved once. A state that does not fit is refused with 
 
 from __future__ import annotations
 
+import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
 from lrlora.tuner.layer import layers_with
 from lrlora.tuner.theta import FACTORS
+
+PLAN = "_extra_state"
+"""Last part of the key that a plan has in a state; see :class:`lrlora.tuner.planning.Plans`."""
 
 
 def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
@@ -41,6 +45,17 @@ def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -
     return {**{key: saved[first] for key, first in copies.items() if first in saved}, **saved, **state}
 
 
+def without_empty_plans(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the state of an adapter without the plans of layers that were never trained."""
+    return {key: value for key, value in state.items() if value.numel() or not key.endswith(PLAN)}
+
+
+def with_empty_plans(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the state of an adapter with an empty plan for every layer that has none in it."""
+    keys = [f"{name}.lrlora_plan.{adapter_name}.{PLAN}" for name in layers_with(model, adapter_name)]
+    return {key: torch.empty(0, dtype=torch.uint8) for key in keys} | state
+
+
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
     """Check a state against the adapter that is to take it.
 
@@ -60,7 +75,8 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         if shapes[key] != found[key]
     ]
     missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
-    stray = [f"{key} has no place here" for key in found.keys() - shapes.keys() if ".lrlora_" in key and ".lrlora_plan." not in key]
+    unknown = (key for key in found.keys() - shapes.keys() if ".lrlora_" in key and ".lrlora_plan." not in key)
+    stray = [f"{key} has no place here" for key in unknown]
     problems = sorted(wrong) + sorted(stray) + sorted(missing)
     if not problems:
         return

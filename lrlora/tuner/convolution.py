@@ -44,7 +44,7 @@ class Convolution(AdaptedModule):
             plan = self.plan(name, A, B, transfer)
             with torch.autocast(A.device.type, enabled=False):
                 delta = self.lrlora_engine[name].delta(A, B, transfer, plan)
-            adapted = self._cast_input_dtype(x, self.lrlora_A[name].weight.dtype)  # type: ignore[operator]
+            adapted = self._cast_input_dtype(x, self.held_factors(name)[0].dtype)  # type: ignore[operator]
             kernels = delta.view(base.weight.shape).to(adapted.dtype)
             # The convolution of the base layer with other kernels: its stride, padding and groups are the same.
             update = base._conv_forward(self.lrlora_dropout[name](adapted), kernels, None)

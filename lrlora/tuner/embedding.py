@@ -25,8 +25,9 @@ class Embedding(AdaptedModule):
         return base.num_embeddings, base.embedding_dim, True
 
     def _draw_start(self, adapter_name: str) -> Tensor:
-        nn.init.normal_(self.lrlora_B[adapter_name].weight)  # type: ignore[arg-type]
-        return self.lrlora_A[adapter_name].weight  # type: ignore[return-value]
+        A, B = self.held_factors(adapter_name)
+        nn.init.normal_(B)
+        return A
 
     @outside_compiled_graphs
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -17,7 +17,7 @@ from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.planning import Plans
 from lrlora.tuner.quantized import Kept, check_mergeable, keep, put_back
-from lrlora.tuner.theta import FACTORS, THETA, Factor
+from lrlora.tuner.theta import FACTORS, THETA, Factor, Part
 
 
 class LRLoraLayer(BaseTunerLayer):
@@ -87,7 +87,7 @@ class LRLoraLayer(BaseTunerLayer):
         *,
         r: int,
         lora_alpha: float | None,
-        theta: Mapping[str, nn.Module],
+        theta: Mapping[str, Part],
     ) -> None:
         """Add an adapter.
 
@@ -136,8 +136,9 @@ class LRLoraLayer(BaseTunerLayer):
 
     def _draw_start(self, adapter_name: str) -> Tensor:
         """Draw one factor of BA; the other one, which is to start at zero, is returned."""
-        nn.init.kaiming_uniform_(self.lrlora_A[adapter_name].weight, a=math.sqrt(5))
-        return self.lrlora_B[adapter_name].weight  # type: ignore[return-value]
+        A, B = self.held_factors(adapter_name)
+        nn.init.kaiming_uniform_(A, a=math.sqrt(5))
+        return B
 
     def unmerged_adapters(self) -> list[str]:
         """The adapters that are to be added to the base layer's output; none while disabled or merged."""
@@ -184,31 +185,35 @@ class LRLoraLayer(BaseTunerLayer):
     def delta_matrix(self, adapter: str) -> Tensor:
         """Returns ΔW of an adapter as a matrix, ``(out, in)``, in the dtype of the adapter."""
         A, B = self.factors(adapter)
-        dtype = self.lrlora_A[adapter].weight.dtype
+        dtype = self.held_factors(adapter)[0].dtype
         if self.r[adapter] == 0:
-            return torch.zeros(self.out_features, self.in_features, dtype=dtype, device=A.device)  # type: ignore[arg-type]
+            return torch.zeros(self.out_features, self.in_features, dtype=dtype, device=A.device)
         transfer = self.transfer(adapter)
         with torch.no_grad():
             plan = self.lrlora_engine[adapter].plan(A, B, transfer)
         with torch.autocast(A.device.type, enabled=False):
-            return self.lrlora_engine[adapter].delta(A, B, transfer, plan).to(dtype)  # type: ignore[arg-type]
+            return self.lrlora_engine[adapter].delta(A, B, transfer, plan).to(dtype)
 
     def factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """Returns A and B in float32 at least: half precision would lose the small entries of BA."""
-        A, B = (getattr(self, name)[adapter].weight for name in FACTORS)
+        A, B = self.held_factors(adapter)
         wide = torch.promote_types(A.dtype, torch.float32)
         return A.to(wide), B.to(wide)
 
-    def theta(self, adapter: str) -> dict[str, nn.Module]:
+    def held_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
+        """Returns A and B as they are held, in the dtype of the adapter."""
+        A, B = (getattr(self, name)[adapter].weight for name in FACTORS)
+        return A, B
+
+    def theta(self, adapter: str) -> dict[str, Part]:
         """Returns the parts of θ that an adapter has, by their names in :data:`~lrlora.tuner.theta.THETA`."""
         return {part: getattr(self, part)[adapter] for part in THETA if adapter in getattr(self, part)}
 
     def plan(self, adapter: str, A: Tensor, B: Tensor, transfer: TransferFunction) -> Any:
         """Returns the plan that an adapter is evaluated with now."""
-        parameters = [getattr(self, name)[adapter].weight for name in FACTORS]
-        parameters += [part.weight for part in self.theta(adapter).values()]
-        plans = self.lrlora_plan[adapter]
-        return plans.current(self.lrlora_engine[adapter], A, B, transfer, parameters, training=self.training)  # type: ignore[operator,attr-defined]
+        parameters = [*self.held_factors(adapter), *(part.weight for part in self.theta(adapter).values())]
+        plans: Any = self.lrlora_plan[adapter]
+        return plans.current(self.lrlora_engine[adapter], A, B, transfer, parameters, training=self.training)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.

@@ -1,4 +1,4 @@
-"""Adapted linear layers: the base layer is called and the update added, or both are one product where that is cheaper."""
+"""Adapted linear layers: the base layer is called and the update added, or one product serves both if it is cheaper."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Linear(AdaptedModule):
         if torch.is_autocast_enabled(x.device.type):
             return x.to(torch.get_autocast_dtype(x.device.type))
         # Not in float16, whose smallest numbers are not much smaller than entries of an update.
-        return x if x.dtype == torch.bfloat16 else self._cast_input_dtype(x, dtype)  # type: ignore[operator,no-any-return]
+        return x if x.dtype == torch.bfloat16 else self._cast_input_dtype(x, dtype)  # type: ignore[operator]
 
     def _can_fuse(self, x: Tensor, adapter: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether nobody can tell that the base layer is not called, and W and ΔW may be added before they meet x.
@@ -89,7 +89,7 @@ class Linear(AdaptedModule):
             and not (self.training and isinstance(self.lrlora_dropout[adapter], nn.Dropout))
             and isinstance(weight, nn.Parameter)
             and weight.device == x.device
-            and weight.dtype == self.lrlora_A[adapter].weight.dtype
+            and weight.dtype == self.held_factors(adapter)[0].dtype
             and weight.dtype in (torch.float32, torch.float64)
             and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         )

@@ -18,14 +18,14 @@ from transformers.pytorch_utils import Conv1D
 
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth
-from lrlora.tuner.checkpoint import check_fits, with_copies, without_copies
+from lrlora.tuner.checkpoint import check_fits, with_copies, with_empty_plans, without_copies, without_empty_plans
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
 from lrlora.tuner.embedding import Embedding
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.linear import Linear
 from lrlora.tuner.quantized import backend_of, check_mergeable
-from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints, Shape
+from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints, Part, Shape
 from lrlora.tuner.weighted import add_weighted_adapter
 
 M = TypeVar("M", bound=nn.Module)
@@ -121,7 +121,7 @@ class LRLoraModel(BaseTuner):
         # The caller wants no part of an adapter in another dtype than the base; θ goes with A and B.
         for module in layers_with(self, adapter_name).values():
             for part in module.theta(adapter_name).values():
-                part.to(module.lrlora_A[adapter_name].weight.dtype)
+                part.to(module.held_factors(adapter_name)[0].dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
@@ -170,16 +170,14 @@ class LRLoraModel(BaseTuner):
         unwanted_adapter_names: list[str],
     ) -> dict[str, Tensor]:
         state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
-        # A layer that was never trained has no plan to save.
-        state = {key: value for key, value in state.items() if value.numel() or not key.endswith("_extra_state")}
-        return without_copies(model, adapter_name, state)
+        return without_copies(model, adapter_name, without_empty_plans(state))
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
-        state = with_copies(model, adapter_name, state)
+        state = with_copies(model, adapter_name, with_empty_plans(model, adapter_name, state))
         check_fits(model, adapter_name, state)
         return state
 
@@ -194,8 +192,8 @@ class LRLoraModel(BaseTuner):
 
     # -- θ, which adapters may share ------------------------------------------------------------------------
 
-    def _theta(self, config: LRLoraConfig, module_name: str) -> dict[str, nn.Module]:
-        """Returns the parts of θ for one adapted weight: those its group shares, if there are any yet, else new ones."""
+    def _theta(self, config: LRLoraConfig, module_name: str) -> dict[str, Part]:
+        """Returns the parts of θ for one adapted weight: those that its group shares, if they exist, else new ones."""
         depth = relative_depth(module_name, self._injection.layers)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
@@ -217,7 +215,7 @@ class LRLoraModel(BaseTuner):
                 self._injection.shared[key] = make()
             return self._injection.shared[key]  # type: ignore[return-value]
 
-        theta: dict[str, nn.Module] = {
+        theta: dict[str, Part] = {
             "lrlora_amplitude": shared("amplitude", lambda: Amplitude(values, config.learn_amplitude)),
             "lrlora_bandwidth": shared("bandwidth", lambda: Bandwidth(omega, positive, config.learn_bandwidth)),
             "lrlora_grid": shared("grid", lambda: GridPoints(points, grid_policy.learned)),

@@ -81,7 +81,7 @@ class Plans(nn.Module):
     def watch(self, result: Tensor) -> None:
         """Learns from ``result``, the layer's output, when a backward pass runs through the layer."""
         if result.requires_grad:
-            result.register_hook(self._on_backward)
+            result.register_hook(self._on_backward)  # type: ignore[no-untyped-call]
 
     def _on_backward(self, _: Tensor) -> None:
         self._stepped = True

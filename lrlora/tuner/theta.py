@@ -22,21 +22,35 @@ THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid", "lrlora_shape")
 """Where an adapted layer holds the parts of θ, each by adapter. Only some bases have the last one."""
 
 
-class Factor(nn.Module):
+class Part(nn.Module):
+    """A part of an adapter in one layer.
+
+    Attributes:
+        weight: What is trained, or held fixed.
+    """
+
+    weight: Tensor
+
+    def _hold(self, values: Tensor, learned: bool) -> None:
+        if learned:
+            self.register_parameter("weight", nn.Parameter(values.float()))
+        else:
+            self.register_buffer("weight", values.float())
+
+
+class Factor(Part):
     """A or B.
 
     Args:
         rows, columns: Of the matrix.
     """
 
-    weight: Tensor
-
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns))
 
 
-class Amplitude(nn.Module):
+class Amplitude(Part):
     """The amplitudes a, as they are.
 
     Args:
@@ -44,18 +58,16 @@ class Amplitude(nn.Module):
         learned: Whether they will be trained.
     """
 
-    weight: Tensor
-
     def __init__(self, values: Tensor, learned: bool = True) -> None:
         super().__init__()
-        _hold(self, values, learned)
+        self._hold(values, learned)
 
     def forward(self) -> Tensor:
         """a, ``(N,)``."""
         return self.weight
 
 
-class Bandwidth(nn.Module):
+class Bandwidth(Part):
     """The bandwidths ω > 0, through a positive map.
 
     Args:
@@ -64,19 +76,17 @@ class Bandwidth(nn.Module):
         learned: Whether they will be trained.
     """
 
-    weight: Tensor
-
     def __init__(self, values: Tensor, positive: PositiveMap, learned: bool = True) -> None:
         super().__init__()
         self.positive = positive
-        _hold(self, positive.inverse(values), learned)
+        self._hold(positive.inverse(values), learned)
 
     def forward(self) -> Tensor:
         """ω, ``(N,)``."""
         return self.positive.forward(self.weight)
 
 
-class GridPoints(nn.Module):
+class GridPoints(Part):
     """The grid points z_i.
 
     Args:
@@ -85,12 +95,10 @@ class GridPoints(nn.Module):
             that no step of an optimizer can put them out of order. Else it holds the points.
     """
 
-    weight: Tensor
-
     def __init__(self, points: Tensor, learned: bool) -> None:
         super().__init__()
         self.learned = learned
-        _hold(self, torch.cat([points[:1], points.diff().log()]) if learned else points, learned)
+        self._hold(torch.cat([points[:1], points.diff().log()]) if learned else points, learned)
 
     def forward(self) -> Tensor:
         """The points, ``(N,)``."""
@@ -99,7 +107,7 @@ class GridPoints(nn.Module):
         return torch.cat([self.weight[:1], self.weight[1:].exp()]).cumsum(0)
 
 
-class Shape(nn.Module):
+class Shape(Part):
     """The shape parameters that a basis brings along, as they are.
 
     Args:
@@ -107,20 +115,11 @@ class Shape(nn.Module):
         count: N.
     """
 
-    weight: Tensor
-
     def __init__(self, starts: Mapping[str, float], count: int) -> None:
         super().__init__()
         self.names = tuple(starts)
-        _hold(self, torch.tensor([[start] * count for start in starts.values()]), learned=True)
+        self._hold(torch.tensor([[start] * count for start in starts.values()]), learned=True)
 
     def forward(self) -> dict[str, Tensor]:
         """The parameters by name, ``(N,)`` each."""
         return dict(zip(self.names, self.weight.unbind(), strict=True))
-
-
-def _hold(module: nn.Module, values: Tensor, learned: bool) -> None:
-    if learned:
-        module.register_parameter("weight", nn.Parameter(values.float()))
-    else:
-        module.register_buffer("weight", values.float())

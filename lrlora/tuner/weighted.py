@@ -74,8 +74,9 @@ def add_weighted_adapter(
         layer = layers[module]
         U, S, Vt = torch.linalg.svd(total.double(), full_matrices=False)
         r, root = highest[module], S[: highest[module]].sqrt()
-        layer.lrlora_B[adapter_name].weight.copy_(U[:, :r] * root)
-        layer.lrlora_A[adapter_name].weight.copy_(root[:, None] * Vt[:r])
+        A, B = layer.held_factors(adapter_name)
+        B.copy_(U[:, :r] * root)
+        A.copy_(root[:, None] * Vt[:r])
         errors[module] = float(S[r:].norm() / S.norm()) if S[0] > 0 else 0.0
     tuner.set_requires_grad(adapter_name, requires_grad=False)
     return errors

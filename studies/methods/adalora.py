@@ -28,7 +28,7 @@ class AdaLoRASettings(PlacedSettings):
     exclude_modules: list[str] | str | None = None
     tinit: float = Field(0.1, ge=0, lt=1, description="The fraction of the steps before the first pruning.")
     tfinal: float = Field(0.3, ge=0, lt=1, description="The fraction of the steps after the last pruning.")
-    deltaT: int = Field(1, ge=1, description="Steps from one pruning to the next.")  # noqa: N815  # PEFT's name
+    deltaT: int = Field(1, ge=1, description="Steps from one pruning to the next.")  # PEFT's name
     beta1: float = Field(0.85, gt=0, lt=1)
     beta2: float = Field(0.85, gt=0, lt=1)
     orth_reg_weight: float = Field(0.5, ge=0)

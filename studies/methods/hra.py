@@ -17,7 +17,7 @@ class HRASettings(PlacedSettings):
     """The fields of ``peft.HRAConfig``."""
 
     r: int = Field(8, ge=2, description="Even, so that the reflections cancel in pairs at the start.")
-    apply_GS: bool = False  # noqa: N815  # PEFT's name
+    apply_GS: bool = False  # PEFT's name
     exclude_modules: list[str] | str | None = None
 
     @field_validator("r")

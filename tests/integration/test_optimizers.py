@@ -1,6 +1,5 @@
 """Every trainable parameter gets the rate and the decay that are meant for it, from our groups and from PEFT's."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_riemannian_optimizer
 from torch import Tensor, nn
 
-from lrlora import LRLoraConfig, LRLoraLayer, parameter_groups
+from lrlora import LRLoraConfig, parameter_groups
 
 LAYERS = ["0", "2"]
 SMALL: dict[str, Any] = {"r": 2, "target_modules": LAYERS, "num_grid_points": 6}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lrlora.engines import native
-from lrlora.engines.passes2 import Series, Table, pull_back, values
+from lrlora.engines.passes import Series, Table, pull_back, values
 
 KINDS = ("native", "float32", "float64")
 HAS_COMPILER = bool(os.environ.get("CXX")) or any(map(shutil.which, native.COMPILERS))
@@ -305,7 +305,7 @@ from pathlib import Path
 from unittest.mock import Mock
 import torch
 from lrlora.engines import native
-from lrlora.engines.passes2 import Series, values
+from lrlora.engines.passes import Series, values
 
 def openmp():
     maps = Path("/proc/self/maps")
