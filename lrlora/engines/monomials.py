@@ -4,7 +4,7 @@
 
 The weights are linear in the coefficients of the polynomial, and so in the values of f at a few points. In a plan
 that is stale, because BA outgrew its range ρ, the polynomial would grow without bound. There
-f(z) is replaced by f(γz)/γ with γ = ρ / bound(|z|) < 1. It is computed on the device, is exact for a linear φ, and grows
+f(z) is replaced by f(γz)/γ with γ = ρ / bound(|z|) < 1, computed on the device. It is exact for a linear φ and grows
 no faster than |z|. γ counts as a constant of the plan: it takes no gradient.
 """
 
