@@ -6,7 +6,6 @@ plain differentiable PyTorch, elementwise in ``z``, and is stateless: its option
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -37,21 +36,6 @@ class Properties:
     partition_of_unity: bool = False
     smoothness: float | None = None
     polynomial: bool = False
-
-
-def is_number(value: object) -> bool:
-    """Whether an option is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def require_positive(what: str, value: object) -> None:
-    """Refuse an option that is no positive number.
-
-    Raises:
-        ValueError: With what it is called and what was given.
-    """
-    if not (is_number(value) and value > 0):  # type: ignore[operator]
-        raise ValueError(f"the {what} is a positive number, not {value!r}")
 
 
 class Basis(ABC):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.policies.layer_choices import LayerChoice
+from lrlora.policies.kind import PolicyKind
+from lrlora.policies.layer_choices import LAYER_CHOICES, LayerChoice
 from lrlora.policies.roles import ATTENTION, FUSED, MLP, ROLES, depth_of, known_families, role_of, stack_of
-from lrlora.policies.tables import LAYER_CHOICES, PLACEMENTS
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,42 @@ class Placement:
         return frozenset(role for role in self.roles.split("+") if role)
 
 
+PLACEMENTS: PolicyKind[Placement] = PolicyKind(
+    Placement,
+    field="placement",
+    group="lrlora.placements",
+    check="check_placement",
+    default="all",
+    about="Which modules are adapted, by role.",
+)
+PLACEMENTS.builtin("roles")(Placement)
+
+
+@PLACEMENTS.builtin("all")
 def everywhere() -> Placement:
     """Every projection of attention and MLP, as published. The head and the embeddings are left alone."""
     return Placement("+".join(ROLES))
 
 
+@PLACEMENTS.builtin("attention")
 def attention() -> Placement:
     """q, k, v and o."""
     return Placement("+".join(ATTENTION))
 
 
+@PLACEMENTS.builtin("mlp")
 def mlp() -> Placement:
     """gate, up and down."""
     return Placement("+".join(MLP))
 
 
+@PLACEMENTS.builtin("qkv")
 def qkv() -> Placement:
     """q, k and v."""
     return Placement("q+k+v+qkv")
 
 
+@PLACEMENTS.builtin("gate_up")
 def gate_up() -> Placement:
     """gate and up; in an MLP of two matrices, up."""
     return Placement("gate+up+gate_up")
@@ -81,7 +97,7 @@ def resolve_target_modules(
             fuses with others, or has apart; or no module is left.
     """
     roles = PLACEMENTS.create(placement)
-    chosen = as_layer_choice(layers)
+    chosen = LAYER_CHOICES.create(layers)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     names = linear_module_names(model)
     all_roles = {name: role_of(name, model_type) for name in names}
@@ -109,15 +125,6 @@ def resolve_target_modules(
     if among is None:
         _warn_of_half(placement, roles, {role for role in all_roles.values() if role is not None}, model_type)
     return names
-
-
-def as_layer_choice(layers: str | Sequence[int] | LayerChoice) -> LayerChoice:
-    """A layer choice from its spec, from a list of indices, or from itself."""
-    if isinstance(layers, Sequence) and not isinstance(layers, str):
-        if not layers or not all(isinstance(index, int) and index >= 0 for index in layers):
-            raise ValueError(f"layers is a spec or a list of layer indices that are not negative, not {layers!r}")
-        return LAYER_CHOICES.create("indices:" + "+".join(map(str, layers)))
-    return LAYER_CHOICES.create(layers)
 
 
 def linear_module_names(model: nn.Module) -> list[str]:

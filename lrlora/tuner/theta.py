@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lrlora.policies.bandwidths import PositiveMap
+from lrlora.policies import PositiveMap
 
 THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid")
 """Where an adapted layer holds the parts of θ, each by adapter."""

@@ -25,7 +25,7 @@ BAD_INPUT = [
     pytest.param([*RUN, "--set", "base.placement=atention"], "did you mean 'attention'?", id="placement"),
     pytest.param([*RUN, "--set", "base.target_modules=[querry]"], "did you mean 'query'?", id="model module"),
     pytest.param([*RUN, "--set", "base.grdi=uniform"], "did you mean 'grid'?", id="key of the adapter"),
-    pytest.param([*RUN, "--set", "base.r=0"], "r is a whole number of at least 1", id="value of the adapter"),
+    pytest.param([*RUN, "--set", "base.r=0"], "r must be >= 1, got 0", id="value of the adapter"),
     pytest.param([*RUN, "--set", "baselines.lora.rr=4"], "did you mean 'r'?", id="key of a baseline"),
     pytest.param([*RUN, "--set", "base.method=lrlra"], "did you mean 'lrlora'?", id="method"),
     pytest.param([*RUN, "--set", "task=sarcsm"], "did you mean 'sarcasm'?", id="task"),

@@ -93,7 +93,7 @@ def test_fourier_at_unit_bandwidth_has_the_period_of_the_grid(seed: int, n: int,
 
 
 def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="degree of a bspline"):
+    with pytest.raises(ValueError, match="degree of bspline must be"):
         BSpline(0)
     with pytest.raises(TypeError, match="degre"):
         BASES.create("bspline", degre=3)
