@@ -1,6 +1,7 @@
 """Options that are numbers: checked in one form of words, and turned into plain Python numbers.
 
-A sweep passes scalars of NumPy and torch as often as Python's own numbers; JSON, and so a saved adapter, has only those.
+A sweep passes scalars of NumPy and torch as often as Python's own numbers; JSON, and so a saved adapter, holds only
+the latter.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from lrlora.bases.options import plain_numbers
@@ -51,7 +50,7 @@ class PolicyKind(Registry[T]):
 
         def add(factory: F) -> F:
             target = f"{factory.__module__}:{factory.__qualname__}"
-            self._add(Entry(name, "built-in", target, partial(_itself, factory)))
+            self._add(Entry(name, "built-in", target, lambda: factory))
             return factory
 
         return add
@@ -66,7 +65,3 @@ class PolicyKind(Registry[T]):
         value = plain_numbers(spec)
         meant = None if isinstance(value, str) else self._shorthand(value)
         return super().create(value if meant is None else meant, **kwargs)
-
-
-def _itself(factory: F) -> F:
-    return factory

@@ -46,7 +46,6 @@ class LRLoRA(Method):
         return adapted
 
     def _config(self, task_type: str | None) -> Any:
-        # A new one for each model: PEFT writes the modules it found into the configuration it is given.
         from lrlora import LRLoraConfig
 
         return LRLoraConfig(task_type=task_type, **self._fields)
