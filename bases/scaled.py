@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, replace
 from typing import cast
 
@@ -49,9 +50,14 @@ class Scaled(Basis):
         """Whether the grid points matter to the part."""
         return self.basis.uses_grid
 
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    @property
+    def shape_parameters(self) -> Mapping[str, float]:  # type: ignore[override]  # of the part, and so of the instance
+        """Those of the part."""
+        return self.basis.shape_parameters
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, **shape: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""
-        return self.factor * self.basis.matrix(z, grid, self.bandwidth * bandwidth)
+        return self.factor * self.basis.matrix(z, grid, self.bandwidth * bandwidth, **shape)
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

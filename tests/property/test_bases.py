@@ -31,7 +31,7 @@ def parameters(seed: int, n: int, points: int = 7) -> tuple[torch.Tensor, torch.
 
 def test_the_bases_of_the_paper_and_those_beyond_are_built_in() -> None:
     paper = ["bspline", "fourier", "gaussian", "polynomial", "sinc"]
-    beyond = ["legendre", "mexican_hat", "morlet", "piecewise_linear", "rational", "ridge", "sine"]
+    beyond = ["legendre", "mexican_hat", "morlet", "piecewise_linear", "rational", "ridge", "sine", "student"]
     assert sorted(paper + beyond + COMPOSITIONS) == BUILT_IN
 
 
