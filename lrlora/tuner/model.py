@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
-from peft.utils import INCLUDE_LINEAR_LAYERS_SHORTHAND
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND, MIN_TARGET_MODULES_FOR_OPTIMIZATION
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -45,31 +45,39 @@ class LRLoraModel(BaseTuner):
     def _prepare_adapter_config(self, peft_config: LRLoraConfig, model_config: dict[str, Any]) -> LRLoraConfig:
         """Resolve placement, layers and rank allocation into target modules and a rank pattern.
 
-        The caller's object stays as it is, so that it serves for another model: a copy is resolved, takes its place in
-        this model, and is what is saved. Resolving it once more, as loading does, changes nothing.
+        The caller's object stays as it is, so that it serves for another model. Where there is anything to resolve, a
+        copy takes its place in this model, and is what is saved. Resolving that once more, as loading does, changes
+        nothing.
         """
-        given, peft_config = peft_config, copy.deepcopy(peft_config)
-        for adapter, config in self.peft_config.items():
-            if config is given:
-                self.peft_config[adapter] = peft_config
-        placement, layers = peft_config.placement, peft_config.layers
         targets = peft_config.target_modules
-        if isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+        all_linear = isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND
+        if all_linear:
             warn_of_bare_weights(self.model)
-        if targets is None:
-            names = self._in_layers(peft_config, resolve_target_modules(self.model, placement, layers))
-            peft_config.target_modules = set(names)  # type: ignore[assignment]  # a set, as in PEFT's own configs
-        elif not (_is_all(peft_config.placement) and _is_all(peft_config.layers)):
-            among = self._named_by_targets(peft_config)
-            peft_config.target_modules = set(resolve_target_modules(self.model, placement, layers, among))  # type: ignore[assignment]
-        if peft_config.rank_allocation != "uniform":
-            allocated = allocate_ranks(
-                self.model, self._named_by_targets(peft_config), peft_config.r, peft_config.policy("rank_allocation")
-            )
-            own = peft_config.rank_pattern
+        resolved = self._resolved(peft_config)
+        # PEFT writes to what it is given for all linear layers, and to shorten long lists.
+        shortened = not isinstance(targets, str) and len(targets or ()) >= MIN_TARGET_MODULES_FOR_OPTIMIZATION
+        if resolved == peft_config and not all_linear and not shortened:
+            return peft_config
+        self.peft_config.update(
+            {adapter: resolved for adapter, config in self.peft_config.items() if config is peft_config}
+        )
+        return resolved
+
+    def _resolved(self, config: LRLoraConfig) -> LRLoraConfig:
+        config = copy.deepcopy(config)
+        placement, layers = config.placement, config.layers
+        if config.target_modules is None:
+            names = self._in_layers(config, resolve_target_modules(self.model, placement, layers))
+            config.target_modules = set(names)  # type: ignore[assignment]  # a set, as in PEFT's own configs
+        elif not (_is_all(placement) and _is_all(layers)):
+            among = self._named_by_targets(config)
+            config.target_modules = set(resolve_target_modules(self.model, placement, layers, among))  # type: ignore[assignment]
+        if config.rank_allocation != "uniform":
+            names, own = self._named_by_targets(config), config.rank_pattern
+            allocated = allocate_ranks(self.model, names, config.r, config.policy("rank_allocation"))
             new = {name: r for name, r in allocated.items() if get_pattern_key(list(own), name) not in own}
-            peft_config.rank_pattern = {**own, **new}
-        return peft_config
+            config.rank_pattern = {**own, **new}
+        return config
 
     def _in_layers(self, config: LRLoraConfig, names: list[str]) -> list[str]:
         """Those of ``names`` that ``layers_to_transform`` and ``layers_pattern`` leave, counted as PEFT counts."""

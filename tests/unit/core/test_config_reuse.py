@@ -23,6 +23,7 @@ RESOLVED = [
     {"placement": "all"},
     {"placement": "attention", "layers": "first_last:1", "rank_allocation": "linear_decay:1", "r": 4},
     {"target_modules": "all-linear", "layers": "even"},
+    {"target_modules": [f"model.layers.{i}.self_attn.{role}_proj" for i in range(5) for role in "qkvo"]},
     {"target_modules": ["q_proj", "up_proj"], "rank_allocation": "empirical", "rank_pattern": {"up_proj": 3}},
 ]
 V0_1_0 = {
@@ -44,7 +45,7 @@ def llama(layers: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers))
 
 
-@pytest.mark.parametrize("given", RESOLVED, ids=str)
+@pytest.mark.parametrize("given", RESOLVED, ids=lambda given: " ".join(given))
 def test_a_config_used_twice_adapts_what_a_new_one_does(given: dict[str, Any]) -> None:
     config = LRLoraConfig(**given)
     before = copy.deepcopy(config)
