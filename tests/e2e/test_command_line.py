@@ -39,7 +39,7 @@ BAD_INPUT = [
     pytest.param([*RUN, "--bugdet", "quick"], "No such option", id="option"),
     pytest.param(["stdy"], "No such command", id="command"),
     pytest.param(["basis", "show", "gausian"], "did you mean 'gaussian'?", id="basis show"),
-    pytest.param(["basis", "show", "bspline:0"], "at least 1", id="option of a basis"),
+    pytest.param(["basis", "show", "bspline:0"], "degree of bspline must be >= 1, got 0", id="option of a basis"),
     pytest.param(["params", "minilm", "--set", "rr=1"], "did you mean 'r'?", id="params"),
     pytest.param(["params", "./gone"], "no such folder", id="params model"),
     pytest.param(["train", "gone.yaml"], "gone.yaml: No such file", id="train"),
