@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -146,9 +146,10 @@ def warn_of_bare_weights(model: nn.Module) -> None:
     PEFT turns "all-linear" into these parameters for LoRA on the models it knows; φ is added to modules alone.
     """
     kinds: dict[str, None] = {}
+    adapted = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "get_base_layer"))
     for name, module in model.named_modules():
         known = _is_linear(module) or isinstance(module, (nn.Embedding, nn.modules.conv._ConvNd))
-        if known or any(hasattr(model.get_submodule(above), "get_base_layer") for above in _ancestors(name)):
+        if known or f"{name}.".startswith(adapted):
             continue
         for own, parameter in module.named_parameters(recurse=False):
             experts = parameter.ndim == 3 and min(parameter.shape) > 1  # a position embedding is (1, tokens, features)
@@ -176,12 +177,6 @@ def layer_counts(names: Collection[str]) -> dict[str, int]:
 def relative_depth(name: str, counts: Mapping[str, int]) -> float:
     """Where a module's layer lies in its stack, from 0 for the first to 1 for the last; 0 outside the layers."""
     return (depth_of(name) or 0) / max(1, counts.get(stack_of(name), 1) - 1)
-
-
-def _ancestors(name: str) -> Iterator[str]:
-    """The names of the modules that a module is in, itself included, from the outermost."""
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _is_linear(module: nn.Module) -> bool:
