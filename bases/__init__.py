@@ -41,6 +41,7 @@ BASES: Registry[Basis] = Registry(
         "scaled": "lrlora.bases.scaled:Scaled",
         "sinc": "lrlora.bases.sinc:Sinc",
         "sine": "lrlora.bases.sine:Sine",
+        "student": "lrlora.bases.student:Student",
         "sum": "lrlora.bases.sum:Sum",
     },
 )

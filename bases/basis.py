@@ -6,12 +6,16 @@ plain differentiable PyTorch, elementwise in ``z``, and is stateless: its option
 
 from __future__ import annotations
 
-import math
+import keyword
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
+
+from lrlora.bases.options import number
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,8 @@ class Properties:
     polynomial: bool = False
 
 
-def is_number(value: object) -> bool:
-    """Whether an option is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def require_positive(what: str, value: object) -> None:
-    """Refuse an option that is no positive number.
-
-    Raises:
-        ValueError: With what it is called and what was given.
-    """
-    if not (is_number(value) and value > 0):  # type: ignore[operator]
-        raise ValueError(f"the {what} is a positive number, not {value!r}")
+_TAKEN = ("self", "z", "u", "grid", "bandwidth", "amplitude")
+"""What no shape parameter is called: the arguments of ``matrix`` and ``kernel``, and the parts of every θ."""
 
 
 class Basis(ABC):
@@ -60,8 +53,9 @@ class Basis(ABC):
     The contract of :meth:`matrix`, on which every engine relies:
 
     - It is elementwise in ``z``: an entry of the result depends on one entry of ``z`` only.
-    - ψ_i depends on its own ω_i and z_i: no other bandwidth or grid point changes it.
-    - It is differentiable once in ``z``, ``grid`` and ``bandwidth``, through autograd, almost everywhere.
+    - ψ_i depends on its own ω_i, z_i and shape parameters: those of another function do not change it.
+    - It is differentiable once in ``z``, ``grid``, ``bandwidth`` and the shape parameters, through autograd, almost
+      everywhere.
     - It is a pure function: no random numbers, no state, no change to its arguments.
     - It keeps the dtype and the device of ``z``. Engines call it in float64.
 
@@ -73,18 +67,50 @@ class Basis(ABC):
     uses_grid: ClassVar[bool] = True
     """Whether the grid points matter. Where they do not, a config refuses to train them."""
 
+    shape_parameters: ClassVar[Mapping[str, float]] = {}
+    """Learned numbers of each ψ_i besides a_i, ω_i and z_i: their names, and the value that each starts from.
+
+    A basis that declares any receives them by name. They are any real numbers: the basis maps them to what its formula
+    needs, as in ``nu = log_nu.exp()``.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Check the declared shape parameters.
+
+        Raises:
+            TypeError: A name that is no identifier, or that an argument or another part of θ has.
+            ValueError: A start that is no finite number.
+        """
+        super().__init_subclass__(**kwargs)
+        declared = cls.__dict__.get("shape_parameters")
+        for name, start in declared.items() if isinstance(declared, Mapping) else ():
+            if not (isinstance(name, str) and name.isidentifier()) or keyword.iskeyword(name) or name in _TAKEN:
+                raise TypeError(
+                    f"shape parameter of {cls.__name__} must be an identifier other than {', '.join(_TAKEN)}, "
+                    f"got {name!r}"
+                )
+            number(f"shape_parameters[{name!r}] of {cls.__name__}", start)
+
+    # The catch-alls of matrix and kernel let a type checker accept both signatures, with shape parameters and without.
+
     @abstractmethod
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, *args: Any, **shape: Any) -> Tensor:
         """Evaluate all N functions at every entry of ``z``.
 
         Args:
             z: Points, of any shape ``(...)``.
             grid: Grid points z_i, ``(N,)``.
             bandwidth: Bandwidths ω_i > 0, ``(N,)``.
+            args: Nothing is passed here.
+            shape: The declared shape parameters by name, each ``(N,)``. One that is not given is at its start.
 
         Returns:
             The values, ``(..., N)``.
         """
+
+    def with_starts(self, shape: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+        """``shape`` with the start of every shape parameter that is not in it, shaped as ``like``, ``(N,)``."""
+        return {**{name: torch.full_like(like, start) for name, start in self.shape_parameters.items()}, **shape}
 
     def properties(self) -> Properties:
         """What holds of the functions; nothing is claimed unless a basis says so."""
@@ -121,9 +147,12 @@ class ShiftedBasis(Basis):
     """A basis of one kernel, ψ_i(z) = ψ(ω_i (z − z_i)). A subclass writes :meth:`kernel` and nothing else."""
 
     @abstractmethod
-    def kernel(self, u: Tensor) -> Tensor:
-        """ψ(u), elementwise, for ``u`` of any shape; ``u`` is zero at a grid point and one bandwidth away at 1/ω."""
+    def kernel(self, u: Tensor, *args: Any, **shape: Any) -> Tensor:
+        """ψ(u), elementwise, for ``u`` of any shape; ``u`` is zero at a grid point and one bandwidth away at 1/ω.
 
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+        The shape parameters that the basis declares are keyword arguments, each ``(N,)``; ``u`` is ``(..., N)`` then.
+        """
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, *args: Any, **shape: Any) -> Tensor:
         """See :meth:`Basis.matrix`."""
-        return self.kernel(bandwidth * (z.unsqueeze(-1) - grid))
+        return self.kernel(bandwidth * (z.unsqueeze(-1) - grid), **self.with_starts(shape, bandwidth))

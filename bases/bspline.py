@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lrlora.bases.basis import Properties, ShiftedBasis
+from lrlora.bases.options import integer
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class BSpline(ShiftedBasis):
     degree: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.degree, int) or self.degree < 1:
-            raise ValueError(f"the degree of a bspline is an integer of at least 1, not {self.degree!r}")
+        object.__setattr__(self, "degree", integer("degree of bspline", self.degree, least=1))
 
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Basis, Properties, require_positive
+from lrlora.bases.basis import Basis, Properties
+from lrlora.bases.options import number
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Fourier(Basis):
     bound: float = 3.0
 
     def __post_init__(self) -> None:
-        require_positive("bound of fourier", self.bound)
+        object.__setattr__(self, "bound", number("bound of fourier", self.bound, above=0))
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Properties, ShiftedBasis, require_positive
+from lrlora.bases.basis import Properties, ShiftedBasis
+from lrlora.bases.options import number
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Morlet(ShiftedBasis):
     w0: float = 5.0
 
     def __post_init__(self) -> None:
-        require_positive("frequency w0 of a morlet", self.w0)
+        object.__setattr__(self, "w0", number("w0 of morlet", self.w0, above=0))
 
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, replace
 from typing import cast
 
 from torch import Tensor
 
-from lrlora.bases.basis import Basis, Properties, is_number, require_positive
+from lrlora.bases.basis import Basis, Properties
+from lrlora.bases.options import number
 from lrlora.bases.parts import Part, create_part
 
 
@@ -32,9 +34,10 @@ class Scaled(Basis):
     bound: InitVar[float | None] = None
 
     def __post_init__(self, bound: float | None) -> None:
-        if not is_number(self.factor) or self.factor == 0:
-            raise ValueError(f"the factor of a scaled basis is a number other than zero, not {self.factor!r}")
-        require_positive("bandwidth of a scaled basis", self.bandwidth)
+        object.__setattr__(self, "factor", number("factor of scaled", self.factor))
+        object.__setattr__(self, "bandwidth", number("bandwidth of scaled", self.bandwidth, above=0))
+        if self.factor == 0:
+            raise ValueError("factor of scaled must not be 0")
         object.__setattr__(self, "part", create_part("scaled", "part", self.part, bound))
 
     @property
@@ -47,9 +50,14 @@ class Scaled(Basis):
         """Whether the grid points matter to the part."""
         return self.basis.uses_grid
 
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    @property
+    def shape_parameters(self) -> Mapping[str, float]:  # type: ignore[override]  # of the part, and so of the instance
+        """Those of the part."""
+        return self.basis.shape_parameters
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, **shape: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""
-        return self.factor * self.basis.matrix(z, grid, self.bandwidth * bandwidth)
+        return self.factor * self.basis.matrix(z, grid, self.bandwidth * bandwidth, **shape)
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.bases.basis import Properties, ShiftedBasis, require_positive
+from lrlora.bases.basis import Properties, ShiftedBasis
+from lrlora.bases.options import number
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Sine(ShiftedBasis):
     w0: float = 10.0
 
     def __post_init__(self) -> None:
-        require_positive("frequency w0 of a sine", self.w0)
+        object.__setattr__(self, "w0", number("w0 of sine", self.w0, above=0))
 
     def kernel(self, u: Tensor) -> Tensor:
         """See :meth:`ShiftedBasis.kernel`."""

@@ -23,10 +23,10 @@ class Sum(Pair):
         bound: Passed to the parts that take one and do not say themselves.
     """
 
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, **shape: Tensor) -> Tensor:
         """See :meth:`Basis.matrix`."""
-        first, second = self.parts
-        return first.matrix(z, grid, bandwidth) + second.matrix(z, grid, bandwidth)
+        first, second = self.matrices(z, grid, bandwidth, shape)
+        return first + second
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`. Of parities that are only definite, one may be even where the other is odd."""

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+from lrlora.version import __version__
+
 if TYPE_CHECKING:
     from lrlora.optimizer import parameter_groups, trainer_optimizer
     from lrlora.transfer import TransferFunction
     from lrlora.tuner import LRLoraConfig, LRLoraLayer, LRLoraModel
 
-__version__ = "0.1.0"
 __all__ = [
     "LRLoraConfig",
     "LRLoraLayer",

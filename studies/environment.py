@@ -68,9 +68,9 @@ def plugin_registries() -> list[Registry[Any]]:
     """All that plugins can add to."""
     from lrlora.bases import BASES
     from lrlora.engines import ENGINES
+    from lrlora.policies import KINDS as POLICY_KINDS
     from lrlora.studies.kinds import KINDS as TASK_KINDS
     from lrlora.studies.methods import METHODS
-    from lrlora.studies.plugins.policy_kinds import KINDS as POLICY_KINDS
     from lrlora.studies.tasks import TASKS
 
     return [BASES, *POLICY_KINDS.values(), ENGINES, METHODS, TASKS, TASK_KINDS]

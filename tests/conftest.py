@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrlora.bases import BASES
-from lrlora.studies.plugins.policy_kinds import KINDS
+from lrlora.policies import KINDS
 
 
 @pytest.fixture

@@ -1,36 +1,35 @@
-"""The choices an adapter is composed of: each axis of an ablation, each in a registry of its own.
+"""The choices an adapter is composed of: each axis of an ablation, each in a file of its own.
 
 A policy is written as a spec, ``"name"`` or ``"name:argument,…"``, or passed as an instance; every policy works with
 every other, and a pair that makes no sense together says so when the config is made.
 """
 
-from lrlora.policies.amplitudes import AmplitudeInit, Start
-from lrlora.policies.bandwidths import BandwidthInit, PositiveMap
-from lrlora.policies.grids import Grid
-from lrlora.policies.layer_choices import LayerChoice
-from lrlora.policies.placements import Placement, resolve_target_modules
-from lrlora.policies.ranks import RankAllocation, allocate_ranks
+from typing import Any
+
+from lrlora.policies.amplitudes import AMPLITUDES, AmplitudeInit, Start
+from lrlora.policies.bandwidths import BANDWIDTHS, BandwidthInit
+from lrlora.policies.grids import GRIDS, Grid
+from lrlora.policies.kind import PolicyKind
+from lrlora.policies.layer_choices import LAYER_CHOICES, LayerChoice
+from lrlora.policies.placements import PLACEMENTS, Placement, resolve_target_modules
+from lrlora.policies.positive_maps import POSITIVE_MAPS, PositiveMap
+from lrlora.policies.ranks import RANKS, RankAllocation, allocate_ranks
 from lrlora.policies.roles import depth_of, register_family, role_of
-from lrlora.policies.scales import InputScale
-from lrlora.policies.sharing import Scope, Sharing
-from lrlora.policies.tables import (
-    AMPLITUDES,
-    BANDWIDTHS,
-    GRIDS,
-    INPUT_SCALES,
-    LAYER_CHOICES,
-    PLACEMENTS,
-    POSITIVE_MAPS,
-    RANKS,
-    SCOPES,
-    SHARINGS,
-)
+from lrlora.policies.scales import INPUT_SCALES, InputScale
+from lrlora.policies.scopes import SCOPES, Scope
+from lrlora.policies.sharing import SHARINGS, Sharing
+
+KINDS: dict[str, PolicyKind[Any]] = {
+    kind.field: kind for kind in list(globals().values()) if isinstance(kind, PolicyKind)
+}
+"""The kinds of policies imported above, by the field of :class:`lrlora.LRLoraConfig` that takes one."""
 
 __all__ = [
     "AMPLITUDES",
     "BANDWIDTHS",
     "GRIDS",
     "INPUT_SCALES",
+    "KINDS",
     "LAYER_CHOICES",
     "PLACEMENTS",
     "POSITIVE_MAPS",
@@ -43,6 +42,7 @@ __all__ = [
     "InputScale",
     "LayerChoice",
     "Placement",
+    "PolicyKind",
     "PositiveMap",
     "RankAllocation",
     "Scope",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from lrlora.bases import Basis
+from lrlora.bases.options import number
+from lrlora.policies.kind import PolicyKind
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class AmplitudeInit(ABC):
         """The amplitudes, ``(N,)``, float64."""
 
 
+AMPLITUDES: PolicyKind[AmplitudeInit] = PolicyKind(
+    AmplitudeInit,
+    field="amplitude_init",
+    group="lrlora.amplitudes",
+    check="check_amplitude_init",
+    default=None,
+    about="What the amplitudes a start from.",
+)
+
+
+@AMPLITUDES.builtin("zero")
 @dataclass(frozen=True)
 class Zero(AmplitudeInit):
     """a = 0, as published. With ``residual=False`` and ``centered=True`` nothing would train: a config refuses that."""
@@ -48,6 +61,7 @@ class Zero(AmplitudeInit):
         return torch.zeros_like(start.grid)
 
 
+@AMPLITUDES.builtin("small")
 @dataclass(frozen=True)
 class Small(AmplitudeInit):
     """Normal with a small standard deviation.
@@ -58,11 +72,15 @@ class Small(AmplitudeInit):
 
     std: float = 0.01
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", number("std of amplitude_init 'small'", self.std, least=0))
+
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""
         return torch.randn_like(start.grid).mul_(self.std)
 
 
+@AMPLITUDES.builtin("random")
 @dataclass(frozen=True)
 class Random(AmplitudeInit):
     """Normal with variance 1/N, so that φ is of order one whatever N is."""
@@ -72,6 +90,7 @@ class Random(AmplitudeInit):
         return torch.randn_like(start.grid).div_(len(start.grid) ** 0.5)
 
 
+@AMPLITUDES.builtin("unit")
 @dataclass(frozen=True)
 class Unit(AmplitudeInit):
     """a = 1, the unit start of the paper's Table 18."""
@@ -81,6 +100,7 @@ class Unit(AmplitudeInit):
         return torch.ones_like(start.grid)
 
 
+@AMPLITUDES.builtin("identity")
 @dataclass(frozen=True)
 class Identity(AmplitudeInit):
     """The least-squares fit of φ(z) − φ(0) = z on the grid interval: the adapter starts as LoRA does.
@@ -91,6 +111,9 @@ class Identity(AmplitudeInit):
     """
 
     tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerance", number("tolerance of amplitude_init 'identity'", self.tolerance, least=0))
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`.
@@ -126,6 +149,7 @@ def _centred(start: Start, z: Tensor) -> Tensor:
     return values - start.basis.matrix(origin, start.grid, start.bandwidth)
 
 
+@AMPLITUDES.builtin("by_depth")
 @dataclass(frozen=True)
 class ByDepth(AmplitudeInit):
     """Normal, with a standard deviation that goes linearly from the first layer to the last.
@@ -137,6 +161,11 @@ class ByDepth(AmplitudeInit):
 
     first: float = 0.0
     last: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("first", "last"):
+            std = number(f"{name} of amplitude_init 'by_depth'", getattr(self, name), least=0)
+            object.__setattr__(self, name, std)
 
     def values(self, start: Start) -> Tensor:
         """See :meth:`AmplitudeInit.values`."""

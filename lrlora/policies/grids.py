@@ -10,6 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lrlora.bases.options import number
+from lrlora.policies.kind import PolicyKind
+
 
 class Grid(ABC):
     """Places N grid points on [−g, g]."""
@@ -22,6 +25,12 @@ class Grid(ABC):
         """The points at the start, ``(num,)``, float64, increasing, within [−bound, bound]."""
 
 
+GRIDS: PolicyKind[Grid] = PolicyKind(
+    Grid, field="grid", group="lrlora.grids", check="check_grid", default="uniform", about="Where the grid points lie."
+)
+
+
+@GRIDS.builtin("uniform")
 @dataclass(frozen=True)
 class Uniform(Grid):
     """Equidistant, the ends included. The published choice, with N = 50 and g = 3."""
@@ -33,6 +42,7 @@ class Uniform(Grid):
         )
 
 
+@GRIDS.builtin("chebyshev")
 @dataclass(frozen=True)
 class Chebyshev(Grid):
     """Chebyshev nodes, g·cos((2i − 1)π / 2N): dense towards the ends."""
@@ -43,6 +53,7 @@ class Chebyshev(Grid):
         return -bound * angle.cos()
 
 
+@GRIDS.builtin("random")
 @dataclass(frozen=True)
 class Random(Grid):
     """Uniformly distributed, sorted. Drawn from PyTorch's global generator, so it follows the seed of the run."""
@@ -52,6 +63,7 @@ class Random(Grid):
         return (torch.rand(num, dtype=torch.float64) * (2 * bound) - bound).sort().values
 
 
+@GRIDS.builtin("jittered")
 @dataclass(frozen=True)
 class Jittered(Grid):
     """Equidistant points, each moved by normal noise. Drawn from PyTorch's global generator.
@@ -63,8 +75,7 @@ class Jittered(Grid):
     noise: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.noise >= 0:
-            raise ValueError(f"the noise of a jittered grid is not negative, unlike {self.noise!r}")
+        object.__setattr__(self, "noise", number("noise of grid 'jittered'", self.noise, least=0))
 
     def points(self, num: int, bound: float) -> Tensor:
         """See :meth:`Grid.points`."""
@@ -76,6 +87,7 @@ class Jittered(Grid):
         return moved.clamp(-bound, bound).sort().values
 
 
+@GRIDS.builtin("learned")
 @dataclass(frozen=True)
 class Learned(Uniform):
     """Trained from a uniform start, and kept in order."""

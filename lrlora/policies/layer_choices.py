@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from lrlora.bases.options import integer
+from lrlora.policies.kind import PolicyKind
 
 
 class LayerChoice(ABC):
@@ -14,6 +19,26 @@ class LayerChoice(ABC):
         """Whether the layer is adapted."""
 
 
+def _from_list(value: Any) -> LayerChoice | None:
+    if not isinstance(value, Sequence):
+        return None
+    if not value:
+        raise ValueError(f"layers must name at least one layer, got {value!r}")
+    return Indices("+".join(str(integer(f"layers[{i}]", index, least=0)) for i, index in enumerate(value)))
+
+
+LAYER_CHOICES: PolicyKind[LayerChoice] = PolicyKind(
+    LayerChoice,
+    field="layers",
+    group="lrlora.layers",
+    check="check_layer_choice",
+    default="all",
+    about="Which layers are adapted; a list is one of indices.",
+    shorthand=_from_list,
+)
+
+
+@LAYER_CHOICES.builtin("all")
 @dataclass(frozen=True)
 class All(LayerChoice):
     """Every layer."""
@@ -23,6 +48,7 @@ class All(LayerChoice):
         return True
 
 
+@LAYER_CHOICES.builtin("odd")
 @dataclass(frozen=True)
 class Odd(LayerChoice):
     """Layers 1, 3, 5, …"""
@@ -32,6 +58,7 @@ class Odd(LayerChoice):
         return index % 2 == 1
 
 
+@LAYER_CHOICES.builtin("even")
 @dataclass(frozen=True)
 class Even(LayerChoice):
     """Layers 0, 2, 4, …"""
@@ -41,6 +68,7 @@ class Even(LayerChoice):
         return index % 2 == 0
 
 
+@LAYER_CHOICES.builtin("first_last")
 @dataclass(frozen=True)
 class FirstLast(LayerChoice):
     """The first K layers and the last K.
@@ -52,14 +80,14 @@ class FirstLast(LayerChoice):
     k: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"first_last takes a whole number of layers of at least 1, not {self.k!r}")
+        object.__setattr__(self, "k", integer("k of layers 'first_last'", self.k, least=1))
 
     def has(self, index: int, num_layers: int) -> bool:
         """See :meth:`LayerChoice.has`."""
         return index < self.k or index >= num_layers - self.k
 
 
+@LAYER_CHOICES.builtin("indices")
 @dataclass(frozen=True)
 class Indices(LayerChoice):
     """An explicit list. A list of integers in the config means this one.
@@ -72,7 +100,7 @@ class Indices(LayerChoice):
 
     def __post_init__(self) -> None:
         if not all(part.isdigit() for part in str(self.chosen).split("+")):
-            raise ValueError(f"layers are given by indices joined by '+', such as '0+3', not {self.chosen!r}")
+            raise ValueError(f"layers must be indices joined by '+', as in 'indices:0+3', got {self.chosen!r}")
 
     def has(self, index: int, num_layers: int) -> bool:
         """See :meth:`LayerChoice.has`."""

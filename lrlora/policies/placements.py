@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.policies.layer_choices import LayerChoice
+from lrlora.policies.kind import PolicyKind
+from lrlora.policies.layer_choices import LAYER_CHOICES, LayerChoice
 from lrlora.policies.roles import ATTENTION, FUSED, MLP, ROLES, depth_of, known_families, role_of, stack_of
-from lrlora.policies.tables import LAYER_CHOICES, PLACEMENTS
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,42 @@ class Placement:
         return frozenset(role for role in self.roles.split("+") if role)
 
 
+PLACEMENTS: PolicyKind[Placement] = PolicyKind(
+    Placement,
+    field="placement",
+    group="lrlora.placements",
+    check="check_placement",
+    default="all",
+    about="Which modules are adapted, by role.",
+)
+PLACEMENTS.builtin("roles")(Placement)
+
+
+@PLACEMENTS.builtin("all")
 def everywhere() -> Placement:
     """Every projection of attention and MLP, as published. The head and the embeddings are left alone."""
     return Placement("+".join(ROLES))
 
 
+@PLACEMENTS.builtin("attention")
 def attention() -> Placement:
     """q, k, v and o."""
     return Placement("+".join(ATTENTION))
 
 
+@PLACEMENTS.builtin("mlp")
 def mlp() -> Placement:
     """gate, up and down."""
     return Placement("+".join(MLP))
 
 
+@PLACEMENTS.builtin("qkv")
 def qkv() -> Placement:
     """q, k and v."""
     return Placement("q+k+v+qkv")
 
 
+@PLACEMENTS.builtin("gate_up")
 def gate_up() -> Placement:
     """gate and up; in an MLP of two matrices, up."""
     return Placement("gate+up+gate_up")
@@ -81,7 +98,7 @@ def resolve_target_modules(
             fuses with others, or has apart; or no module is left.
     """
     roles = PLACEMENTS.create(placement)
-    chosen = as_layer_choice(layers)
+    chosen = LAYER_CHOICES.create(layers)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     names = linear_module_names(model)
     all_roles = {name: role_of(name, model_type) for name in names}
@@ -111,15 +128,6 @@ def resolve_target_modules(
     return names
 
 
-def as_layer_choice(layers: str | Sequence[int] | LayerChoice) -> LayerChoice:
-    """A layer choice from its spec, from a list of indices, or from itself."""
-    if isinstance(layers, Sequence) and not isinstance(layers, str):
-        if not layers or not all(isinstance(index, int) and index >= 0 for index in layers):
-            raise ValueError(f"layers is a spec or a list of layer indices that are not negative, not {layers!r}")
-        return LAYER_CHOICES.create("indices:" + "+".join(map(str, layers)))
-    return LAYER_CHOICES.create(layers)
-
-
 def linear_module_names(model: nn.Module) -> list[str]:
     """Full names of the modules that hold a matrix φ can be added to; an adapted module counts under its own name."""
     names = []
@@ -130,6 +138,29 @@ def linear_module_names(model: nn.Module) -> list[str]:
         if name and not inside_adapter and _is_linear(base):
             names.append(name)
     return names
+
+
+def warn_of_bare_weights(model: nn.Module) -> None:
+    """Warn of matrices that are parameters of no linear module, such as grouped experts and their routers.
+
+    PEFT turns "all-linear" into these parameters for LoRA on the models it knows; φ is added to modules alone.
+    """
+    kinds: dict[str, None] = {}
+    adapted = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "get_base_layer"))
+    for name, module in model.named_modules():
+        known = _is_linear(module) or isinstance(module, (nn.Embedding, nn.modules.conv._ConvNd))
+        if known or f"{name}.".startswith(adapted):
+            continue
+        for own, parameter in module.named_parameters(recurse=False):
+            experts = parameter.ndim == 3 and min(parameter.shape) > 1  # a position embedding is (1, tokens, features)
+            if experts or (own == "weight" and parameter.ndim == 2):
+                kinds[re.sub(r"\.\d+(?=\.)", ".*", f"{name}.{own}")] = None
+    if kinds:
+        warnings.warn(
+            f"target_modules='all-linear' leaves out {', '.join(kinds)}: they are parameters and not linear modules, "
+            "and LR-LoRA adapts modules",
+            stacklevel=2,
+        )
 
 
 def layer_counts(names: Collection[str]) -> dict[str, int]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lrlora.bases.options import integer
+from lrlora.policies.kind import PolicyKind
 from lrlora.policies.placements import layer_counts, linear_module_names
 from lrlora.policies.roles import ATTENTION, depth_of, role_of, stack_of
-from lrlora.policies.tables import RANKS
 
 
 class RankAllocation(ABC):
@@ -28,6 +29,17 @@ class RankAllocation(ABC):
         """
 
 
+RANKS: PolicyKind[RankAllocation] = PolicyKind(
+    RankAllocation,
+    field="rank_allocation",
+    group="lrlora.ranks",
+    check="check_rank_allocation",
+    default="uniform",
+    about="How r is spread over the modules; rank_pattern goes first.",
+)
+
+
+@RANKS.builtin("uniform")
 @dataclass(frozen=True)
 class Uniform(RankAllocation):
     """r everywhere."""
@@ -37,6 +49,7 @@ class Uniform(RankAllocation):
         return r
 
 
+@RANKS.builtin("linear_decay")
 @dataclass(frozen=True)
 class LinearDecay(RankAllocation):
     """From r in the first layer down to ``r_min`` in the last.
@@ -48,7 +61,7 @@ class LinearDecay(RankAllocation):
     r_min: int = 4
 
     def __post_init__(self) -> None:
-        _check_least(self.r_min)
+        object.__setattr__(self, "r_min", integer("r_min of rank_allocation 'linear_decay'", self.r_min, least=1))
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         """See :meth:`RankAllocation.rank`."""
@@ -56,6 +69,7 @@ class LinearDecay(RankAllocation):
         return max(least, round(r - (r - least) * depth / max(1, num_layers - 1)))
 
 
+@RANKS.builtin("attention_heavy")
 @dataclass(frozen=True)
 class AttentionHeavy(RankAllocation):
     """r in the attention, half of it in the MLP.
@@ -67,7 +81,7 @@ class AttentionHeavy(RankAllocation):
     r_min: int = 4
 
     def __post_init__(self) -> None:
-        _check_least(self.r_min)
+        object.__setattr__(self, "r_min", integer("r_min of rank_allocation 'attention_heavy'", self.r_min, least=1))
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         """See :meth:`RankAllocation.rank`."""
@@ -78,11 +92,7 @@ class AttentionHeavy(RankAllocation):
         return r if role in ATTENTION else max(min(self.r_min, r), r // 2)
 
 
-def _check_least(r_min: int) -> None:
-    if not isinstance(r_min, int) or r_min < 1:
-        raise ValueError(f"r_min is a whole number of at least 1, not {r_min!r}")
-
-
+@RANKS.builtin("empirical")
 @dataclass(frozen=True)
 class Empirical(RankAllocation):
     """0.6 r in the first 30 % of the layers, 1.2 r in the next 40 %, r in the rest."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from lrlora.bases.options import number
+from lrlora.policies.kind import PolicyKind
+
 
 class InputScale(ABC):
     """Gives s_in for one adapted weight."""
@@ -18,6 +21,18 @@ class InputScale(ABC):
         """s_in > 0."""
 
 
+INPUT_SCALES: PolicyKind[InputScale] = PolicyKind(
+    InputScale,
+    field="input_scale",
+    group="lrlora.input_scales",
+    check="check_input_scale",
+    default=None,
+    about="s_in: the scale of BA inside φ; a number is one s_in for every weight.",
+    shorthand=lambda value: Constant(value) if isinstance(value, (int, float)) else None,
+)
+
+
+@INPUT_SCALES.builtin("constant")
 @dataclass(frozen=True)
 class Constant(InputScale):
     """One s_in for every weight. A plain number in the config means this one.
@@ -29,14 +44,14 @@ class Constant(InputScale):
     kappa: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.kappa > 0:
-            raise ValueError(f"an input scale is positive, not {self.kappa}")
+        object.__setattr__(self, "kappa", number("input_scale", self.kappa, above=0))
 
     def value(self, in_features: int, out_features: int, r: int) -> float:
         """See :meth:`InputScale.value`."""
         return float(self.kappa)
 
 
+@INPUT_SCALES.builtin("width")
 @dataclass(frozen=True)
 class Width(InputScale):
     """s_in = κ · sqrt(3 · in / r): entries of B of size b make entries of z of size about κ·b, at every width and rank.
@@ -50,8 +65,7 @@ class Width(InputScale):
     kappa: float = 10.0
 
     def __post_init__(self) -> None:
-        if not self.kappa > 0:
-            raise ValueError(f"an input scale is positive, not {self.kappa}")
+        object.__setattr__(self, "kappa", number("kappa of input_scale 'width'", self.kappa, above=0))
 
     def value(self, in_features: int, out_features: int, r: int) -> float:
         """See :meth:`InputScale.value`."""

@@ -1,12 +1,10 @@
-"""Which parts of θ adapters share, and how widely."""
+"""Which parts of θ adapters share."""
 
 from __future__ import annotations
 
-import re
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from lrlora.policies.roles import depth_of, stack_of
+from lrlora.policies.kind import PolicyKind
 
 PARTS = ("grid", "bandwidth", "amplitude")
 
@@ -32,62 +30,42 @@ class Sharing:
         return frozenset(part for part in self.parts.split("+") if part)
 
 
+SHARINGS: PolicyKind[Sharing] = PolicyKind(
+    Sharing,
+    field="sharing",
+    group="lrlora.sharing",
+    check="check_sharing",
+    default="none",
+    about="The parts of θ that adapters share.",
+)
+SHARINGS.builtin("parts")(Sharing)
+
+
+@SHARINGS.builtin("none")
 def nothing() -> Sharing:
     """Every adapter has its own θ, as published."""
     return Sharing()
 
 
+@SHARINGS.builtin("grid")
 def grid() -> Sharing:
     """One grid."""
     return Sharing("grid")
 
 
+@SHARINGS.builtin("bandwidth")
 def bandwidth() -> Sharing:
     """One set of bandwidths."""
     return Sharing("bandwidth")
 
 
+@SHARINGS.builtin("amplitude")
 def amplitude() -> Sharing:
     """One set of amplitudes."""
     return Sharing("amplitude")
 
 
+@SHARINGS.builtin("all")
 def everything() -> Sharing:
     """One φ."""
     return Sharing("+".join(PARTS))
-
-
-class Scope(ABC):
-    """Divides the adapted weights into groups; what is shared is shared within a group."""
-
-    @abstractmethod
-    def group(self, module_name: str) -> str:
-        """The group of a module, from its full name."""
-
-
-@dataclass(frozen=True)
-class AllAdapters(Scope):
-    """One group."""
-
-    def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
-        return ""
-
-
-@dataclass(frozen=True)
-class PerProjection(Scope):
-    """One group per type of projection: all query projections, all down projections, …"""
-
-    def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
-        # The name with the layer's index, and any expert's, taken out.
-        return re.sub(r"\.\d+(?=\.|$)", "", module_name)
-
-
-@dataclass(frozen=True)
-class PerLayer(Scope):
-    """One group per layer of the model; layers of an encoder and of a decoder differ. Modules outside form one more."""
-
-    def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
-        return f"{stack_of(module_name)}.{depth_of(module_name)}"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
 from peft.config import PeftConfig
 from peft.utils import PeftType
 
 from lrlora.bases import Basis
+from lrlora.bases.options import integer, number, plain_numbers
 from lrlora.bases.parts import create_basis, name_and_options, plain
 from lrlora.engines import ENGINES
 from lrlora.policies import (
@@ -18,6 +22,7 @@ from lrlora.policies import (
     BANDWIDTHS,
     GRIDS,
     INPUT_SCALES,
+    KINDS,
     LAYER_CHOICES,
     PLACEMENTS,
     POSITIVE_MAPS,
@@ -30,37 +35,53 @@ from lrlora.policies import (
     InputScale,
     LayerChoice,
     Placement,
+    PolicyKind,
     PositiveMap,
     RankAllocation,
     Scope,
     Sharing,
 )
-from lrlora.policies.placements import as_layer_choice
 from lrlora.registry import Registry, UnknownNameError, format_spec
 from lrlora.tuner.files import check_files, name_import_in_card
 from lrlora.tuner.presets import PRESETS
+from lrlora.version import __version__
 
-_POLICIES: dict[str, Registry[Any]] = {
-    "grid": GRIDS,
-    "sharing": SHARINGS,
-    "sharing_scope": SCOPES,
-    "placement": PLACEMENTS,
-    "layers": LAYER_CHOICES,
-    "rank_allocation": RANKS,
-    "amplitude_init": AMPLITUDES,
-    "bandwidth_init": BANDWIDTHS,
-    "bandwidth_parameterization": POSITIVE_MAPS,
-    "input_scale": INPUT_SCALES,
+_NUMBERS: dict[str, Callable[[str, Any], Any]] = {
+    "r": partial(integer, least=1),
+    "lora_alpha": partial(number, above=0),
+    "lora_dropout": partial(number, least=0, below=1),
+    "num_grid_points": partial(integer, least=1),
+    "grid_bound": partial(number, above=0),
+    "transfer_lr_scale": partial(number, least=0),
+    "engine_tolerance": partial(number, above=0),
 }
-"""Fields that hold a policy, and the registry each is looked up in."""
+"""What checks each field that holds one number; None passes where it is the field's default."""
+
+_NUMBERS_BY_MODULE: dict[str, Callable[[str, Any], Any]] = {
+    "rank_pattern": partial(integer, least=0),
+    "alpha_pattern": partial(number, above=0),
+}
+_FLAGS = ("init_weights", "learn_bandwidth", "learn_amplitude", "centered", "residual")
 
 
 def _help(text: str) -> dict[str, str]:
     return {"help": text}
 
 
+def _described(kind: PolicyKind[Any]) -> Any:
+    return field(default=kind.default, metadata=_help(kind.about))
+
+
 class UnknownFieldError(UnknownNameError, TypeError):
-    """No field has this name; a ``TypeError`` too, as any dataclass raises."""
+    """No field has this name; a ``TypeError`` too, as any dataclass raises.
+
+    PEFT looks for the words "got an unexpected keyword argument" when it makes a config of a file, and then warns and
+    leaves the field out.
+    """
+
+    def __init__(self, owner: str, name: str, known: Collection[str]) -> None:
+        super().__init__("field", name, known)
+        self.args = (f"{owner}() got an unexpected keyword argument: {self.args[0]}",)
 
 
 @dataclass
@@ -93,9 +114,7 @@ class LRLoraConfig(PeftConfig):
     modules_to_save: list[str] | None = field(default=None, metadata=_help("Other modules to train and save."))
     rank_pattern: dict[str, int] = field(default_factory=dict, metadata=_help("Ranks by module, as in LoRA."))
     alpha_pattern: dict[str, float] = field(default_factory=dict, metadata=_help("lora_alpha by module, as in LoRA."))
-    rank_allocation: str | RankAllocation = field(
-        default="uniform", metadata=_help("How r is spread over the modules; rank_pattern goes first.")
-    )
+    rank_allocation: str | RankAllocation = _described(RANKS)
     layers_to_transform: list[int] | int | None = field(default=None, metadata=_help("Layer indices, as in LoRA."))
     layers_pattern: list[str] | str | None = field(default=None, metadata=_help("Name of the layer list, as in LoRA."))
     init_weights: bool = field(
@@ -105,22 +124,20 @@ class LRLoraConfig(PeftConfig):
     basis: str | Basis = field(default="sinc", metadata=_help("The functions ψ."))
     basis_kwargs: dict[str, Any] = field(default_factory=dict, metadata=_help("Options of the basis."))
     num_grid_points: int = field(default=50, metadata=_help("N, the number of functions."))
-    grid: str | Grid = field(default="uniform", metadata=_help("Where the grid points lie."))
+    grid: str | Grid = _described(GRIDS)
     grid_bound: float = field(default=3.0, metadata=_help("g: the grid lies on [−g, g], in units of z."))
-    sharing: str | Sharing = field(default="none", metadata=_help("Parts of θ that adapters share."))
-    sharing_scope: str | Scope = field(default="all", metadata=_help("How widely they are shared."))
-    placement: str | Placement = field(default="all", metadata=_help("Which modules are adapted, by role."))
-    layers: str | list[int] | LayerChoice = field(default="all", metadata=_help("Which layers are adapted."))
-    amplitude_init: str | AmplitudeInit | None = field(default=None, metadata=_help("What a starts from."))
-    bandwidth_init: float | str | BandwidthInit = field(default=1.0, metadata=_help("What ω starts from."))
+    sharing: str | Sharing = _described(SHARINGS)
+    sharing_scope: str | Scope = _described(SCOPES)
+    placement: str | Placement = _described(PLACEMENTS)
+    layers: str | list[int] | LayerChoice = _described(LAYER_CHOICES)
+    amplitude_init: str | AmplitudeInit | None = _described(AMPLITUDES)
+    bandwidth_init: float | str | BandwidthInit = _described(BANDWIDTHS)
     learn_bandwidth: bool = field(default=True, metadata=_help("Whether ω is trained."))
     learn_amplitude: bool = field(default=True, metadata=_help("Whether a is trained."))
-    bandwidth_parameterization: str | PositiveMap = field(
-        default="exp", metadata=_help("The map that keeps ω positive: 'exp' or 'softplus'.")
-    )
+    bandwidth_parameterization: str | PositiveMap = _described(POSITIVE_MAPS)
     centered: bool | None = field(default=None, metadata=_help("Subtract φ(0), so that B = 0 leaves W as it is."))
     residual: bool | None = field(default=None, metadata=_help("λ = 1: the linear path of LoRA beside φ."))
-    input_scale: float | str | InputScale | None = field(default=None, metadata=_help("s_in."))
+    input_scale: float | str | InputScale | None = _described(INPUT_SCALES)
     transfer_lr_scale: float | None = field(
         default=None,
         metadata=_help(
@@ -131,38 +148,46 @@ class LRLoraConfig(PeftConfig):
     engine: str = field(default="auto", metadata=_help("How φ is evaluated; the result is the same to the tolerance."))
     engine_tolerance: float = field(default=2e-3, metadata=_help("Relative error that evaluation may make."))
     preset: str = field(default="default", metadata=_help("'default', 'identity' or 'paper'."))
+    lrlora_version: str | None = field(default=None, metadata=_help("Version of lrlora; filled in."))
 
     def __post_init__(self) -> None:
         """Fill in the preset and check every field."""
         super().__post_init__()
         self.peft_type = PeftType.LRLORA
+        self.lrlora_version = __version__
+        for f in fields(self):
+            setattr(self, f.name, plain_numbers(getattr(self, f.name)))
         self._check_numbers()
         if self.preset not in PRESETS:
             raise UnknownNameError("preset", str(self.preset), PRESETS)
         for name, value in PRESETS[self.preset].items():
             if getattr(self, name) is None:
                 setattr(self, name, value(self.num_grid_points) if callable(value) else value)
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if isinstance(self.target_modules, (list, tuple)):
             self.target_modules = set(self.target_modules)  # type: ignore[assignment]  # as PEFT's own configs do
         if isinstance(self.exclude_modules, (list, tuple)):
             self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
         self._check_targets()
-        for name in _POLICIES:
-            self.policy(name)
+        for kind in KINDS:
+            self.policy(kind)
         self._check_transfer()
         self.make_engine()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> LRLoraConfig:
-        """Refuse what is no field; PEFT would drop it with a warning, and compute something else."""
+        """Name the nearest field where one is unknown, and the version where a file of a newer lrlora has one."""
         known = [f.name for f in fields(cls)]
         for name in kwargs:
             if name not in known:
-                raise UnknownFieldError(
-                    f"field of {cls.__name__}",
-                    name,
-                    known,
-                    "in a saved adapter: made by a newer version of lrlora or PEFT",
-                )
+                writer = kwargs.get("lrlora_version")
+                if writer is not None and Version(str(writer)) > Version(__version__):
+                    raise ValueError(
+                        f"this adapter was saved by lrlora {writer} with a field {name!r} that lrlora {__version__} "
+                        "does not know: upgrade lrlora to load it"
+                    )
+                raise UnknownFieldError(cls.__name__, name, known)
         made: LRLoraConfig = super().__new__(cls)
         return made
 
@@ -170,12 +195,7 @@ class LRLoraConfig(PeftConfig):
 
     def policy(self, name: str) -> Any:
         """The instance that the policy field ``name`` stands for."""
-        value = getattr(self, name)
-        if name == "layers":
-            return as_layer_choice(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            value = f"constant:{value!r}"
-        return _POLICIES[name].create(value)
+        return KINDS[name].create(getattr(self, name))
 
     def make_basis(self) -> Basis:
         """The basis. ``grid_bound`` is the ``bound`` of its constructor, or of its parts', where none is given."""
@@ -188,20 +208,25 @@ class LRLoraConfig(PeftConfig):
     # -- checks ---------------------------------------------------------------------------------------------
 
     def _check_numbers(self) -> None:
-        if not isinstance(self.r, int) or isinstance(self.r, bool) or self.r < 1:
-            raise ValueError(f"r is a whole number of at least 1, not {self.r!r}")
-        bad = {name: r for name, r in self.rank_pattern.items() if not isinstance(r, int) or r < 0}
-        if bad:
-            raise ValueError(f"ranks in rank_pattern are whole numbers that are not negative, not {bad}")
-        if not isinstance(self.num_grid_points, int) or self.num_grid_points < 1:
-            raise ValueError(f"num_grid_points is a whole number of at least 1, not {self.num_grid_points!r}")
-        if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"lora_dropout is in [0, 1), not {self.lora_dropout!r}")
-        for name in ("grid_bound", "engine_tolerance"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is positive, not {getattr(self, name)!r}")
-        if self.transfer_lr_scale is not None and not self.transfer_lr_scale >= 0:
-            raise ValueError(f"transfer_lr_scale is not negative, unlike {self.transfer_lr_scale!r}")
+        defaults = {f.name: f.default for f in fields(self)}
+        for name, check in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None or defaults[name] is not None:
+                setattr(self, name, check(name, value))
+        for name, check in _NUMBERS_BY_MODULE.items():
+            given = getattr(self, name)
+            if not isinstance(given, dict):
+                raise ValueError(f"{name} must be a dict from module names to numbers, got {given!r}")
+            setattr(self, name, {module: check(f"{name}[{module!r}]", value) for module, value in given.items()})
+        wanted: Any = self.layers_to_transform
+        if isinstance(wanted, (list, tuple)):
+            self.layers_to_transform = [
+                integer(f"layers_to_transform[{i}]", one, least=0) for i, one in enumerate(wanted)
+            ]
+        elif wanted is not None:
+            self.layers_to_transform = integer("layers_to_transform", wanted, least=0)
+        if isinstance(self.layers, (tuple, range)):
+            self.layers = list(self.layers)
 
     def _check_targets(self) -> None:
         for name in ("layers_to_transform", "layers_pattern"):
@@ -231,19 +256,11 @@ class LRLoraConfig(PeftConfig):
         """See ``PeftConfig.from_pretrained``. PEFT loads an adapter through here, before it touches the model.
 
         Raises:
-            ValueError: An unknown field; weights beside it that are damaged, or a pickle.
+            ValueError: A field that a newer lrlora wrote and this one does not know; weights beside it that are
+                damaged, or a pickle.
         """
         check_files(str(pretrained_model_name_or_path), subfolder, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
-
-    @classmethod
-    def check_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
-        """PEFT passes what a file holds through here."""
-        if "peft_type" not in kwargs:
-            raise TypeError(
-                f"The {cls.__name__} config that is trying to be loaded is missing required keys: {{'peft_type'}}."
-            )
-        return kwargs
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """See ``PeftConfig.save_pretrained``. A model card beside it gets to say what to import."""
@@ -259,10 +276,10 @@ class LRLoraConfig(PeftConfig):
             TypeError: An instance that has no name in its registry, or holds what a spec cannot carry.
         """
         # Not dataclasses.asdict, which would take a policy that is a dataclass apart.
-        data = {f.name: copy.deepcopy(getattr(self, f.name)) for f in fields(self)}
-        for name, registry in _POLICIES.items():
+        data = {f.name: plain_numbers(copy.deepcopy(getattr(self, f.name))) for f in fields(self)}
+        for name, kind in KINDS.items():
             if not isinstance(data[name], (str, int, float, list)):
-                data[name] = format_spec(_registered_name(registry, data[name]), data[name])
+                data[name] = format_spec(_registered_name(kind, data[name]), data[name])
         if isinstance(data["basis"], str):
             data["basis_kwargs"] = plain(data["basis_kwargs"])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,14 +11,15 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND, MIN_TARGET_MODULES_FOR_OPTIMIZATION
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
-from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth
+from lrlora.policies import Start, allocate_ranks, resolve_target_modules
+from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth, warn_of_bare_weights
 from lrlora.tuner.checkpoint import check_fits, with_copies, with_empty_plans, without_copies, without_empty_plans
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
@@ -40,29 +42,56 @@ class LRLoraModel(BaseTuner):
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _prepare_adapter_config(self, peft_config: LRLoraConfig, model_config: dict[str, Any]) -> LRLoraConfig:
-        """Turn placement, layers and rank allocation into target modules and a rank pattern.
+        """Resolve placement, layers and rank allocation into target modules and a rank pattern.
 
-        Doing so once more, as loading does, changes nothing: what was resolved is intersected with itself.
+        The caller's object stays as it is, so that it serves for another model. Where there is anything to resolve, a
+        copy takes its place in this model, and is what is saved. Resolving that once more, as loading does, changes
+        nothing.
         """
-        placement, layers = peft_config.placement, peft_config.layers
         targets = peft_config.target_modules
-        if targets is None:
-            names = resolve_target_modules(self.model, placement, layers)
-            if (wanted := peft_config.layers_to_transform) is not None:
-                indices = [wanted] if isinstance(wanted, int) else wanted
-                names = [name for name in names if depth_of(name) in indices]
-            peft_config.target_modules = set(names)  # type: ignore[assignment]  # a set, as in PEFT's own configs
-        elif not (_is_all(peft_config.placement) and _is_all(peft_config.layers)):
-            among = self._named_by_targets(peft_config)
-            peft_config.target_modules = set(resolve_target_modules(self.model, placement, layers, among))  # type: ignore[assignment]
-        if peft_config.rank_allocation != "uniform":
-            allocated = allocate_ranks(
-                self.model, self._named_by_targets(peft_config), peft_config.r, peft_config.policy("rank_allocation")
+        all_linear = isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND
+        if all_linear:
+            warn_of_bare_weights(self.model)
+        resolved = self._resolved(peft_config)
+        # PEFT writes to what it is given for all linear layers, and to shorten long lists.
+        shortened = not isinstance(targets, str) and len(targets or ()) >= MIN_TARGET_MODULES_FOR_OPTIMIZATION
+        if resolved == peft_config and not all_linear and not shortened:
+            return peft_config
+        self.peft_config.update(
+            {adapter: resolved for adapter, config in self.peft_config.items() if config is peft_config}
+        )
+        return resolved
+
+    def _resolved(self, config: LRLoraConfig) -> LRLoraConfig:
+        config = copy.deepcopy(config)
+        placement, layers = config.placement, config.layers
+        if config.target_modules is None:
+            names = self._in_layers(config, resolve_target_modules(self.model, placement, layers))
+            config.target_modules = set(names)  # type: ignore[assignment]  # a set, as in PEFT's own configs
+        elif not (_is_all(placement) and _is_all(layers)):
+            among = self._named_by_targets(config)
+            config.target_modules = set(resolve_target_modules(self.model, placement, layers, among))  # type: ignore[assignment]
+        if config.rank_allocation != "uniform":
+            names, own = self._named_by_targets(config), config.rank_pattern
+            allocated = allocate_ranks(self.model, names, config.r, config.policy("rank_allocation"))
+            new = {name: r for name, r in allocated.items() if get_pattern_key(list(own), name) not in own}
+            config.rank_pattern = {**own, **new}
+        return config
+
+    def _in_layers(self, config: LRLoraConfig, names: list[str]) -> list[str]:
+        """Those of ``names`` that ``layers_to_transform`` and ``layers_pattern`` leave, counted as PEFT counts."""
+        if config.layers_to_transform is None:
+            return names
+        # PEFT counts layers under endings of names alone; a full name is a target in any layer.
+        endings = copy.copy(config)
+        endings.target_modules = {name.rpartition(".")[2] for name in names}  # type: ignore[assignment]
+        left = [name for name in names if self._check_target_module_exists(endings, name)]
+        if not left:
+            raise ValueError(
+                f"no module is left to adapt: none of {len(names)} modules is in layers_to_transform="
+                f"{config.layers_to_transform} (layers_pattern={config.layers_pattern!r})"
             )
-            given = peft_config.rank_pattern
-            new = {name: r for name, r in allocated.items() if get_pattern_key(list(given), name) not in given}
-            peft_config.rank_pattern = {**given, **new}
-        return peft_config
+        return left
 
     def _named_by_targets(self, config: LRLoraConfig) -> list[str]:
         config = _maybe_include_all_linear_layers(config, self.model)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lrlora.policies.bandwidths import PositiveMap
+from lrlora.policies import PositiveMap
 
 FACTORS = ("lrlora_A", "lrlora_B")
 """Where an adapted layer holds A and B, by adapter."""

@@ -30,12 +30,13 @@ def list_policies(
     from rich.table import Table
     from rich.text import Text
 
+    from lrlora.policies import KINDS
     from lrlora.registry import BrokenPluginError
-    from lrlora.studies.plugins.policy_kinds import KINDS, registry_of
+    from lrlora.studies.plugins.policy_kinds import registry_of
 
     load_plugins(plugin)
     table = Table("kind", "name", "what it is", "from", box=None, pad_edge=False)
-    for field in KINDS if kind is None else [kind]:
+    for field in sorted(KINDS) if kind is None else [kind]:
         registry = registry_of(field)
         for entry in registry:
             try:

@@ -25,7 +25,7 @@ class LRLoRA(Method):
         from lrlora import LRLoraConfig
 
         own = {"task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"}
-        own |= {"inference_mode", "runtime_config"}
+        own |= {"inference_mode", "runtime_config", "lrlora_version"}
         return [field.name for field in dataclasses.fields(LRLoraConfig) if field.init and field.name not in own]
 
     def resolved(self) -> dict[str, Any]:
@@ -46,7 +46,6 @@ class LRLoRA(Method):
         return adapted
 
     def _config(self, task_type: str | None) -> Any:
-        # A new one for each model: PEFT writes the modules it found into the configuration it is given.
         from lrlora import LRLoraConfig
 
         return LRLoraConfig(task_type=task_type, **self._fields)

@@ -63,15 +63,16 @@ def write_policy_package(kind: str, name: str, out: Path | None = None) -> NewPa
         UnknownNameError: There is no such kind of policy.
         StudyError: As :func:`write_basis_package`.
     """
+    import lrlora.policies as policies
     from lrlora.studies.plugins.policy_figure import DRAWN
-    from lrlora.studies.plugins.policy_kinds import TABLE_NAMES, registry_of
+    from lrlora.studies.plugins.policy_kinds import registry_of
 
     registry = registry_of(kind)
     words = {
         "command": "policy",
         "thing": kind,
         "argument": f"{kind} ",
-        "table": TABLE_NAMES[kind],
+        "table": next(name for name, value in vars(policies).items() if value is registry),
         "drawn": kind in DRAWN,
     }
     return _write(registry, name, out, f"{kind}.py.jinja", words)

@@ -1,25 +1,16 @@
-"""The kinds of policies, by the field of a config that takes one, and how a user names one."""
+"""A kind of policy, and a policy, as a user names them on the command line."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lrlora.policies import tables
-from lrlora.registry import Registry, UnknownNameError
+from lrlora.policies import KINDS, PolicyKind
+from lrlora.registry import UnknownNameError
 from lrlora.studies.errors import said_in_one_line
 
-_TABLES: dict[str, str] = {
-    name: table.kind for name, table in sorted(vars(tables).items()) if isinstance(table, Registry)
-}
-KINDS: dict[str, Registry[Any]] = {kind: getattr(tables, name) for name, kind in _TABLES.items()}
-"""Registries by the field of ``LRLoraConfig``: ``grid``, ``rank_allocation``, …"""
 
-TABLE_NAMES: dict[str, str] = {kind: name for name, kind in _TABLES.items()}
-"""What each is called in ``lrlora.policies``."""
-
-
-def registry_of(kind: str) -> Registry[Any]:
-    """The registry of a kind.
+def registry_of(kind: str) -> PolicyKind[Any]:
+    """The registry of a kind, by the field of ``LRLoraConfig``: ``grid``, ``rank_allocation``, …
 
     Raises:
         UnknownNameError: There is no such kind; with the nearest.
@@ -38,11 +29,8 @@ def make_policy(kind: str, spec: str) -> Any:
     """
     registry = registry_of(kind)
     try:
-        float(spec)
+        number = float(spec)
     except ValueError:
-        pass
-    else:
-        if "constant" in registry:
-            spec = f"constant:{spec}"
+        number = None
     with said_in_one_line():
-        return registry.create(spec)
+        return registry.create(spec if number is None else number)

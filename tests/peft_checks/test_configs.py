@@ -114,13 +114,28 @@ def test_an_unknown_field_is_refused() -> None:
         LRLoraConfig(rnak=3)
 
 
-def test_a_saved_field_that_is_unknown_is_refused(tmp_path: Path) -> None:
-    """PEFT's own configurations drop it with a warning. What it changes is unknown, so that cannot be right here."""
+def test_a_saved_field_that_is_unknown_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    """PEFT's ``test_from_pretrained_forward_compatible``."""
+    config = LRLoraConfig(r=3)
+    config.save_pretrained(str(tmp_path))
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "foobar": "baz", "spam": 123}))
+    for config_class in (LRLoraConfig, PeftConfig):
+        with pytest.warns(UserWarning, match=r"^Unexpected keyword arguments \['foobar', 'spam'\]") as warned:
+            loaded = config_class.from_pretrained(str(tmp_path))
+        assert len(warned) == 1
+        assert loaded.to_dict() == config.to_dict()
+
+
+def test_a_field_that_a_newer_version_saved_is_refused(tmp_path: Path) -> None:
     LRLoraConfig().save_pretrained(str(tmp_path))
     path = tmp_path / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "foobar": "baz"}))
+    newer = {**json.loads(path.read_text()), "lrlora_version": "99.0"}
+    path.write_text(json.dumps(newer))
+    assert LRLoraConfig.from_pretrained(str(tmp_path)) == LRLoraConfig()
+    path.write_text(json.dumps({**newer, "foobar": "baz"}))
     for config_class in (LRLoraConfig, PeftConfig):
-        with pytest.raises(ValueError, match="foobar"):
+        with pytest.raises(ValueError, match=r"^this adapter was saved by lrlora 99\.0 with a field 'foobar' that .*$"):
             config_class.from_pretrained(str(tmp_path))
 
 

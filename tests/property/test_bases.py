@@ -31,7 +31,7 @@ def parameters(seed: int, n: int, points: int = 7) -> tuple[torch.Tensor, torch.
 
 def test_the_bases_of_the_paper_and_those_beyond_are_built_in() -> None:
     paper = ["bspline", "fourier", "gaussian", "polynomial", "sinc"]
-    beyond = ["legendre", "mexican_hat", "morlet", "piecewise_linear", "rational", "ridge", "sine"]
+    beyond = ["legendre", "mexican_hat", "morlet", "piecewise_linear", "rational", "ridge", "sine", "student"]
     assert sorted(paper + beyond + COMPOSITIONS) == BUILT_IN
 
 
@@ -93,7 +93,7 @@ def test_fourier_at_unit_bandwidth_has_the_period_of_the_grid(seed: int, n: int,
 
 
 def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="degree of a bspline"):
+    with pytest.raises(ValueError, match="degree of bspline must be"):
         BSpline(0)
     with pytest.raises(TypeError, match="degre"):
         BASES.create("bspline", degre=3)

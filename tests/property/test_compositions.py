@@ -310,7 +310,7 @@ def test_the_bound_of_the_grid_reaches_parts_that_take_one_and_do_not_say() -> N
         ),
         (
             {"first": "sinc", "second": {"basis": "scaled", "part": "sinc", "factor": 0}},
-            "sum, part 'second': the factor of a scaled basis is a number other than zero, not 0",
+            "sum, part 'second': factor of scaled must not be 0",
         ),
     ],
     ids=str,

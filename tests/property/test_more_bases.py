@@ -194,12 +194,12 @@ def test_the_default_start_leaves_the_model_as_it_is_and_trains(spec: str) -> No
 @pytest.mark.parametrize(
     ("spec", "line"),
     [
-        ("morlet:0", "the frequency w0 of a morlet is a positive number, not 0"),
-        ("morlet:fast", "the frequency w0 of a morlet is a positive number, not 'fast'"),
-        ("sine:-1", "the frequency w0 of a sine is a positive number, not -1"),
-        ("legendre:0", "the bound of legendre is a positive number, not 0"),
-        ("fourier:True", "the bound of fourier is a positive number, not True"),
-        ("polynomial:1e999", "the bound of polynomial is a positive number, not inf"),
+        ("morlet:0", "w0 of morlet must be > 0, got 0"),
+        ("morlet:fast", "w0 of morlet must be a finite number > 0, got 'fast'"),
+        ("sine:-1", "w0 of sine must be > 0, got -1"),
+        ("legendre:0", "bound of legendre must be > 0, got 0"),
+        ("fourier:True", "bound of fourier must be a finite number > 0, got True"),
+        ("polynomial:1e999", "bound of polynomial must be a finite number > 0, got inf"),
         ("ridge:relu", "the function of a ridge is 'tanh' or 'sigmoid', not 'relu'"),
     ],
 )

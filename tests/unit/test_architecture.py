@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -46,6 +47,27 @@ def imports(room: str) -> Iterator[tuple[str, str]]:
                 source = ".".join([*above, *filter(None, [node.module])])
                 # With the name, since `from lrlora import studies` asks for a module of its own.
                 yield from ((place, f"{source}.{alias.name}") for alias in node.names)
+
+
+def made_at_import(node: ast.AST) -> Iterator[ast.ImportFrom]:
+    """The ``from`` imports of a module, those for types included, but for those that wait inside of a function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ImportFrom):
+            yield child
+        elif not isinstance(child, ast.FunctionDef):
+            yield from made_at_import(child)
+
+
+@pytest.mark.parametrize("package", ["lrlora.registry", "lrlora.bases", "lrlora.policies"])
+def test_modules_import_in_one_direction(package: str) -> None:
+    modules = {module_name(room, path): path for room in ROOMS for path in files(room)}
+    graph = {}
+    for name, path in modules.items():
+        if reaches(name, package):
+            asked = list(made_at_import(ast.parse(path.read_text(encoding="utf-8"))))
+            graph[name] = {f"{one.module}.{alias.name}" for one in asked for alias in one.names} & modules.keys()
+            graph[name] |= {one.module for one in asked} & modules.keys()
+    graphlib.TopologicalSorter(graph).prepare()  # raises where there is a cycle, with the modules that form it
 
 
 def reaches(name: str, module: str) -> bool:

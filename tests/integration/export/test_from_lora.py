@@ -99,7 +99,7 @@ class TestFromLora:
             ({"placement": "attention"}, "placement follows from the LoRA adapter"),
             ({"learn_amplitude": False}, "that is LoRA"),
             ({"basis": "snc"}, "did you mean 'sinc'"),
-            ({"num_grid_points": 0}, "num_grid_points is a whole number"),
+            ({"num_grid_points": 0}, "num_grid_points must be >= 1, got 0"),
         ],
     )
     def test_fields_that_cannot_be(self, fields: dict[str, Any], says: str) -> None:

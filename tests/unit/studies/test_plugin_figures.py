@@ -89,5 +89,5 @@ def test_what_cannot_be_drawn_says_so_in_one_line() -> None:
         draw_policy("grid", "chebishev")
     with pytest.raises(UnknownNameError, match="did you mean 'grid'"):
         draw_policy("gird", "uniform")
-    with pytest.raises(StudyError, match="at least 1"):
+    with pytest.raises(StudyError, match="num_grid_points must be >= 1, got 0"):
         draw_basis("sinc", grid_points=0)
