@@ -5,11 +5,30 @@ A θ that layers share is saved once. A state that does not fit is refused with 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from peft import PeftModel
 from torch import Tensor, nn
 
-from lrlora.tuner.layer import layers_with
+from lrlora.tuner.layer import LRLoraLayer, layers_with
+from lrlora.tuner.names import culprit
 from lrlora.tuner.theta import THETA
+
+_WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
+"""Names that wrappers add to those of modules, and which are not in a state."""
+
+
+def tensors_of(layer: LRLoraLayer, adapter_name: str) -> dict[str, Tensor]:
+    """The tensors of an adapter in one layer, by their keys in the layer's state."""
+    found: dict[str, Tensor] = {}
+    for part in layer.adapter_layer_names:
+        held = getattr(layer, part)[adapter_name]
+        key = f"{part}.{adapter_name}"
+        if isinstance(held, Tensor):
+            found[key] = held
+        else:
+            found |= {f"{key}.{name}": value for name, value in held.state_dict(keep_vars=True).items()}
+    return found
 
 
 def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
@@ -41,18 +60,87 @@ def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -
     return {**{key: saved[first] for key, first in copies.items() if first in saved}, **saved, **state}
 
 
+def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a saved adapter under the keys that are written today.
+
+    Version 0.1.0 wrote A and B as ``….lrlora_A``, and they are ``….lrlora_A.weight`` since. Both are taken.
+
+    Args:
+        model: The model with the adapter.
+        adapter_name: The adapter's name, which is not in the keys of the file.
+        state: The state as it was read.
+    """
+    keys = {
+        key.replace(f".{adapter_name}", "", 1)
+        for layer in layers_with(model, adapter_name).values()
+        for key in tensors_of(layer, adapter_name)
+    }
+
+    def present(key: str) -> str:
+        stem, dot, own = key.rpartition(".lrlora_")
+        own = f"lrlora_{own}"
+        if not dot or own in keys:
+            return key
+        other = own.removesuffix(".weight") if own.endswith(".weight") else f"{own}.weight"
+        return f"{stem}.{other}" if other in keys else key
+
+    return {present(key): value for key, value in state.items()}
+
+
+def check_complete(
+    model: nn.Module, adapter_name: str, state: dict[str, Tensor], written: Iterable[str], others: Iterable[str]
+) -> None:
+    """Check that nothing of an adapter is left out of what is about to be saved.
+
+    Args:
+        model: The model with the adapter.
+        adapter_name: The adapter's name.
+        state: The state that was chosen from; empty in a process that holds none, as all but the first do under FSDP.
+        written: Keys of what was chosen.
+        others: Names of the other adapters.
+
+    Raises:
+        ValueError: A tensor is left out.
+    """
+    if not state:
+        return
+    held = {prefix for key in written for prefix in _prefixes(key)}
+    missing = [
+        key
+        for name, layer in layers_with(model, adapter_name).items()
+        for part in layer.adapter_layer_names
+        if (key := _unwrapped(f"{name}.{part}.{adapter_name}")) not in held
+    ]
+    if not missing:
+        return
+    other = culprit((f"{key}.weight" for key in missing), others)
+    why = "it is not in the state dict" if other is None else f"PEFT takes it for the adapter {other!r}"
+    way = "pass a whole state dict" if other is None else f"add the adapter {other!r} under another name"
+    raise ValueError(f"adapter {adapter_name!r} would be saved without {missing[0]}: {why}; {way}")
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
     """Check a state against the adapter that is to take it.
 
     Raises:
         ValueError: Another base model, or another configuration. The adapter has been removed from the model.
     """
-    own = {
-        f"{name}.{part}.{adapter_name}{'.weight' if part in THETA else ''}": getattr(module, part)[adapter_name]
+    shapes = {
+        f"{name}.{key}": tuple(value.shape)
         for name, module in layers_with(model, adapter_name).items()
-        for part in module.adapter_layer_names
+        for key, value in tensors_of(module, adapter_name).items()
     }
-    shapes = {key: tuple(getattr(value, "weight", value).shape) for key, value in own.items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     wrong = [
         f"{key} has shape {found[key]}, and {shapes[key]} here"
