@@ -14,8 +14,8 @@ from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.names import culprit
 from lrlora.tuner.theta import THETA
 
-_WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
-"""Names that wrappers add to those of modules, and which are not in a state."""
+_WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+"""Names that wrappers add to those of modules and leave out of the keys of a state."""
 
 
 def tensors_of(layer: LRLoraLayer, adapter_name: str) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
     """Keys of the model's state under which a shared part of θ is found again, and the key it is found under first."""
     first: dict[int, str] = {}
     copies: dict[str, str] = {}
-    for name, module in layers_with(model, adapter_name).items():
+    for name, module in _layers(model, adapter_name).items():
         for part in THETA:
             key = f"{name}.{part}.{adapter_name}.weight"
             known = first.setdefault(id(getattr(module, part)[adapter_name]), key)
@@ -44,10 +44,39 @@ def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
     return copies
 
 
-def without_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of an adapter with every part of θ once."""
+def state_to_save(
+    model: nn.Module, adapter_name: str, state: dict[str, Tensor], others: Iterable[str]
+) -> dict[str, Tensor]:
+    """The state of an adapter, with every part of θ once.
+
+    Args:
+        model: The model with the adapter.
+        adapter_name: The adapter's name.
+        state: The model's state without the other adapters, as PEFT tells them; empty in a process that holds none, as
+            all but the first do under FSDP.
+        others: Names of the other adapters.
+
+    Raises:
+        ValueError: A tensor of the adapter is not in the state.
+    """
+    wanted = {
+        f"{name}.{part}.{adapter_name}"
+        for name, layer in _layers(model, adapter_name).items()
+        for part in layer.adapter_layer_names
+    }
+    under: dict[str, list[str]] = {prefix: [] for prefix in wanted}
+    for key in state:
+        for prefix in _prefixes(key):
+            if prefix in under:
+                under[prefix].append(key)
+    missing = sorted(prefix for prefix, keys in under.items() if not keys) if state else []
+    if missing:
+        other = culprit((f"{prefix}.weight" for prefix in missing), others)
+        why = "it is not in the state dict" if other is None else f"PEFT takes it for a part of the adapter {other!r}"
+        way = "pass a whole state dict" if other is None else f"delete the adapter {other!r}, or give it another name"
+        raise ValueError(f"adapter {adapter_name!r} would be saved without {missing[0]}: {why}; {way}")
     copies = copies_of_theta(model, adapter_name)
-    return {key: value for key, value in state.items() if key not in copies}
+    return {key: state[key] for keys in under.values() for key in keys if key not in copies}
 
 
 def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,49 +116,6 @@ def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tens
     return {present(key): value for key, value in state.items()}
 
 
-def check_complete(
-    model: nn.Module, adapter_name: str, state: dict[str, Tensor], written: Iterable[str], others: Iterable[str]
-) -> None:
-    """Check that nothing of an adapter is left out of what is about to be saved.
-
-    Args:
-        model: The model with the adapter.
-        adapter_name: The adapter's name.
-        state: The state that was chosen from; empty in a process that holds none, as all but the first do under FSDP.
-        written: Keys of what was chosen.
-        others: Names of the other adapters.
-
-    Raises:
-        ValueError: A tensor is left out.
-    """
-    if not state:
-        return
-    held = {prefix for key in written for prefix in _prefixes(key)}
-    missing = [
-        key
-        for name, layer in layers_with(model, adapter_name).items()
-        for part in layer.adapter_layer_names
-        if (key := _unwrapped(f"{name}.{part}.{adapter_name}")) not in held
-    ]
-    if not missing:
-        return
-    other = culprit((f"{key}.weight" for key in missing), others)
-    why = "it is not in the state dict" if other is None else f"PEFT takes it for the adapter {other!r}"
-    way = "pass a whole state dict" if other is None else f"add the adapter {other!r} under another name"
-    raise ValueError(f"adapter {adapter_name!r} would be saved without {missing[0]}: {why}; {way}")
-
-
-def _prefixes(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-
-
-def _unwrapped(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.replace(wrapper, "")
-    return name
-
-
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
     """Check a state against the adapter that is to take it.
 
@@ -138,7 +124,7 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
     """
     shapes = {
         f"{name}.{key}": tuple(value.shape)
-        for name, module in layers_with(model, adapter_name).items()
+        for name, module in _layers(model, adapter_name).items()
         for key, value in tensors_of(module, adapter_name).items()
     }
     found = {key: tuple(value.shape) for key, value in state.items()}
@@ -170,3 +156,17 @@ def remove_adapter(model: nn.Module, adapter_name: str) -> None:
         if not module.r:
             model.set_submodule(name, module.base_layer)
     getattr(model, "peft_config", {}).pop(adapter_name, None)
+
+
+def _layers(model: nn.Module, adapter_name: str) -> dict[str, LRLoraLayer]:
+    """The layers that an adapter is in, by their names in the keys of the model's state."""
+    found = layers_with(model, adapter_name)
+    for wrapper in _WRAPPERS:
+        found = {name.replace(wrapper, ""): layer for name, layer in found.items()}
+    return found
+
+
+def _prefixes(key: str) -> list[str]:
+    """The beginnings of a key that end before a dot, and the key."""
+    parts = key.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]

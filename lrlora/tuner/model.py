@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth
-from lrlora.tuner.checkpoint import check_complete, check_fits, with_copies, with_present_keys, without_copies
+from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_present_keys
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.layer import LRLoraLayer, layers_with
@@ -91,7 +91,7 @@ class LRLoraModel(BaseTuner):
         except ValueError:
             self.peft_config.pop(adapter_name)
             raise
-        if self.peft_config[adapter_name].target_modules == "all-linear":
+        if str(self.peft_config[adapter_name].target_modules).lower() == "all-linear":
             warn_of_experts(model)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
 
@@ -193,9 +193,7 @@ class LRLoraModel(BaseTuner):
         state_dict: dict[str, Tensor],
         unwanted_adapter_names: list[str],
     ) -> dict[str, Tensor]:
-        state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
-        check_complete(model, adapter_name, state_dict, state, unwanted_adapter_names)
-        return without_copies(model, adapter_name, state)
+        return state_to_save(model, adapter_name, state_dict, unwanted_adapter_names)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(

@@ -29,8 +29,8 @@ def check_adapter_name(model: nn.Module, name: str, others: Iterable[str], parts
     Raises:
         ValueError: The name can't be a key of a module, or the file of an adapter would lack tensors.
     """
-    if not name or "." in name or hasattr(nn.ModuleDict, name):
-        why = "has a dot" if "." in name else "is an attribute of torch.nn.ModuleDict" if name else "is empty"
+    if "." in name or hasattr(nn.ModuleDict, name):
+        why = "has a dot" if "." in name else "is an attribute of torch.nn.ModuleDict"
         raise ValueError(f"adapter name {name!r} {why}: choose another name")
     others = [other for other in others if other != name]
     if not others:
