@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 WORKER = Path(__file__).with_name("fsdp_worker.py")
-VARIANTS = ["lora", "default", "direct", "gaussian, learned grid", "dropout off, rank 0"]
+VARIANTS = ["lora", "default", "direct", "gaussian, learned grid"]
 
 
 @pytest.fixture(scope="module")

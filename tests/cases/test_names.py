@@ -52,7 +52,7 @@ class Kinds(nn.Module):
         self.lin = nn.Linear(6, 4)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.lin(self.transposed(self.conv(self.emb(tokens).mT).mT))
+        return self.lin(self.transposed(self.conv(self.emb(tokens).mT).mT.contiguous()))
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
-from small import adapted, rows, run, trained
+from small import adapted, mlp, off, rows, run, trained
 from torch import Tensor, nn
 
 from lrlora import LRLoraConfig
@@ -82,3 +82,15 @@ def test_an_engine_that_reaches_its_limit_goes_on(engine: str, r: int) -> None:
                 assert all(p.grad is None or p.grad.isfinite().all() for p in each.parameters())
         found, expected = run(model, rows()), run(reference, rows())
     assert (found - expected).norm() < 2e-2 * expected.norm()
+
+
+@pytest.mark.parametrize("engine", ENGINES.names())
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_a_base_of_another_dtype_has_an_update_of_its_own(dtype: torch.dtype, engine: str) -> None:
+    expected = run(adapted(engine=engine), rows())
+    model = adapted(mlp().to(dtype), engine=engine)
+    found = run(model, rows().to(dtype))
+    assert found.dtype == dtype
+    assert off(found, expected) < (1e-2 if dtype == torch.float64 else 3e-2)
+    with model.disable_adapter():
+        assert off(run(model, rows().to(dtype)), expected) > 0.1
