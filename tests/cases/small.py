@@ -53,15 +53,17 @@ def llama(**fields: Any) -> hf.LlamaForCausalLM:
 def adapted(base: nn.Module | None = None, adapter_name: str = "default", **fields: Any) -> PeftModel:
     """A model with an LR-LoRA adapter that is no identity, in evaluation mode; of :func:`mlp` if none is given."""
     settings = {**BENT, "target_modules": ["inside", "out", "head"], **fields}
+    base = base or mlp()
     torch.manual_seed(1)
-    return get_peft_model(base or mlp(), LRLoraConfig(**settings), adapter_name=adapter_name).eval()
+    return get_peft_model(base, LRLoraConfig(**settings), adapter_name=adapter_name).eval()
 
 
 def with_lora(base: nn.Module | None = None, **fields: Any) -> PeftModel:
     """The same with PEFT's LoRA."""
     settings = {"r": 2, "target_modules": ["inside", "out", "head"], "init_lora_weights": False, **fields}
+    base = base or mlp()
     torch.manual_seed(1)
-    return get_peft_model(base or mlp(), LoraConfig(**settings)).eval()
+    return get_peft_model(base, LoraConfig(**settings)).eval()
 
 
 def rows(count: int = 5, width: int = 6) -> Tensor:
