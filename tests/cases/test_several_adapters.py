@@ -139,6 +139,20 @@ def test_what_is_written_is_all_that_the_adapter_has(tmp_path: Path) -> None:
 # -- what is left behind -----------------------------------------------------------------------------------------------
 
 
+def test_no_hook_is_registered_on_a_model_or_for_the_whole_process() -> None:
+    model = adapted()
+    run(model.train(), rows())
+    assert structure(model)["hooks"] == Counter()
+    everywhere = {**vars(torch.optim.optimizer), **vars(nn.modules.module)}
+    held = {name: hooks for name, hooks in everywhere.items() if name.startswith("_global") and "hook" in name}
+    assert held
+    assert not [
+        name
+        for name, hooks in held.items()
+        if hasattr(hooks, "values") and any("lrlora" in str(getattr(hook, "__module__", "")) for hook in hooks.values())
+    ]
+
+
 @pytest.mark.parametrize("sharing", ["none", "all"])
 def test_adding_and_deleting_leaves_nothing(sharing: str) -> None:
     model = adapted()
