@@ -29,7 +29,7 @@ def check_adapter_name(model: nn.Module, name: str, others: Iterable[str], parts
     Raises:
         ValueError: The name can't be a key of a module, or the file of an adapter would lack tensors.
     """
-    if "." in name or hasattr(nn.ModuleDict, name):
+    if "." in name or hasattr(nn.ModuleDict(), name):
         why = "has a dot" if "." in name else "is an attribute of torch.nn.ModuleDict"
         raise ValueError(f"adapter name {name!r} {why}: choose another name")
     others = [other for other in others if other != name]
