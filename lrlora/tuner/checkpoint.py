@@ -12,17 +12,21 @@ from torch import Tensor, nn
 
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.names import culprit
-from lrlora.tuner.theta import THETA
 
 _WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Names that wrappers add to those of modules and leave out of the keys of a state."""
 
 
+def parts_of(layer: LRLoraLayer, adapter_name: str) -> dict[str, nn.Module | Tensor]:
+    """What an adapter is made of in one layer, by where the layer holds it."""
+    held = {part: getattr(layer, part) for part in layer.adapter_layer_names}
+    return {part: by_adapter[adapter_name] for part, by_adapter in held.items() if adapter_name in by_adapter}
+
+
 def tensors_of(layer: LRLoraLayer, adapter_name: str) -> dict[str, Tensor]:
     """The tensors of an adapter in one layer, by their keys in the layer's state."""
     found: dict[str, Tensor] = {}
-    for part in layer.adapter_layer_names:
-        held = getattr(layer, part)[adapter_name]
+    for part, held in parts_of(layer, adapter_name).items():
         key = f"{part}.{adapter_name}"
         if isinstance(held, Tensor):
             found[key] = held
@@ -35,10 +39,10 @@ def copies_of_theta(model: nn.Module, adapter_name: str) -> dict[str, str]:
     """Keys of the model's state under which a shared part of θ is found again, and the key it is found under first."""
     first: dict[int, str] = {}
     copies: dict[str, str] = {}
-    for name, module in _layers(model, adapter_name).items():
-        for part in THETA:
+    for name, layer in _layers(model, adapter_name).items():
+        for part, held in parts_of(layer, adapter_name).items():
             key = f"{name}.{part}.{adapter_name}.weight"
-            known = first.setdefault(id(getattr(module, part)[adapter_name]), key)
+            known = first.setdefault(id(held), key)
             if known != key:
                 copies[key] = known
     return copies
@@ -59,24 +63,19 @@ def state_to_save(
     Raises:
         ValueError: A tensor of the adapter is not in the state.
     """
-    wanted = {
-        f"{name}.{part}.{adapter_name}"
-        for name, layer in _layers(model, adapter_name).items()
-        for part in layer.adapter_layer_names
-    }
-    under: dict[str, list[str]] = {prefix: [] for prefix in wanted}
-    for key in state:
-        for prefix in _prefixes(key):
-            if prefix in under:
-                under[prefix].append(key)
-    missing = sorted(prefix for prefix, keys in under.items() if not keys) if state else []
+    layers = _layers(model, adapter_name).items()
+    needed = [f"{name}.{part}.{adapter_name}" for name, layer in layers for part in parts_of(layer, adapter_name)]
+    wanted = {*needed, *_kept_besides(model, adapter_name)}
+    under = {key: prefix for key in state for prefix in _prefixes(key) if prefix in wanted}
+    held = set(under.values())
+    missing = [prefix for prefix in needed if prefix not in held] if state else []
     if missing:
         other = culprit((f"{prefix}.weight" for prefix in missing), others)
         why = "it is not in the state dict" if other is None else f"PEFT takes it for a part of the adapter {other!r}"
         way = "pass a whole state dict" if other is None else f"delete the adapter {other!r}, or give it another name"
         raise ValueError(f"adapter {adapter_name!r} would be saved without {missing[0]}: {why}; {way}")
     copies = copies_of_theta(model, adapter_name)
-    return {key: state[key] for keys in under.values() for key in keys if key not in copies}
+    return {key: state[key] for key in under if key not in copies}
 
 
 def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -134,7 +133,12 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         if shapes[key] != found[key]
     ]
     missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
-    stray = [f"{key} has no place here" for key in found.keys() - shapes.keys() if ".lrlora_" in key]
+    besides = _kept_besides(model, adapter_name)
+    stray = [
+        f"{key} has no place here"
+        for key in found.keys() - shapes.keys()
+        if ".lrlora_" in key and besides.isdisjoint(_prefixes(key))
+    ]
     problems = sorted(wrong) + sorted(stray) + sorted(missing)
     if not problems:
         return
@@ -164,6 +168,19 @@ def _layers(model: nn.Module, adapter_name: str) -> dict[str, LRLoraLayer]:
     for wrapper in _WRAPPERS:
         found = {name.replace(wrapper, ""): layer for name, layer in found.items()}
     return found
+
+
+def _kept_besides(model: nn.Module, adapter_name: str) -> set[str]:
+    """Where layers hold what belongs to an adapter and is no part of it, such as the state of its evaluation.
+
+    It is saved if there is any, and a file that lacks it is taken.
+    """
+    return {
+        f"{name}.{child}.{adapter_name}"
+        for name, layer in _layers(model, adapter_name).items()
+        for child, held in layer.named_children()
+        if child not in layer.adapter_layer_names and isinstance(held, nn.ModuleDict) and adapter_name in held
+    }
 
 
 def _prefixes(key: str) -> list[str]:
