@@ -14,19 +14,15 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_a
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND, MIN_TARGET_MODULES_FOR_OPTIMIZATION
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from transformers.pytorch_utils import Conv1D
 
 from lrlora.policies import Start, allocate_ranks, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth, warn_of_bare_weights
-from lrlora.tuner.checkpoint import check_fits, with_copies, with_empty_plans, without_copies, without_empty_plans
+from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_empty_plans, with_present_keys
 from lrlora.tuner.config import LRLoraConfig
-from lrlora.tuner.convolution import CONVOLUTIONS, Convolution
-from lrlora.tuner.embedding import Embedding
 from lrlora.tuner.layer import LRLoraLayer, layers_with
-from lrlora.tuner.linear import Linear
+from lrlora.tuner.names import check_adapter_name
 from lrlora.tuner.quantized import backend_of, check_mergeable
+from lrlora.tuner.targets import check_is_called, layer_class
 from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints, Part, Shape
 from lrlora.tuner.weighted import add_weighted_adapter
 
@@ -99,7 +95,31 @@ class LRLoraModel(BaseTuner):
 
     def _prepare_model(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
         super()._prepare_model(peft_config, model)
+        self._check_targets(peft_config, model)
         self._injection = _Injection(layer_counts([name for name, _ in model.named_modules()]))
+
+    def _check_targets(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
+        """Refuse what cannot be adapted before the first module is replaced."""
+        peft_config = _maybe_include_all_linear_layers(peft_config, model)
+        adapted = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, BaseTunerLayer))
+        for name, module in model.named_modules():
+            if name.startswith(adapted) or not name or not self._check_target_module_exists(peft_config, name):
+                continue
+            layer_class(module.get_base_layer() if isinstance(module, BaseTunerLayer) else module, name)
+            check_is_called(model, name)
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Add an adapter to a model, as PEFT does.
+
+        Raises:
+            ValueError: The name or a target is refused. No module was replaced.
+        """
+        try:
+            check_adapter_name(model, adapter_name, self.peft_config, LRLoraLayer.adapter_layer_names)
+        except ValueError:
+            self.peft_config.pop(adapter_name)
+            raise
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
 
     def _create_and_replace(
         self,
@@ -120,8 +140,8 @@ class LRLoraModel(BaseTuner):
             target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
             return
         base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        layer_class, backend = _layer_class(base, current_key), backend_of(base, current_key, self)
-        new_module = layer_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
+        adapted_class, backend = layer_class(base, current_key), backend_of(base, current_key, self)
+        new_module = adapted_class(target, adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
         new_module.quantization_backend = backend
         if adapter_name not in self.active_adapters:
             new_module.requires_grad_(False)  # an adapter that is added to others does not train until it is set active
@@ -198,14 +218,14 @@ class LRLoraModel(BaseTuner):
         state_dict: dict[str, Tensor],
         unwanted_adapter_names: list[str],
     ) -> dict[str, Tensor]:
-        state = super()._get_adapter_state_dict(model, config, adapter_name, state_dict, unwanted_adapter_names)
-        return without_copies(model, adapter_name, without_empty_plans(state))
+        return state_to_save(model, adapter_name, state_dict, unwanted_adapter_names)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        state = with_present_keys(model, adapter_name, state_dict)
+        state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
         state = with_copies(model, adapter_name, with_empty_plans(model, adapter_name, state))
         check_fits(model, adapter_name, state)
         return state
@@ -265,34 +285,6 @@ class _Injection:
 
     layers: dict[str, int]
     shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
-
-
-def _layer_class(base: nn.Module, name: str) -> type[Linear] | type[Embedding] | type[Convolution]:
-    """What adapts a module.
-
-    Raises:
-        ValueError: Nothing does, or the module is sharded.
-    """
-    if getattr(base, "_hf_tp_plan", None) is not None or isinstance(getattr(base, "weight", None), DTensor):
-        raise ValueError(
-            f"target module {name!r} is sharded by tensor parallelism, which LR-LoRA refuses: φ is applied to whole "
-            "entries of BA, and φ of a sum over shards of the rank is not the sum of φ over the shards"
-        )
-    if isinstance(base, NonDynamicallyQuantizableLinear):
-        raise ValueError(
-            f"target module {name!r} belongs to torch.nn.MultiheadAttention, which reads its weight and never calls "
-            "it: an adapter there would be without effect"
-        )
-    if isinstance(base, nn.Embedding):
-        return Embedding
-    if isinstance(base, CONVOLUTIONS):
-        return Convolution
-    if isinstance(base, Conv1D) or (hasattr(base, "in_features") and hasattr(base, "out_features")):
-        return Linear
-    raise ValueError(
-        f"target module {name!r} is a {type(base).__name__}; LR-LoRA adapts torch.nn.Linear, transformers' Conv1D, "
-        "torch.nn.Embedding and torch.nn.Conv1d, Conv2d and Conv3d"
-    )
 
 
 def _is_all(value: object) -> bool:

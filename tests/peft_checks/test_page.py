@@ -25,7 +25,7 @@ def rows_with_tests() -> list[list[str]]:
 
 def defined() -> set[str]:
     names = set()
-    for path in HERE.glob("*.py"):
+    for path in (*HERE.glob("*.py"), *HERE.with_name("cases").glob("*.py")):
         names.add(path.name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
