@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lrlora import LRLoraConfig
 from lrlora.export import from_lora, to_lora
 from lrlora.export.to_lora import adapted_layers
-from lrlora.export.truncation import Spectrum, randomized_factors
+from lrlora.analysis.linalg import Truncation, randomized_factors
 
 F64 = torch.float64
 
@@ -45,7 +45,7 @@ def best_errors(matrix: Tensor) -> Tensor:
 
 @given(matrix=matrices(), rank=st.integers(1, 14))
 def test_the_reported_error_is_the_actual_one_and_the_best_of_its_rank(matrix: Tensor, rank: int) -> None:
-    found = Spectrum(matrix).factors(rank)
+    found = Truncation(matrix).factors(rank)
     assert found.rank == min(rank, *matrix.shape)
     assert found.error == pytest.approx(relative_error(matrix, found.B, found.A), rel=1e-6, abs=1e-12)
     assert found.norm == pytest.approx(float(matrix.double().norm()), rel=1e-12)
@@ -55,7 +55,7 @@ def test_the_reported_error_is_the_actual_one_and_the_best_of_its_rank(matrix: T
 
 @given(matrix=matrices())
 def test_no_rank_is_worse_than_a_smaller_one(matrix: Tensor) -> None:
-    spectrum = Spectrum(matrix)
+    spectrum = Truncation(matrix)
     errors = [spectrum.factors(k).error for k in range(1, min(matrix.shape) + 1)]
     assert all(after <= before + 2e-6 for before, after in pairwise(errors))
     assert errors[-1] <= 2e-6
@@ -64,7 +64,7 @@ def test_no_rank_is_worse_than_a_smaller_one(matrix: Tensor) -> None:
 
 @given(matrix=matrices(), error=st.floats(1e-5, 0.99))
 def test_the_rank_for_an_error_is_enough_and_one_less_is_not(matrix: Tensor, error: float) -> None:
-    spectrum = Spectrum(matrix)
+    spectrum = Truncation(matrix)
     rank = spectrum.rank_within(error)
     assert spectrum.factors(rank).error <= error + 1e-6
     if rank > 1:
@@ -79,9 +79,9 @@ def test_a_random_subspace_is_nearly_as_good_and_says_how_good(matrix: Tensor, r
 
 
 def test_nothing_is_a_product_of_rank_one() -> None:
-    found = Spectrum(torch.zeros(3, 5)).factors(4)
+    found = Truncation(torch.zeros(3, 5)).factors(4)
     assert (found.norm, found.error, found.B.count_nonzero(), found.A.count_nonzero()) == (0.0, 0.0, 0, 0)
-    assert Spectrum(torch.zeros(3, 5)).rank_within(0.1) == 1
+    assert Truncation(torch.zeros(3, 5)).rank_within(0.1) == 1
     assert randomized_factors(torch.zeros(3, 5), 2).error == 0.0
 
 

@@ -6,7 +6,7 @@ import pytest
 from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils.other import get_pattern_key
 
-from lrlora.export.lora_config import Rank, make_lora_config
+from lrlora.export.lora_layout import Rank, make_lora_config
 
 NESTED = ["0", "block.0", "block.1", "layer.1.0", "outer.block.0"]
 
