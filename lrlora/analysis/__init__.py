@@ -8,35 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lrlora.analysis.accounting import ParameterCount, count_parameters
-    from lrlora.analysis.curves import STRAIGHT_LINE, TransferCurve, active_share, bending_scale, transfer_curve
+    from lrlora.analysis.curves import TransferCurve
     from lrlora.analysis.layers import LayerReport, layer_curves, layer_report, stable_ranks
-    from lrlora.analysis.linalg import SPECTRUM_AT, effective_rank, nonlinear_fraction, sampled_spectrum, stable_rank
+    from lrlora.analysis.linalg import SPECTRUM_AT, effective_rank, nonlinear_fraction, stable_rank
     from lrlora.analysis.updates import weight_update
 
 __all__ = [
-    "SPECTRUM_AT",
-    "STRAIGHT_LINE",
-    "LayerReport",
-    "ParameterCount",
-    "TransferCurve",
-    "active_share",
-    "bending_scale",
-    "count_parameters",
-    "effective_rank",
-    "layer_curves",
-    "layer_report",
-    "nonlinear_fraction",
-    "sampled_spectrum",
-    "stable_rank",
-    "stable_ranks",
-    "transfer_curve",
-    "weight_update",
-]
+    "SPECTRUM_AT", "LayerReport", "ParameterCount", "TransferCurve", "count_parameters", "effective_rank",
+    "layer_curves", "layer_report", "nonlinear_fraction", "stable_rank", "stable_ranks", "weight_update",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for part in ("linalg", "accounting", "curves", "updates", "layers"):
-            if hasattr(module := import_module(f"{__name__}.{part}"), name):
-                return getattr(module, name)
+    for part in ("linalg", "accounting", "curves", "updates", "layers") if name in __all__ else ():
+        if hasattr(module := import_module(f"{__name__}.{part}"), name):
+            return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

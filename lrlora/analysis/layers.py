@@ -27,7 +27,8 @@ from lrlora.transfer import TransferFunction
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 
 _SAMPLED = 4096
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of the base model's modules."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def layer_curves(
     """
     curves = {}
     for name, layer in layers_with(model, adapter_name).items():
-        name = name.removeprefix(_PREFIX)
+        name = name.removeprefix(PREFIX)
         if layer.r[adapter_name] > 0 and (modules is None or name in modules):
             A, B = factors_of(layer, adapter_name)
             product = B @ A
@@ -150,7 +151,7 @@ def _updates(model: nn.Module, adapter_name: str, pretrained: Callable[[], nn.Mo
     trained = {} if config is not None else _trained_weights(model)
     before = pretrained() if pretrained is not None and (moved or trained) else None
     for name, module in model.named_modules():
-        name = name.removeprefix(_PREFIX)
+        name = name.removeprefix(PREFIX)
         original = None if before is None else _weight_of(before, name)
         if isinstance(module, LRLoraLayer):
             if adapter_name in module.r:
@@ -171,20 +172,18 @@ def _updates(model: nn.Module, adapter_name: str, pretrained: Callable[[], nn.Mo
 
 def _report(update: _Update, adapter_name: str, model_type: str | None) -> LayerReport:
     delta, product, layer = update.delta, update.product, update.layer
-    found: dict[str, Any] = {"r": update.r, "evaluation": update.source}
+    found: dict[str, Any] = {}
     if delta is not None:
         sigma = singular_values(delta, RESOLUTION)
-        found |= {
-            "stable_rank": stable_rank(sigma),
-            "effective_rank": effective_rank(sigma),
-            "spectrum": sampled_spectrum(sigma),
-        }
-    if product is not None:
-        found |= {"max_abs_z": float(product.abs().max())}
+        found["stable_rank"], found["effective_rank"] = stable_rank(sigma), effective_rank(sigma)
+        found["spectrum"] = sampled_spectrum(sigma)
+    if product is not None and layer is None:
+        found["max_abs_z"] = float(product.abs().max())
         found |= dict.fromkeys(("nonlinear_fraction", "outside_grid", "evaluation_error"), 0.0)
     if layer is not None and delta is not None and product is not None:
         found |= _of_transfer(layer, adapter_name, delta, product)
-    return LayerReport(update.module, role_of(update.module, model_type), depth_of(update.module), **found)
+    place = (update.module, role_of(update.module, model_type), depth_of(update.module))
+    return LayerReport(*place, update.r, **{"evaluation": update.source, **found})
 
 
 def _of_transfer(layer: LRLoraLayer, adapter_name: str, delta: Tensor, product: Tensor) -> dict[str, Any]:

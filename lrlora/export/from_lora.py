@@ -20,13 +20,14 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.analysis.updates import moves_the_weight
 from lrlora.export.empty_layers import on_empty_layers
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.folders import check_free, whole_folder
 from lrlora.export.loading import read_adapter
-from lrlora.export.lora_layout import LRLORA_A, LRLORA_B, PREFIX, Pair, pattern_of, split_state
-from lrlora.export.to_lora import adapted_layers, write_adapter
+from lrlora.export.lora_layout import LRLORA_A, LRLORA_B, Pair, pattern_of, split_state
+from lrlora.export.to_lora import adapted_layers, config_of, write_adapter
 from lrlora.registry import closest
 from lrlora.tuner import LRLoraConfig
 from lrlora.tuner.theta import THETA
@@ -67,22 +68,14 @@ def from_lora(
         ExportError: It is no LoRA adapter, its update is not (alpha / r) BA, or a field is wrong.
     """
     _check_fields(fields)
-    if isinstance(source, PeftModel):
-        where = f"adapter {adapter_name!r}"
-        if adapter_name not in source.peft_config:
-            raise ExportError(f"there is no {where} (there are: {', '.join(source.peft_config)})")
-        lora = source.peft_config[adapter_name]
-        if type(lora) is not LoraConfig:
-            raise ExportError(f"{where} is {lora.peft_type.value}, expected LoRA")
-        _check_plain(lora, where)
-        state = get_peft_model_state_dict(source, adapter_name=adapter_name)
-    elif isinstance(source, str | Path):
-        where = str(source)
-        lora = read_adapter(source, "LORA")
-        _check_plain(lora, where)
+    from_folder = isinstance(source, str | Path)
+    where = str(source) if from_folder else f"adapter {adapter_name!r}"
+    lora = read_adapter(source, "LORA") if from_folder else config_of(source, adapter_name, LoraConfig)
+    _check_plain(lora, where)
+    if from_folder:
         state = load_file(Path(source) / SAFETENSORS_WEIGHTS_NAME)
     else:
-        raise ExportError(f"expected a folder or a PeftModel, got {type(source).__name__}")
+        state = get_peft_model_state_dict(source, adapter_name=adapter_name)
     pairs, rest = split_state(state, where)
     config = _config(lora, _alphas(lora, pairs, where), fields, where)
     return config, {**_lrlora_state(config, pairs), **{key: tensor.cpu().clone() for key, tensor in rest.items()}}

@@ -14,8 +14,8 @@ from peft import PeftConfig, PeftModel
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors import safe_open
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.export.errors import ExportError, one_line
-from lrlora.export.lora_layout import PREFIX
 from lrlora.registry import closest
 from lrlora.tuner.files import check_files
 

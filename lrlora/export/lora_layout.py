@@ -15,11 +15,11 @@ from peft import LoraConfig
 from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.export.errors import ExportError
 from lrlora.tuner import LRLoraLayer
 from lrlora.tuner.convolution import CONVOLUTIONS
 
-PREFIX = "base_model.model."
 LRLORA_A, LRLORA_B = "lrlora_A", "lrlora_B"
 """Keys of LR-LoRA's factors in a state, behind the module's name."""
 

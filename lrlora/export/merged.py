@@ -11,10 +11,11 @@ from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.folders import check_free, whole_folder
-from lrlora.export.lora_layout import PREFIX
-from lrlora.export.to_lora import adapted_layers, lrlora_config
+from lrlora.export.to_lora import adapted_layers, config_of
+from lrlora.tuner import LRLoraConfig
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -50,7 +51,7 @@ def save_merged(
     Raises:
         ExportError: The export is not possible, or the folder is in use. Nothing is written.
     """
-    config = lrlora_config(model, adapter_name)
+    config = config_of(model, adapter_name, LRLoraConfig)
     base = model.get_base_model()
     if not isinstance(base, PreTrainedModel):
         raise ExportError(
@@ -98,16 +99,13 @@ def _check_untied(model: PeftModel, adapter_name: str) -> None:
 def _copy_tokenizer(name: str | None, revision: str | None, directory: Path) -> list[str]:
     copied = []
     for file in TOKENIZER_FILES if name else ():
-        found = Path(str(name), file) if Path(str(name)).is_dir() else _in_cache(str(name), file, revision)
-        if found is not None and found.is_file() and not (directory / file).exists():
+        found: Any = Path(str(name), file)
+        if not found.parent.is_dir():
+            try:
+                found = try_to_load_from_cache(str(name), file, revision=revision)
+            except ValueError:  # not a possible name of a repository
+                found = None
+        if isinstance(found, str | Path) and Path(found).is_file() and not (directory / file).exists():
             shutil.copyfile(found, directory / file)
             copied.append(file)
     return copied
-
-
-def _in_cache(name: str, file: str, revision: str | None) -> Path | None:
-    try:
-        found = try_to_load_from_cache(name, file, revision=revision)
-    except ValueError:  # not a possible name of a repository
-        return None
-    return Path(found) if isinstance(found, str) else None

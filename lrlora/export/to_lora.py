@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.analysis.layers import factors_of
+from lrlora.analysis.layers import PREFIX, factors_of
 from lrlora.analysis.linalg import SMALLEST_ERROR, Factors, Truncation, randomized_factors
 from lrlora.export.errors import ExportError
 from lrlora.export.folders import check_free, whole_folder
-from lrlora.export.lora_layout import PREFIX, Rank, check_expressible, lora_tensors, make_lora_config
+from lrlora.export.lora_layout import Rank, check_expressible, lora_tensors, make_lora_config
 from lrlora.export.table import LayerTruncation, write_tables
 from lrlora.tuner import LRLoraConfig, LRLoraLayer
 from lrlora.tuner.layer import layers_with
@@ -81,7 +81,7 @@ def to_lora(
         ExportError: The conversion is not possible.
     """
     _check_options(rank, error, max_rank, randomized)
-    config = lrlora_config(model, adapter_name)
+    config = config_of(model, adapter_name, LRLoraConfig)
     layers = adapted_layers(model, adapter_name)
     if not layers:
         raise ExportError(f"adapter {adapter_name!r} adapts no layer (its ranks are 0)")
@@ -164,8 +164,13 @@ def write_adapter(directory: Path, config: Any, state_dict: dict[str, Tensor], m
     config.save_pretrained(str(directory), auto_mapping_dict=mapping)
 
 
-def lrlora_config(model: Any, adapter_name: str) -> LRLoraConfig:
-    """Returns the configuration of an LR-LoRA adapter of a model.
+def config_of(model: Any, adapter_name: str, kind: type[PeftConfig]) -> Any:
+    """Returns the configuration of an adapter of a model.
+
+    Args:
+        model: With the adapter.
+        adapter_name: The adapter.
+        kind: The class that the configuration must have.
 
     Raises:
         ExportError: There is no such adapter, or it is of another method.
@@ -177,8 +182,8 @@ def lrlora_config(model: Any, adapter_name: str) -> LRLoraConfig:
             f"there is no adapter {adapter_name!r} (there are: {', '.join(map(repr, model.peft_config))})"
         )
     config = model.peft_config[adapter_name]
-    if not isinstance(config, LRLoraConfig):
-        raise ExportError(f"adapter {adapter_name!r} is {config.peft_type.value}, not LRLORA")
+    if type(config) is not kind:
+        raise ExportError(f"adapter {adapter_name!r} is {config.peft_type.value}, expected {kind.__name__}")
     return config
 
 

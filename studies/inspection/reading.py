@@ -15,11 +15,12 @@ from peft import LoraConfig, PeftConfig, PeftModel, set_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.analysis.updates import moves_the_weight
 from lrlora.export.empty_layers import on_empty_layers
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.loading import load_adapted, read_adapter
-from lrlora.export.lora_layout import PREFIX, split_state
+from lrlora.export.lora_layout import split_state
 from lrlora.policies.roles import known_families, role_of
 from lrlora.tuner import LRLoraConfig
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrlora.analysis import active_share, bending_scale, nonlinear_fraction, transfer_curve
+from lrlora.analysis.curves import active_share, bending_scale, transfer_curve
+from lrlora.analysis.linalg import nonlinear_fraction
 from lrlora.bases import BASES
 from lrlora.transfer import TransferFunction
 

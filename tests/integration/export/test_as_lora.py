@@ -154,7 +154,7 @@ def test_the_tables_are_written_beside_the_adapter(make_model: Make, tmp_path: P
         ({"rank": 2, "max_rank": 4}, "max_rank caps the ranks that error asks for"),
         ({"error": 0.1, "randomized": True}, "randomized needs a rank"),
         ({"rank": 2, "adapter_name": "gone"}, "there is no adapter 'gone'"),
-        ({"rank": 2, "adapter_name": "lora"}, "is LORA, not LRLORA"),
+        ({"rank": 2, "adapter_name": "lora"}, "is LORA, expected LRLoraConfig"),
         ({}, "φ bends in 1 of 1 layers"),
     ],
 )
