@@ -30,11 +30,11 @@ class ParameterCount:
 def count_parameters(model: nn.Module) -> ParameterCount:
     """Counts the parameters of a model of any PEFT method, on any device, meta included."""
     theta = {
-        id(part.weight)
+        id(parameter)
         for module in model.modules()
         if isinstance(module, LRLoraLayer)
         for name in THETA
-        for part in getattr(module, name).values()
+        for parameter in getattr(module, name).parameters()
     }
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     # A PEFT model keeps the whole modules that it trains beside its adapters under this name.

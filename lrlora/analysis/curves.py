@@ -7,7 +7,9 @@ the cost does not grow with N times the size of the weight.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -147,8 +149,13 @@ def _nearest_line(z: Tensor, f: Tensor, shares: Tensor) -> float:
 
 def _on_cpu(transfer: TransferFunction) -> TransferFunction:
     """The function in float64 on the CPU, where a few thousand points are evaluated soonest."""
-    theta = {name: getattr(transfer, name).detach().cpu().double() for name in ("amplitude", "bandwidth", "grid")}
-    return replace(transfer, **theta)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: moved(part) for name, part in value.items()}
+        return value.detach().cpu().double() if isinstance(value, Tensor) else value
+
+    return replace(transfer, **{field.name: moved(getattr(transfer, field.name)) for field in fields(transfer)})
 
 
 def _rounded(value: float) -> float:

@@ -26,11 +26,10 @@ from lrlora.export.empty_layers import on_empty_layers
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.folders import check_free, whole_folder
 from lrlora.export.loading import read_adapter
-from lrlora.export.lora_layout import LRLORA_A, LRLORA_B, Pair, pattern_of, split_state
+from lrlora.export.lora_layout import Pair, pattern_of, split_state
 from lrlora.export.to_lora import adapted_layers, config_of, write_adapter
 from lrlora.registry import closest
 from lrlora.tuner import LRLoraConfig
-from lrlora.tuner.theta import THETA
 
 _TAKEN_OVER = (
     "task_type", "base_model_name_or_path", "revision", "auto_mapping", "r", "lora_alpha", "lora_dropout",
@@ -165,9 +164,11 @@ def _lrlora_state(config: LRLoraConfig, pairs: Mapping[str, Pair]) -> dict[str, 
     layers = adapted_layers(on_empty_layers(config, pairs), "default")
     state = {}
     for name, pair in pairs.items():
-        state[f"{PREFIX}{name}.{LRLORA_A}"] = pair.A.float().cpu().contiguous().clone()
-        state[f"{PREFIX}{name}.{LRLORA_B}"] = pair.B.float().cpu().contiguous().clone()
-        for part in THETA:
-            weight = getattr(layers[name], part)["default"].weight
-            state[f"{PREFIX}{name}.{part}.weight"] = weight.detach().cpu().clone()
+        given = {"lrlora_A": pair.A, "lrlora_B": pair.B}
+        for key, tensor in layers[name].state_dict().items():
+            part, _, end = key.partition(".default")  # the adapter's name, which saved keys leave out
+            if part.startswith("lrlora_"):
+                state[f"{PREFIX}{name}.{part}{end}"] = (
+                    given.get(part, tensor).detach().float().cpu().contiguous().clone()
+                )
     return state

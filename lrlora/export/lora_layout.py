@@ -20,10 +20,8 @@ from lrlora.export.errors import ExportError
 from lrlora.tuner import LRLoraLayer
 from lrlora.tuner.convolution import CONVOLUTIONS
 
-LRLORA_A, LRLORA_B = "lrlora_A", "lrlora_B"
-"""Keys of LR-LoRA's factors in a state, behind the module's name."""
-
 _FACTORS = re.compile(rf"{re.escape(PREFIX)}(.+)\.(lora_.+|lrlora_[AB](?:\.weight)?)")
+# LR-LoRA's keys end in lrlora_A.weight; in files of 0.1.0 in lrlora_A.
 _SIDES = {
     end: side
     for side in "AB"
