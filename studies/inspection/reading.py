@@ -24,7 +24,7 @@ from lrlora.export.lora_layout import split_state
 from lrlora.policies.roles import known_families, role_of
 from lrlora.tuner import LRLoraConfig
 
-_LRLORA, _LORA = "LRLORA", "LORA"
+_LRLORA = "LRLORA"
 
 
 def read_config(folder: str | Path) -> PeftConfig:
