@@ -15,10 +15,10 @@ class ParameterCount:
     """Numbers of scalars; a shared parameter counts once.
 
     Attributes:
-        trainable: All that an optimizer would train, other trained modules such as a head included.
-        adapter: The trainable ones of adapters, θ included.
-        transfer: The trainable ones of θ.
-        total: All of the model, adapters included.
+        trainable: Of all trainable parameters, other trained modules such as a head included.
+        adapter: Of the trainable parameters of adapters, θ included.
+        transfer: Of the trainable parameters of θ.
+        total: Of all parameters of the model, adapters included.
     """
 
     trainable: int
@@ -28,16 +28,16 @@ class ParameterCount:
 
 
 def count_parameters(model: nn.Module) -> ParameterCount:
-    """Count a model's parameters. Works on the meta device, and for any PEFT method."""
+    """Counts the parameters of a model of any PEFT method, on any device, meta included."""
     theta = {
-        id(part.weight)
+        id(parameter)
         for module in model.modules()
         if isinstance(module, LRLoraLayer)
         for name in THETA
-        for part in getattr(module, name).values()
+        for parameter in getattr(module, name).parameters()
     }
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    # What a PEFT model trains beside its adapters are copies of whole modules, under this name.
+    # A PEFT model keeps the whole modules that it trains beside its adapters under this name.
     adapter = {name: p for name, p in trainable.items() if ".modules_to_save." not in name}
     is_adapted = hasattr(model, "peft_config")
     return ParameterCount(

@@ -1,7 +1,7 @@
-"""Ways out of LR-LoRA and into it: a merged model, a LoRA adapter that any server takes, and an adapter made of LoRA's.
+"""Conversion of LR-LoRA adapters: to a merged model, to a LoRA adapter, and from a LoRA adapter.
 
-An adapter of this package needs this package wherever it is loaded. What :func:`save_merged` and :func:`save_as_lora`
-write does not. docs/export.md says what each of them keeps and loses.
+What :func:`save_merged` and :func:`save_as_lora` write loads without this package. docs/export.md says what each
+conversion keeps and loses.
 """
 
 from lrlora.export.errors import ExportError

@@ -1,12 +1,12 @@
-"""The error that a user of exports can act on."""
+"""The error that users of exports see."""
 
 from __future__ import annotations
 
 
 class ExportError(ValueError):
-    """What was asked for cannot be exported or imported. The message is one line: what, where, what instead."""
+    """The export or import is not possible. The message is one line: what, where, and what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of another library says, on one line."""
+    """Returns the message of another library's error on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and never in place of something else."""
+"""Output folders: written as a whole or not at all, and never over anything but an earlier export."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from lrlora.export.errors import ExportError
 
 _MARKS = ("config.json", "adapter_config.json")
-"""What a folder holds that a model or an adapter was saved to."""
+"""Files by which a folder is known to hold a model or an adapter."""
 
 
 def check_free(folder: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:
-    """Check that a folder may be written.
+    """Checks that a folder may be written.
 
     Args:
-        folder: Its name.
-        force: Whether a model or an adapter of that name may be replaced.
-        sources: What the new folder is made from.
+        folder: The output folder.
+        force: Whether a model or an adapter in it may be replaced.
+        sources: Folders that the output is made from.
 
     Raises:
-        ExportError: It is a file, or there is something in it that is not to be replaced.
+        ExportError: It is a file, or it is not empty and must not be replaced.
     """
     if folder.exists() and not folder.is_dir():
-        raise ExportError(f"{folder} is a file; name a folder that is not there yet")
+        raise ExportError(f"{folder} is a file; name a folder that does not exist yet")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not force:
@@ -40,19 +40,19 @@ def check_free(folder: Path, force: bool, sources: tuple[Path, ...] = ()) -> Non
 
 @contextmanager
 def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
-    """A new folder to write into, which takes the name ``folder`` when the block has ended without an error.
+    """Yields a new folder to write into, which is renamed to ``folder`` if the block ends without an error.
 
     Args:
-        folder: Its name in the end.
-        force: Replace a model or an adapter of that name.
+        folder: The output folder.
+        force: Whether a model or an adapter in it is replaced.
 
     Raises:
-        ExportError: The name is taken, or cannot be made.
+        ExportError: The folder is in use or cannot be made.
     """
     target = Path(os.path.abspath(folder))
     check_free(target, force)
-    # Beside the target, so that renaming does not copy; hidden, and with a number no other process has.
-    staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # Beside the target, so that renaming does not copy; the process id keeps two exports apart.
+    staging, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
     missing = [parent for parent in target.parents if not parent.exists()]
     try:
         staging.mkdir(parents=True)
@@ -61,18 +61,13 @@ def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
     try:
         yield staging
         if target.exists():
-            old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)
-            try:
-                staging.rename(target)
-            except BaseException:
-                old.rename(target)
-                raise
-            shutil.rmtree(old)
-        else:
-            staging.rename(target)
+        staging.rename(target)
     except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
         shutil.rmtree(staging, ignore_errors=True)
         for parent in missing:
             parent.rmdir()
         raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""An adapter from its folder, on the base model that its configuration names."""
+"""A saved adapter, and the base model that its configuration names."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from peft import PeftConfig, PeftModel
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors import safe_open
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.export.errors import ExportError, one_line
 from lrlora.registry import closest
 from lrlora.tuner.files import check_files
@@ -28,64 +29,61 @@ _CLASSES = {
 }
 _WITH_LABELS = ("SEQ_CLS", "TOKEN_CLS")
 _HEADS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
+_EXPECTED = {
+    "LRLORA": "expected LR-LoRA; PEFT merges other methods itself",
+    "LORA": "expected LoRA",
+}
 
 
 def read_adapter(folder: str | Path, method: str) -> PeftConfig:
-    """The configuration of a saved adapter, after a look at its files.
+    """Returns the configuration of a saved adapter after a check of its files.
 
     Args:
         folder: Of the adapter.
         method: ``"LRLORA"`` or ``"LORA"``.
 
     Raises:
-        ExportError: There is none, it is damaged, a pickle, or of another method; one line.
+        ExportError: There is none, it is damaged, its weights are a pickle, or it is of another method.
     """
     folder = Path(folder)
+    file = folder / CONFIG_NAME
     if not folder.is_dir():
         beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
         near = closest(folder.name, beside)
-        hint = f"; did you mean {folder.parent / near}?" if near is not None else ""
-        raise ExportError(f"{folder}: no such folder{hint}")
-    if not (folder / CONFIG_NAME).is_file():
+        raise ExportError(f"{folder}: no such folder" + (f"; did you mean {folder.parent / near}?" if near else ""))
+    if not file.is_file():
         raise ExportError(f"{folder} holds no adapter (no {CONFIG_NAME})")
     try:
-        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        kind = found["peft_type"]
+        kind = json.loads(file.read_text(encoding="utf-8"))["peft_type"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{folder / CONFIG_NAME} is no configuration of an adapter: {one_line(error)}") from None
+        raise ExportError(f"{file} is no configuration of an adapter: {one_line(error)}") from None
     if kind != method:
-        raise ExportError(f"{folder} is an adapter of the method {kind}; {_WANTED[method]}")
+        raise ExportError(f"{folder} is an adapter of the method {kind}; {_EXPECTED[method]}")
     try:
         check_files(str(folder))
     except ValueError as error:
         raise ExportError(one_line(error)) from None
     if not (folder / SAFETENSORS_WEIGHTS_NAME).is_file():
-        raise ExportError(f"{folder}: there are no weights in it (no {SAFETENSORS_WEIGHTS_NAME})")
+        raise ExportError(f"{folder} holds no weights (no {SAFETENSORS_WEIGHTS_NAME})")
     try:
         return PeftConfig.from_pretrained(str(folder))
     except (ValueError, TypeError) as error:
-        raise ExportError(f"{folder / CONFIG_NAME}: {one_line(error)}") from None
-
-
-_WANTED = {
-    "LRLORA": "only LR-LoRA is exported here, and PEFT can merge the others by itself",
-    "LORA": "only LoRA can be taken over",
-}
+        raise ExportError(f"{file}: {one_line(error)}") from None
 
 
 def load_adapted(
     folder: str | Path, base: str | Path | None = None, *, method: str = "LRLORA", **options: Any
 ) -> PeftModel:
-    """A saved adapter on its base model, in evaluation mode.
+    """Returns a saved adapter on its base model, in evaluation mode.
 
     Args:
         folder: Of the adapter.
-        base: Folder or name of the base model, in place of the one that the adapter's configuration names.
-        method: What it has to be; LR-LoRA where nothing else is said.
+        base: Folder or name of the base model; by default the one that the adapter's configuration names.
+        method: The ``peft_type`` that the adapter must have.
         options: Of the base model's ``from_pretrained``.
 
     Raises:
-        ExportError: One of them cannot be loaded, or they do not fit; one line.
+        ExportError: One of them cannot be loaded, or they do not fit each other.
     """
     config = read_adapter(folder, method)
     source = str(base if base is not None else config.base_model_name_or_path or "")
@@ -111,60 +109,51 @@ def load_adapted(
 def _load_base(source: str, folder: Path, config: PeftConfig, options: dict[str, Any]) -> Any:
     import transformers
 
-    options = {"use_safetensors": True, "revision": config.revision or "main", **options}
-    if "gguf_file" in options:
-        del options["use_safetensors"]
+    packed = "gguf_file" in options
+    options = {"revision": config.revision or "main", **({} if packed else {"use_safetensors": True}), **options}
     own = transformers.AutoConfig.from_pretrained(
         source, **{key: options[key] for key in ("revision", "gguf_file") if key in options}
     )
-    shapes = _saved_shapes(folder)
+    with safe_open(str(folder / SAFETENSORS_WEIGHTS_NAME), framework="numpy") as opened:
+        shapes = {key: opened.get_slice(key).get_shape() for key in opened.keys()}  # noqa: SIM118  # not a dict
     heads = [shape for key, shape in shapes.items() if key.endswith(_HEADS) and len(shape) == 2]
     if config.task_type in _WITH_LABELS and heads and heads[0][0] != own.num_labels:
-        # Labels are no part of an adapter; their number is that of the rows of its classifier.
-        options["num_labels"] = heads[0][0]
-    factory = _factory(config, own)
-    # The bar of dequantisation knows none of the switches; nothing else is written there in the meantime.
-    hush = redirect_stderr(io.StringIO()) if "gguf_file" in options else nullcontext()
-    with hush:
-        model, loading = factory.from_pretrained(source, output_loading_info=True, **options)
-    saved = {key.removeprefix("base_model.model.") for key in shapes}
-    at_random = sorted(set(loading["missing_keys"]) - saved)
-    adapted = {f"{key.rpartition('.lrlora_')[0]}.weight" for key in saved if key.endswith(".lrlora_A")}
-    if strange := sorted(adapted.intersection(at_random)):
-        raise ExportError(f"{folder} does not fit on the base model {source}: that has no {strange[0]}")
-    if at_random:
-        more = f" and {len(at_random) - 4} more" if len(at_random) > 4 else ""
+        options["num_labels"] = heads[0][0]  # an adapter saves no labels, but the rows of its classifier
+    # The progress bar of dequantisation cannot be switched off; nothing else is written to stderr meanwhile.
+    with redirect_stderr(io.StringIO()) if packed else nullcontext():
+        model, loading = _class_of(config, own).from_pretrained(source, output_loading_info=True, **options)
+    saved = {key.removeprefix(PREFIX) for key in shapes}
+    drawn = sorted(set(loading["missing_keys"]) - saved)
+    adapted = {f"{key.partition('.lrlora_')[0]}.weight" for key in saved if ".lrlora_" in key}
+    if strange := sorted(adapted.intersection(drawn)):
+        raise ExportError(f"{folder} does not fit on the base model {source}: it has no {strange[0]}")
+    if drawn:
+        more = f" and {len(drawn) - 4} more" if len(drawn) > 4 else ""
         warnings.warn(
-            f"neither the base model nor the adapter has weights for {', '.join(at_random[:4])}{more}: they are "
-            "random, and are exported as they are",
+            f"neither the base model nor the adapter has weights for {', '.join(drawn[:4])}{more}: they are random, "
+            "and are exported as they are",
             stacklevel=3,
         )
     return model
 
 
-def _factory(config: PeftConfig, own: Any) -> Any:
-    """The class that loads the base model: by the task, by the class it was adapted as, by its own architecture."""
+def _class_of(config: PeftConfig, own: Any) -> Any:
+    """The class of the base model: by the task, by the class it was adapted as, by its own architecture."""
     import transformers
 
     if config.task_type is not None:
         return getattr(transformers, _CLASSES[str(getattr(config.task_type, "value", config.task_type))])
-    adapted_as = (config.auto_mapping or {}).get("base_model_class")
-    for name in (adapted_as, *(own.architectures or ())):
-        # Only classes of transformers: what a file names is not imported from anywhere else.
+    for name in ((config.auto_mapping or {}).get("base_model_class"), *(own.architectures or ())):
+        # Only classes of transformers: nothing that a file names is imported from elsewhere.
         found = getattr(transformers, name, None) if name else None
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
     return transformers.AutoModel
 
 
-def _saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    with safe_open(str(folder / SAFETENSORS_WEIGHTS_NAME), framework="numpy") as opened:
-        return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  # not a dict
-
-
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the report on freshly drawn heads, which the adapter brings, and without bars."""
+    """Without progress bars, and without the report on freshly drawn heads, which the adapter brings."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""The merged model as a checkpoint of transformers: W + ΔW in place of W, and nothing of PEFT or of this package."""
+"""The merged model as a checkpoint of transformers: W + ΔW in place of W, without PEFT and without this package."""
 
 from __future__ import annotations
 
@@ -11,25 +11,17 @@ from huggingface_hub import try_to_load_from_cache
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.export.errors import ExportError, one_line
 from lrlora.export.folders import check_free, whole_folder
-from lrlora.export.to_lora import PREFIX, adapted_layers, lrlora_config
+from lrlora.export.to_lora import adapted_layers, config_of
+from lrlora.tuner import LRLoraConfig
 
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "chat_template.jinja",
-    "preprocessor_config.json",
-    "processor_config.json",
-)
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+    "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
 
 
 def save_merged(
@@ -41,25 +33,25 @@ def save_merged(
     keep_model: bool = True,
     tokenizer: Any = None,
 ) -> list[str]:
-    """Write a model with its adapter merged, so that ``AutoModel.from_pretrained`` loads it with transformers alone.
+    """Writes a model with its adapter merged, which ``AutoModel.from_pretrained`` loads with transformers alone.
 
-    Tokenizer and processor files are copied from the base model's folder, or from the cache of the hub, as they are.
+    Tokenizer and processor files are copied from the base model's folder, or from the cache of the hub.
 
     Args:
-        model: With the adapter, over a model of transformers.
-        folder: Where to. It appears when it is whole, or not at all.
+        model: With the adapter, on a model of transformers.
+        folder: The output folder. It is written as a whole or not at all.
         force: Replace an earlier export there.
-        adapter_name: Which adapter; others are left out.
-        keep_model: Merge in a copy. Without, ``model`` is used up, and half the memory is enough.
-        tokenizer: Saved in place of the base model's files, for example one with tokens of its own.
+        adapter_name: The adapter to merge; others are left out.
+        keep_model: Merge in a copy. If False, ``model`` is used up and half of the memory is enough.
+        tokenizer: Saved in place of the base model's tokenizer files.
 
     Returns:
         Names of the tokenizer and processor files.
 
     Raises:
-        ExportError: It cannot be done, or the folder is in use; one line. Nothing was written.
+        ExportError: The export is not possible, or the folder is in use. Nothing is written.
     """
-    config = lrlora_config(model, adapter_name)
+    config = config_of(model, adapter_name, LRLoraConfig)
     base = model.get_base_model()
     if not isinstance(base, PreTrainedModel):
         raise ExportError(
@@ -70,13 +62,13 @@ def save_merged(
     check_free(Path(folder), force)
     source = base.name_or_path or config.base_model_name_or_path
     own = copy.deepcopy(model) if keep_model else model
-    own.set_adapter(adapter_name)  # which classifier is kept goes by the active adapter
+    own.set_adapter(adapter_name)  # the active adapter decides which classifier is kept
     with whole_folder(folder, force) as directory:
         try:
             merged: Any = own.merge_and_unload(safe_merge=True, adapter_names=[adapter_name])
             _forget_format(merged)
             merged.save_pretrained(str(directory))
-        except (ValueError, NotImplementedError) as error:  # not finite, or quantised in a way that has no merging
+        except (ValueError, NotImplementedError) as error:  # not finite, or quantised in a way that cannot be merged
             raise ExportError(one_line(error)) from None
         if tokenizer is not None:
             return sorted(Path(file).name for file in tokenizer.save_pretrained(str(directory)))
@@ -84,7 +76,7 @@ def save_merged(
 
 
 def _forget_format(model: Any) -> None:
-    """Let a model that was dequantised when it was loaded from a GGUF file be saved as the plain one it is."""
+    """Lets a model that was dequantised on loading from a GGUF file be saved as the plain model it is."""
     quantizer: Any = getattr(model, "hf_quantizer", None)
     method = getattr(getattr(quantizer, "quantization_config", None), "quant_method", None)
     if method == "gguf" and all(parameter.is_floating_point() for parameter in model.parameters()):
@@ -92,38 +84,28 @@ def _forget_format(model: Any) -> None:
 
 
 def _check_untied(model: PeftModel, adapter_name: str) -> None:
-    """Check that no adapted weight serves elsewhere too, where merging would change it against the adapter.
-
-    Raises:
-        ExportError: One does.
-    """
-    layers = adapted_layers(model, adapter_name)
-    owners: dict[int, list[str]] = {}
+    """Checks that no adapted weight is used elsewhere too, where a merge would change it and the adapter does not."""
+    owners: dict[int, set[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name.removeprefix(PREFIX).replace(".base_layer", ""))
-    for name, layer in layers.items():
-        others = set(owners[id(layer.get_base_layer().weight)]) - {f"{name}.weight"}
-        if others:
+        owners.setdefault(id(parameter), set()).add(name.removeprefix(PREFIX).replace(".base_layer", ""))
+    for name, layer in adapted_layers(model, adapter_name).items():
+        if others := owners[id(layer.get_base_layer().weight)] - {f"{name}.weight"}:
             raise ExportError(
-                f"the weight of {name} is also {', '.join(sorted(others))}, which a merge would change with it and the "
-                "adapter does not; load the base model with tie_word_embeddings=False, or export as LoRA"
+                f"the weight of {name} is also {', '.join(sorted(others))}, which a merge would change and the adapter "
+                "does not; load the base model with tie_word_embeddings=False, or export as LoRA"
             )
 
 
 def _copy_tokenizer(name: str | None, revision: str | None, directory: Path) -> list[str]:
     copied = []
     for file in TOKENIZER_FILES if name else ():
-        assert name is not None
-        found = Path(name, file) if Path(name).is_dir() else _in_cache(name, file, revision)
-        if found is not None and found.is_file() and not (directory / file).exists():
+        found: Any = Path(str(name), file)
+        if not found.parent.is_dir():
+            try:
+                found = try_to_load_from_cache(str(name), file, revision=revision)
+            except ValueError:  # not a possible name of a repository
+                found = None
+        if isinstance(found, str | Path) and Path(found).is_file() and not (directory / file).exists():
             shutil.copyfile(found, directory / file)
             copied.append(file)
     return copied
-
-
-def _in_cache(name: str, file: str, revision: str | None) -> Path | None:
-    try:
-        found = try_to_load_from_cache(name, file, revision=revision)
-    except ValueError:  # no name that the hub could know
-        return None
-    return Path(found) if isinstance(found, str) else None

@@ -1,4 +1,4 @@
-"""What an export as LoRA lost, layer by layer: as data, as JSON, and as a Markdown table to read beside the adapter."""
+"""The losses of an export as LoRA, layer by layer: as data, as JSON, and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-JSON_NAME, MARKDOWN_NAME = "truncation.json", "truncation.md"
 MUCH = 0.3
-"""A relative error above which the verdict says that much was lost."""
+"""Above this relative error the verdict says that much of the adapter is lost."""
+
+_HEAD = """\
+# What this LoRA adapter loses
+
+{verdict}
+
+The error is ‖ΔW − BA‖ / ‖ΔW‖ in the Frobenius norm, measured on the factors in this folder. The last two columns are \
+the smallest ranks with an error of at most 10 % and 1 %.
+
+| module | ΔW | ‖ΔW‖ | rank | error | rank for 10 % | rank for 1 % |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
 
 
 @dataclass(frozen=True)
 class LayerTruncation:
-    """What became of the update of one module.
+    """The truncation of the update of one module.
 
     Attributes:
         module: Its name in the base model.
         rows, columns: Of ΔW as a matrix.
-        rank: Of the product that stands for ΔW.
-        norm: ‖ΔW‖, Frobenius.
-        error: ‖ΔW − B'A'‖ / ‖ΔW‖, measured on the stored B' and A'; 0 for ΔW = 0.
+        rank: Of the product that replaces ΔW.
+        norm: ‖ΔW‖_F.
+        error: ‖ΔW − B'A'‖_F / ‖ΔW‖_F, measured on the stored B' and A'; 0 for ΔW = 0.
         rank_for_10_percent, rank_for_1_percent: The smallest ranks whose best product has an error of at most that;
-            None where the singular values were not computed.
-        exact: Whether B' and A' are the adapter's own factors, since φ is a straight line there.
+            None if the singular values were not computed.
+        exact: Whether B' and A' are the adapter's own factors, since φ is a straight line.
     """
 
     module: str
@@ -41,7 +52,7 @@ class LayerTruncation:
 
 
 def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
-    """The figures of all layers together.
+    """Returns the figures of all layers together.
 
     Returns:
         ``layers``; ``error``, the relative error of all updates as one vector; ``kept``, the share of the squared norm
@@ -63,45 +74,34 @@ def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
 
 
 def verdict(rows: Sequence[LayerTruncation]) -> str:
-    """What was kept, in a sentence; in two where that is not much."""
+    """Returns one sentence on what was kept, and a second one if that is not much."""
     if all(row.exact for row in rows):
         return f"Exact: φ is a straight line in all {len(rows)} layers, and the factors are the adapter's own."
     total = summarize(rows)
     low, high = total["smallest_rank"], total["largest_rank"]
-    ranks = f"Rank {low}" if low == high else f"Ranks {low} to {high}"
     said = (
-        f"{ranks}: a relative error of {_percent(total['error'])} over all updates, which keeps "
-        f"{100 * total['kept']:.2f} % of their squared norm, and of {_percent(total['worst_error'])} in the worst "
-        f"layer, {total['worst_module']}."
+        f"{f'Rank {low}' if low == high else f'Ranks {low} to {high}'}: a relative error of {_percent(total['error'])} "
+        f"over all updates, which keeps {100 * total['kept']:.2f} % of their squared norm, and of "
+        f"{_percent(total['worst_error'])} in the worst layer, {total['worst_module']}."
     )
     return said if total["error"] <= MUCH else f"{said} Much of the adapter is lost: take a higher rank, or merge."
 
 
 def write_tables(rows: Sequence[LayerTruncation], folder: Path) -> None:
-    """Write the table into a folder, as JSON and as Markdown."""
+    """Writes ``truncation.json`` and ``truncation.md`` into a folder."""
     text = json.dumps({"summary": summarize(rows), "layers": [asdict(row) for row in rows]}, indent=1)
-    (folder / JSON_NAME).write_text(text + "\n", encoding="utf-8")
-    (folder / MARKDOWN_NAME).write_text(markdown(rows), encoding="utf-8")
+    (folder / "truncation.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "truncation.md").write_text(markdown(rows), encoding="utf-8")
 
 
 def markdown(rows: Sequence[LayerTruncation]) -> str:
-    """The table, under its verdict."""
+    """Returns the table as Markdown, below its verdict."""
     lines = [
-        "# What this LoRA adapter loses",
-        "",
-        verdict(rows),
-        "",
-        "The error is ‖ΔW − BA‖ / ‖ΔW‖ in the Frobenius norm, measured on the factors in this folder. The last two "
-        "columns are the smallest ranks with an error of at most so much.",
-        "",
-        "| module | ΔW | ‖ΔW‖ | rank | error | rank for 10 % | rank for 1 % |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| {row.module} | {row.rows} × {row.columns} | {row.norm:.4g} | {row.rank} | {_percent(row.error)} "
+        f"| {row.rank_for_10_percent or '–'} | {row.rank_for_1_percent or '–'} |\n"
+        for row in rows
     ]
-    for row in rows:
-        shape = f"{row.rows} × {row.columns}"
-        needed = f"{row.rank_for_10_percent or '–'} | {row.rank_for_1_percent or '–'}"
-        lines.append(f"| {row.module} | {shape} | {row.norm:.4g} | {row.rank} | {_percent(row.error)} | {needed} |")
-    return "\n".join(lines) + "\n"
+    return _HEAD.format(verdict=verdict(rows)) + "".join(lines)
 
 
 def _percent(fraction: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lrlora.analysis.linalg import Truncation
 from lrlora.tuner.layer import LRLoraLayer
 
 if TYPE_CHECKING:
@@ -72,12 +73,11 @@ def add_weighted_adapter(
     errors = {}
     for module, total in sums.items():
         layer = layers[module]
-        U, S, Vt = torch.linalg.svd(total.double(), full_matrices=False)
-        r, root = highest[module], S[: highest[module]].sqrt()
+        found = Truncation(total).factors(highest[module])
         A, B = layer.held_factors(adapter_name)
-        B.copy_(U[:, :r] * root)
-        A.copy_(root[:, None] * Vt[:r])
-        errors[module] = float(S[r:].norm() / S.norm()) if S[0] > 0 else 0.0
+        B.copy_(found.B)
+        A.copy_(found.A)
+        errors[module] = found.error
     tuner.set_requires_grad(adapter_name, requires_grad=False)
     return errors
 

@@ -1,4 +1,4 @@
-"""``lrlora export``: adapters for those who do not have this package, and adapters made of LoRA's."""
+"""``lrlora export``: adapters for use without this package, and adapters made from LoRA."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from lrlora.export import LayerTruncation
 
 app = typer.Typer(
-    help="Write an adapter as a merged model or as a LoRA adapter, for use without lrlora; or take one of LoRA over.",
+    help="Write an adapter as a merged model or as a LoRA adapter, for use without lrlora; or convert a LoRA adapter.",
     no_args_is_help=True,
 )
 
 Adapter = Annotated[Path, typer.Argument(metavar="ADAPTER", help="The folder of a saved LR-LoRA adapter.")]
 Lora = Annotated[Path, typer.Argument(metavar="LORA", help="The folder of a saved LoRA adapter.")]
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write. It appears when it is whole.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write, as a whole or not at all.")]
 Base = Annotated[
     str | None,
     typer.Option(
@@ -72,22 +72,20 @@ def lora(
         int | None, typer.Option(metavar="K", help="With --error: no layer gets more, and may then miss E.")
     ] = None,
     equal_ranks: Annotated[
-        bool, typer.Option("--equal-ranks", help="Fill up with zeros to one rank, for servers that take one only.")
+        bool, typer.Option("--equal-ranks", help="Pad with zeros to one rank, for servers that take one only.")
     ] = False,
     randomized: Annotated[
         bool,
-        typer.Option(
-            "--randomized", help="With --rank, for huge weights: look for the leading singular vectors alone."
-        ),
+        typer.Option("--randomized", help="With --rank, for very large weights: use a random subspace."),
     ] = False,
     base: Base = None,
     force: Force = False,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Write an adapter as a LoRA adapter, by truncated singular values of each update, with a table of what that loses.
+    """Write an adapter as a LoRA adapter, by truncated singular values of each update, with a table of the losses.
 
-    Without --rank and --error the result has to be exact, which it is where φ never bent. The table is in OUT, as
+    Without --rank and --error the result must be exact, which it is where φ is a straight line. The table is in OUT, as
     truncation.md and truncation.json.
     """
     load_plugins(plugin)
@@ -149,7 +147,7 @@ def from_lora(
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Let what cannot be exported be a user's error."""
+    """Turns export errors into the command's own errors."""
     from lrlora.export.errors import ExportError
     from lrlora.studies.errors import StudyError
 
@@ -160,7 +158,7 @@ def refusing() -> Iterator[None]:
 
 
 def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
-    """The adapter on its base model, once it is clear that the result may be written."""
+    """The adapter on its base model, after a check that the output folder may be written."""
     from lrlora.export.folders import check_free
     from lrlora.export.loading import load_adapted, read_adapter
 

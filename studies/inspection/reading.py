@@ -8,25 +8,23 @@ told by PEFT's merge; those are loaded on their base model.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, set_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
-from torch import Tensor
 
+from lrlora.analysis.layers import PREFIX
 from lrlora.analysis.updates import moves_the_weight
+from lrlora.export.empty_layers import on_empty_layers
 from lrlora.export.errors import ExportError, one_line
-from lrlora.export.layouts import LoraFactors, empty_layers, read_factors
 from lrlora.export.loading import load_adapted, read_adapter
-from lrlora.export.to_lora import PREFIX
+from lrlora.export.lora_layout import split_state
 from lrlora.policies.roles import known_families, role_of
 from lrlora.tuner import LRLoraConfig
 
-_LRLORA, _LORA = "LRLORA", "LORA"
+_LRLORA = "LRLORA"
 
 
 def read_config(folder: str | Path) -> PeftConfig:
@@ -74,9 +72,20 @@ def open_adapter(folder: str | Path, base: str | Path | None = None, **options: 
     if needs_base(config) is not None:
         return load_adapted(folder, base, method=str(getattr(config.peft_type, "value", config.peft_type)), **options)
     state = load_file(Path(folder) / SAFETENSORS_WEIGHTS_NAME)
+    pairs, _ = split_state(state, str(folder))
     if isinstance(config, LRLoraConfig):
-        return _on_empty_layers(folder, _factors(folder, state), config, _exact_lrlora, state)
-    return _on_empty_layers(folder, _lora_factors(folder, state), config, _exact_lora, state)
+        own = {key: tensor for key, tensor in state.items() if ".lrlora_" in key}  # without heads
+    else:
+        own = {
+            f"{PREFIX}{name}.lora_{side}.weight": getattr(pair, side) for name, pair in pairs.items() for side in "AB"
+        }
+    try:
+        model = on_empty_layers(config, pairs)
+        set_peft_model_state_dict(model, own)
+    except (ValueError, RuntimeError, KeyError, LookupError) as error:
+        raise ExportError(f"{folder}: weights and configuration do not fit: {one_line(error)}") from None
+    model.config = _Config(family_of(list(pairs)))  # the roles of the modules are known by its type
+    return model.eval()
 
 
 def needs_base(config: PeftConfig) -> str | None:
@@ -97,95 +106,9 @@ def family_of(modules: list[str]) -> str | None:
     return best if best is not None and found[best] > 0 else None
 
 
-def _factors(folder: str | Path, state: dict[str, Tensor]) -> dict[str, LoraFactors]:
-    """A and B of LR-LoRA by module."""
-    factors = {}
-    for key, A in state.items():
-        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lrlora_A", key)
-        if found is None:
-            continue
-        B = state.get(f"{PREFIX}{found[1]}.lrlora_B")
-        if B is None or A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
-            shapes = f"{tuple(A.shape)} and {tuple(B.shape) if B is not None else 'nothing'}"
-            raise ExportError(f"{folder}: {found[1]}: A and B are no product: shapes {shapes}")
-        factors[found[1]] = LoraFactors(B, A)
-    return _some(folder, factors, state)
-
-
-def _lora_factors(folder: str | Path, state: dict[str, Tensor]) -> dict[str, LoraFactors]:
-    """Those of LoRA, whose layers keep them in several ways."""
-    tensors: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.(lora_(?:embedding_)?[AB](?:\.weight)?)", key)
-        if found is not None:
-            tensors.setdefault(found[1], {})[found[2]] = tensor
-    read = {name: read_factors(name, parts) for name, parts in tensors.items()}
-    return _some(folder, {name: LoraFactors(found.B, found.A) for name, found in read.items()}, state)
-
-
-def _some(folder: str | Path, factors: dict[str, LoraFactors], state: dict[str, Tensor]) -> dict[str, LoraFactors]:
-    if not factors:
-        raise ExportError(f"{folder}: no factors under {PREFIX}… (the weights begin with {next(iter(state), 'none')})")
-    return factors
-
-
-def _on_empty_layers(
-    folder: str | Path, factors: dict[str, LoraFactors], config: Any, exact: Any, state: dict[str, Tensor]
-) -> PeftModel:
-    """The adapter on linear layers of the sizes of its factors, whose weights take no memory."""
-    skeleton = empty_layers(factors)
-    try:
-        model = get_peft_model(skeleton, exact(config, factors))
-        set_peft_model_state_dict(model, _own(state, factors))
-    except (ValueError, RuntimeError, KeyError, LookupError) as error:
-        raise ExportError(f"{folder}: weights and configuration do not fit: {one_line(error)}") from None
-    # By its type the roles of the modules are known.
-    skeleton.config = model.config = _Config(family_of(list(factors)))  # type: ignore[assignment]
-    return model.eval()  # type: ignore[no-any-return]
-
-
 class _Config:
     def __init__(self, model_type: str | None) -> None:
         self.model_type = model_type
-
-
-def _own(state: dict[str, Tensor], factors: dict[str, LoraFactors]) -> dict[str, Tensor]:
-    """The state that goes into the empty layers: no heads, and LoRA's factors as those of linear layers."""
-    own = {key: tensor for key, tensor in state.items() if ".lrlora_" in key}
-    if own:
-        return own
-    for name, found in factors.items():
-        own[f"{PREFIX}{name}.lora_A.weight"], own[f"{PREFIX}{name}.lora_B.weight"] = found.A, found.B
-    return own
-
-
-def _exact_lrlora(config: LRLoraConfig, factors: dict[str, LoraFactors]) -> LRLoraConfig:
-    return replace(
-        config,
-        task_type=None,  # type: ignore[call-arg]  # a field of PEFT's, which is untyped here
-        base_model_name_or_path=None,
-        revision=None,
-        modules_to_save=None,
-        target_modules=list(factors),
-        exclude_modules=None,
-        layers_to_transform=None,
-        layers_pattern=None,
-        placement="all",
-        layers="all",
-        rank_allocation="uniform",
-        rank_pattern=_ranks(factors),
-    )
-
-
-def _exact_lora(config: LoraConfig, factors: dict[str, LoraFactors]) -> LoraConfig:
-    """A plain one of the same factors: what scales their product changes none of what is said of it."""
-    return LoraConfig(
-        r=config.r, lora_alpha=config.lora_alpha, target_modules=list(factors), rank_pattern=_ranks(factors)
-    )
-
-
-def _ranks(factors: dict[str, LoraFactors]) -> dict[str, int]:
-    return {f"^{re.escape(name)}": len(found.A) for name, found in factors.items()}
 
 
 def _adapters_below(folder: Path) -> list[Path]:

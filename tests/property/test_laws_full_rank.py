@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrlora.analysis import stable_rank
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.bases import BASES
 from lrlora.bases.bspline import BSpline
 from lrlora.bases.fourier import Fourier

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lrlora.analysis import stable_rank
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.bases import BASES
 from lrlora.bases.polynomial import Polynomial
 from lrlora.engines import ENGINES

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.bases import Basis
 from lrlora.testing.laws.bounds import degree_rank_bound
 from lrlora.transfer import TransferFunction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.bases import Basis
 from lrlora.testing.checks import ConformanceError, NotApplicableError
 from lrlora.testing.laws.draws import drawn_transfer, rounding_of_matrix

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.bases import Basis
 from lrlora.testing.checks import ConformanceError, NotApplicableError
 from lrlora.testing.laws.bounds import degree_rank_bound, exact_rank

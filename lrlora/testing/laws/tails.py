@@ -14,7 +14,7 @@ import torch
 from numpy.polynomial import chebyshev
 from torch import Tensor
 
-from lrlora.analysis.spectrum import singular_values
+from lrlora.analysis.linalg import singular_values
 from lrlora.engines.chebyshev import chebyshev_nodes
 from lrlora.testing.laws.bounds import degree_rank_bound
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lrlora.analysis.spectrum import singular_values, stable_rank
+from lrlora.analysis.linalg import singular_values, stable_rank
 from lrlora.bases import Basis
 from lrlora.testing.checks import ConformanceError
 from lrlora.testing.laws.bounds import stable_rank_change_bound

@@ -1,4 +1,4 @@
-"""What the tests of exports share: models that are not their start, and processes without this package."""
+"""Shared by the tests of exports: adapters with random weights, and processes without this package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BENT: dict[str, Any] = {
     "r": 2, "lora_alpha": 200, "init_weights": False, "num_grid_points": 6, "residual": False,
     "amplitude_init": "small:0.1",
 }  # fmt: skip
-"""An adapter that is not zero, and whose φ bends: ΔW is of a much higher rank than BA."""
+"""An adapter whose φ bends: the rank of ΔW is much higher than that of BA."""
 
 
 def logits(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
@@ -25,7 +25,7 @@ def logits(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 def train_factors(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every B and A entries, and leave φ a straight line."""
+    """Draws every A and B, and leaves φ a straight line."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -35,9 +35,13 @@ def train_factors(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def without_lrlora(code: str) -> str:
-    """Run code in a process that cannot import this package, and return what it printed."""
+    """Runs code in a process that cannot import this package, and returns what it printed."""
     guard = "import sys; sys.modules['lrlora'] = None; import warnings; warnings.simplefilter('error')\n"
     ignore = "warnings.filterwarnings('ignore', category=FutureWarning)\n"
     done = subprocess.run([sys.executable, "-c", guard + ignore + code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def close(found: nn.Module, expected: nn.Module, inputs: dict[str, Any], rtol: float = 1e-4) -> None:
+    torch.testing.assert_close(logits(found, inputs), logits(expected, inputs), rtol=rtol, atol=rtol / 10)

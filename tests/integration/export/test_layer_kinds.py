@@ -1,4 +1,4 @@
-"""Embeddings and convolutions are exported and taken over as linear layers are."""
+"""Embeddings and convolutions are exported and converted as linear layers are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from export_models import BENT, Inputs, Make, logits, train_factors
+from export_models import BENT, Inputs, Make, close, train_factors
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import LlamaForCausalLM
@@ -50,7 +50,7 @@ def test_embeddings_and_convolutions_are_exported_as_pefts_lora_writes_them(tmp_
     torch.testing.assert_close(merged(IDS), model(IDS), rtol=1e-3, atol=1e-4)
 
 
-def test_embeddings_and_convolutions_are_taken_over(tmp_path: Path) -> None:
+def test_embeddings_and_convolutions_are_converted(tmp_path: Path) -> None:
     config = LoraConfig(r=2, target_modules=KIND_TARGETS, exclude_modules=["inner.head"])
     lora = train_factors(get_peft_model(Kinds(), config)).eval()
     save_from_lora(lora, tmp_path, num_grid_points=6)
@@ -61,17 +61,16 @@ def test_embeddings_and_convolutions_are_taken_over(tmp_path: Path) -> None:
 def test_a_token_embedding_and_a_head_are_exported_both_ways(
     make_model: Make, inputs_of: Inputs, tmp_path: Path
 ) -> None:
-    inputs = inputs_of("llama")
     targets = ["embed_tokens", "lm_head", "q_proj"]
     config = LRLoraConfig(**BENT, target_modules=targets, rank_pattern={"layers.0.self_attn.q_proj": 0})
     model = get_peft_model(make_model("llama"), config).eval()
     export = save_as_lora(model, tmp_path / "lora", error=1e-5)
     assert "model.layers.0.self_attn.q_proj" not in {row.module for row in export.rows}, "its rank is 0"
     loaded = PeftModel.from_pretrained(make_model("llama"), tmp_path / "lora").eval()
-    torch.testing.assert_close(logits(loaded, inputs), logits(model, inputs), rtol=1e-3, atol=1e-4)
+    close(loaded, model, inputs_of("llama"), 1e-3)
     save_merged(model, tmp_path / "merged")
     merged = LlamaForCausalLM.from_pretrained(tmp_path / "merged").eval()
-    torch.testing.assert_close(logits(merged, inputs), logits(model, inputs), rtol=1e-4, atol=1e-5)
+    close(merged, model, inputs_of("llama"))
 
 
 @pytest.mark.parametrize("convolution", [{"dilation": 2}, {"padding_mode": "circular"}])
