@@ -1,4 +1,8 @@
-"""One method alone in a fresh process: its first step's time and its peak memory, which in one process others share."""
+"""The process that trains one method alone: the first step of a new adapter, and peak memory of a trained one.
+
+Prints ``first_ms``, ``peak_mib`` (the most that was resident during steps of the trained adapter, with interpreter and
+libraries) and ``peak_source``, how the platform was asked.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +11,16 @@ import ctypes
 import gc
 import json
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from lrlora.studies.bench.worker import read_order, run_worker
+from lrlora.studies.bench.worker import read_order
 
 WARM_UP, STEPS = 2, 3
 MIB = 1 << 20
 
 
-def measure_alone(
-    name: str,
-    workload: Sequence[Any],
-    config: Mapping[str, Any],
-    state: Path,
-    threads: int,
-    plugins: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Trains in a fresh process, first a new adapter and then the trained one.
-
-    Args:
-        name: Of the method, for messages.
-        workload: A :class:`lrlora.studies.bench.trained.Workload`.
-        config: The method, as studies write one.
-        state: The trained adapter, from :meth:`lrlora.studies.bench.trained.TrainedModel.save`.
-        threads: PyTorch's.
-        plugins: Files or modules that register what ``config`` names.
-
-    Returns:
-        ``first_ms``, the first step of the new adapter; ``peak_mib``, the most that was resident during steps of the
-        trained one, interpreter and libraries included; ``peak_source``, how the platform was asked.
-
-    Raises:
-        StudyError: The process failed.
-    """
-    order = {"name": name, "workload": list(workload), "config": dict(config), "state": str(state)}
-    return run_worker("alone", order, threads, plugins)
-
-
 def main() -> None:
-    """Trains and prints what was found."""
+    """Trains as it was told and prints what was found."""
     order = read_order()
     from lrlora.studies.bench.trained import TrainedModel, Workload
     from lrlora.studies.memory import PeakMemory

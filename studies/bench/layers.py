@@ -144,7 +144,7 @@ def _step(weight: Tensor, tokens: int, config: Mapping[str, Any], bending: str) 
 def _adapted(weight: Tensor, config: Mapping[str, Any]) -> nn.Module:
     """A layer of this weight, which is shared and not copied, with an adapter."""
     own = {"input_scale": INPUT_SCALE, "grid_bound": GRID_BOUND} if config["method"] == "lrlora" else {}
-    linear = nn.Linear(*weight.shape[::-1], bias=False, device="meta")
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     linear.weight = nn.Parameter(weight.detach())
     torch.manual_seed(0)
     base = nn.Sequential(linear)

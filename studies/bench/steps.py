@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from lrlora.studies.bench.alone import measure_alone
 from lrlora.studies.bench.compared import Configs
 from lrlora.studies.bench.operations import operations_per_layer
 from lrlora.studies.bench.timing import interleave, ratios_to
 from lrlora.studies.bench.trained import TrainedModel, Workload
+from lrlora.studies.bench.worker import run_worker
 
 TRAINED_STEPS = 60
 
@@ -74,7 +74,8 @@ def _measure_alone(
         for row in rows:
             announce(f"{row['name']}: alone in a fresh process")
             trained[row["name"]].save(state)
-            row |= measure_alone(row["name"], workload, row["config"], state, torch.get_num_threads(), plugins)
+            order = {"name": row["name"], "workload": workload, "config": row["config"], "state": str(state)}
+            row |= run_worker("alone", order, torch.get_num_threads(), plugins)
     its = next(row for row in rows if row["name"] == reference)
     for row in rows:
         row["first_ratio"] = row["first_ms"] / its["first_ms"]

@@ -40,14 +40,8 @@ class Workload(NamedTuple):
     length: int
 
 
-class _Data(NamedTuple):
-    task: str
-    batch: int
-    length: int
-
-
-MODELS = {"minilm": _Data("sarcasm", 32, 32), "smollm2": _Data("reference", 4, 128)}
-"""By the name of the backbone: the task that it is trained on, and the size of a step unless told otherwise."""
+MODELS = {"minilm": ("sarcasm", 32, 32), "smollm2": ("reference", 4, 128)}
+"""By the name of the backbone: the task that it is trained on, and batch and length of a step unless told otherwise."""
 
 
 def workload_of(model: str, tokens: tuple[int, int] | None = None) -> Workload:
@@ -131,7 +125,7 @@ def share_frozen(mine: nn.Module, original: nn.Module) -> None:
 
 @lru_cache(maxsize=2)
 def _kind(model: str) -> Kind:
-    return kind_for({"name": MODELS[model].task, "options": {}}, model)
+    return kind_for({"name": MODELS[model][0], "options": {}}, model)
 
 
 @lru_cache(maxsize=1)  # two models need not fit at a time
@@ -143,7 +137,7 @@ def _backbone(model: str) -> nn.Module:
 @lru_cache(maxsize=2)
 def _batches(workload: Workload) -> list[dict[str, Tensor]]:
     model, size, length = workload
-    task = {"name": MODELS[model].task, "options": {}}
+    task = {"name": MODELS[model][0], "options": {}}
     rows = encode_training(task, model, length, BATCHES * size, SEED)
     collator: Any = _kind(model).collator()
     collator.padding, collator.max_length = "max_length", length
