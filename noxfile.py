@@ -99,8 +99,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Measure training against PEFT's LoRA; what follows -- goes to `lrlora bench`, by default `layer`."""
-    session.run(shared(session, "lrlora"), "bench", *(session.posargs or ["layer"]), external=True)
+    """Measure LR-LoRA beside PEFT's methods; what follows -- goes to `lrlora bench`, by default `step`."""
+    session.run(shared(session, "lrlora"), "bench", *(session.posargs or ["step"]), external=True)
 
 
 @nox.session

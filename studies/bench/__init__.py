@@ -1,1 +1,1 @@
-"""What a training step of LR-LoRA costs beside one of PEFT's LoRA: time, in turns in one process, and peak memory."""
+"""What LR-LoRA costs beside PEFT's methods: whole cells of a study, training steps, single layers."""

@@ -1,139 +1,91 @@
-"""Timing two things in turns: on a shared machine only neighbours can be compared."""
+"""Interleaved times and the medians of their paired ratios: on a shared machine only neighbours can be compared."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any
 
 Step = Callable[[], object]
-Clock = Callable[[], float]
-
-FEWEST_PAIRS = 3
-"""Counted even where one pair takes all the time there is: two numbers have no middle."""
-
-WINDOW = 3
-MOST_WINDOWS = 8
-STEADY = 0.1
-"""Warming up ends when the medians of two windows of so many steps are within this fraction of each other."""
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """What happened before counting began.
+class Ratio:
+    """One method's times over the reference's.
 
     Attributes:
-        steps: Steps of each.
-        seconds: Of both together.
-        first_ms: Our first step, in which engines compile their kernels.
-        steady: Whether the last two windows agreed; None where the number of steps was given.
-    """
-
-    steps: int
-    seconds: float
-    first_ms: float | None
-    steady: bool | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Neighbouring steps of ours and theirs.
-
-    Attributes:
-        ratio: Median over pairs of our time over theirs.
-        quartiles: Lower and upper quartile of the same.
-        pairs: Their number.
-        ours_ms, lora_ms: Median times.
+        ratio: Median over rounds of its time over the reference's in the same round.
+        quartiles: Lower and upper quartile of these ratios.
+        low, high: The smallest and the largest of them.
+        seconds: Its median time.
+        reference_seconds: The reference's.
+        rounds: How many pairs there are.
     """
 
     ratio: float
     quartiles: tuple[float, float]
-    pairs: int
-    ours_ms: float
-    lora_ms: float
+    low: float
+    high: float
+    seconds: float
+    reference_seconds: float
+    rounds: int
+
+    @classmethod
+    def of(cls, times: Sequence[float], reference: Sequence[float]) -> Ratio:
+        """The ratio of two lists of seconds, one entry per round.
+
+        >>> Ratio.of([2.0, 6.0, 4.0], [1.0, 3.0, 1.0]).ratio
+        2.0
+        """
+        ratios = [mine / its for mine, its in zip(times, reference, strict=True)]
+        # The inclusive method stays within the range of what was measured.
+        first, _, third = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        return cls(
+            ratio=median(ratios),
+            quartiles=(first, third),
+            low=min(ratios),
+            high=max(ratios),
+            seconds=median(times),
+            reference_seconds=median(reference),
+            rounds=len(ratios),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Returns plain data."""
         return asdict(self)
 
 
-def warm_up(
-    ours: Step, theirs: Step, steps: int | None = None, seconds: float = 60.0, clock: Clock = time.perf_counter
-) -> WarmUp:
-    """Make steps of both until they take as long as they will.
-
-    Args:
-        ours: Our step.
-        theirs: The step it is compared with.
-        steps: Of each; None until two windows agree.
-        seconds: After so long no further window is begun.
-        clock: Seconds.
-    """
-    started = clock()
-    if steps is not None:
-        pairs = interleave(ours, theirs, steps, float("inf"), clock)
-        return WarmUp(steps, clock() - started, 1e3 * pairs[0][0] if pairs else None, None)
-    first = interleave(ours, theirs, 1, seconds, clock)[0][0]
-    before: tuple[float, float] | None = None
-    steady = False
-    windows = 0
-    while not steady and windows < MOST_WINDOWS and (windows == 0 or clock() - started < seconds):
-        pairs = interleave(ours, theirs, WINDOW, float("inf"), clock)
-        now = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
-        steady = before is not None and all(
-            abs(new - old) <= STEADY * max(new, old) for new, old in zip(now, before, strict=True)
-        )
-        before = now
-        windows += 1
-    return WarmUp(1 + windows * WINDOW, clock() - started, 1e3 * first, steady)
-
-
 def interleave(
-    ours: Step, theirs: Step, steps: int, seconds: float, clock: Clock = time.perf_counter
-) -> list[tuple[float, float]]:
-    """The seconds of steps made in turns: ours, theirs, theirs, ours, ours, …
+    steps: Mapping[str, Step],
+    rounds: int,
+    before: Callable[[int, str], None] = lambda number, name: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Runs every step once per round and returns the seconds that each took.
 
-    Who goes first alternates, so that nothing which one leaves behind in caches favours the other every time.
+    The order rotates by one place from round to round, so that what one step leaves in the caches is not met by the
+    same step each time.
 
     Args:
-        ours: Our step.
-        theirs: The step it is compared with.
-        steps: Pairs, at most.
-        seconds: After so long no further pair is begun, once there are ``FEWEST_PAIRS``.
-        clock: Seconds.
+        steps: By name.
+        rounds: How often each is run.
+        before: Called with the number of the round and the name before each run, outside of what is timed.
+        clock: Returns seconds.
     """
-    started = clock()
-    pairs: list[tuple[float, float]] = []
-    while len(pairs) < steps and (len(pairs) < FEWEST_PAIRS or clock() - started < seconds):
-        if len(pairs) % 2 == 0:
-            our_time, their_time = _seconds(ours, clock), _seconds(theirs, clock)
-        else:
-            their_time, our_time = _seconds(theirs, clock), _seconds(ours, clock)
-        pairs.append((our_time, their_time))
-    return pairs
+    names = list(steps)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        place = number % len(names)
+        for name in names[place:] + names[:place]:
+            before(number, name)
+            started = clock()
+            steps[name]()
+            times[name].append(clock() - started)
+    return times
 
 
-def summarise(pairs: list[tuple[float, float]]) -> Comparison:
-    """Medians and quartiles of pairs of seconds.
-
-    >>> summarise([(2.0, 1.0), (3.0, 1.0), (4.0, 1.0)]).quartiles
-    (2.5, 3.5)
-    """
-    ratios = [ours / theirs for ours, theirs in pairs]
-    # The inclusive method, which never leaves the range of what was seen.
-    low, middle, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-    return Comparison(
-        ratio=middle,
-        quartiles=(low, high),
-        pairs=len(pairs),
-        ours_ms=1e3 * median(ours for ours, _ in pairs),
-        lora_ms=1e3 * median(theirs for _, theirs in pairs),
-    )
-
-
-def _seconds(step: Step, clock: Clock) -> float:
-    started = clock()
-    step()
-    return clock() - started
+def ratios_to(reference: str, times: Mapping[str, Sequence[float]]) -> dict[str, Ratio]:
+    """Returns the ratio of every entry of ``times`` to that called ``reference``, itself included."""
+    return {name: Ratio.of(seconds, times[reference]) for name, seconds in times.items()}

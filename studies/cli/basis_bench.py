@@ -12,15 +12,14 @@ from lrlora.studies.cli.options import Json, Plugin, load_plugins
 
 def bench_bases(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Bases, with options as in bspline:2.")],
-    layer: Annotated[str, typer.Option(help="The layer that is trained, by its name in lrlora bench.")] = "minilm/up",
-    tokens: Annotated[int, typer.Option(help="In a step.")] = 512,
-    rank: Annotated[int, typer.Option(help="Of both adapters.")] = 4,
-    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", help="Functions of sinc.")] = 50,
-    steps: Annotated[int, typer.Option(help="Pairs of steps that are counted, at most.")] = 15,
-    seconds: Annotated[float, typer.Option(help="After so long no further pair is begun.")] = 10.0,
-    warmup: Annotated[
-        int | None, typer.Option(metavar="STEPS", help="Before counting; by default until times are steady.")
-    ] = None,
+    shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Of the layer that is trained.")] = (
+        1536,
+        384,
+    ),
+    tokens: Annotated[int, typer.Option(min=1, help="In a step.")] = 512,
+    rank: Annotated[int, typer.Option(min=1, help="Of all adapters.")] = 4,
+    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", min=1, help="Functions of sinc.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Counted steps of each.")] = 15,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
@@ -28,43 +27,36 @@ def bench_bases(
 
     The same parameters are the same N: a layer has 2 N scalars a and ω. The same operations are the N at which one
     evaluation of all functions takes as many as sinc's, one for each entry that a primitive of PyTorch writes.
-    Measured in turns in one process: the median of ratios between neighbours, with their quartiles.
+    Measured interleaved in one process: the median of the ratios, with their quartiles.
     """
     load_plugins(plugin)
-    from lrlora.studies.bench.settings import Effort, make_variants
-    from lrlora.studies.bench.shapes import shape_named
-    from lrlora.studies.bench.subjects import LayerSubject
-    from lrlora.studies.cli.benching import announce, say
-    from lrlora.studies.environment import describe_environment
-    from lrlora.studies.errors import StudyError, said_in_one_line
+    from lrlora.studies.bench.compared import compared_methods
+    from lrlora.studies.bench.report import announce, make_document, say, surroundings
+    from lrlora.studies.errors import StudyError
     from lrlora.studies.plugins.basis_costs import measure_costs
 
-    if min(tokens, rank, grid_points) < 1:
-        raise StudyError("--tokens, --rank and --grid-points take whole numbers of at least 1")
-    effort = Effort(steps, seconds, warmup, memory=False)
-    subject = LayerSubject(layer, shape_named(layer), tokens)
-    with said_in_one_line():
-        make_variants(names, ["auto"], [rank], [grid_points], 2e-3)
-    rows: list[dict[str, Any]] = []
+    if min(shape) < 1:
+        raise StudyError(f"--shape must be two numbers >= 1, got {shape[0]} {shape[1]}")
+    compared_methods(names, [], rank, grid_points=grid_points)
+    settings = {"shape": shape, "tokens": tokens, "rank": rank, "grid_points": grid_points, "steps": steps}
+    document = make_document("basis", settings, [])
     if not as_json:
-        say(f"{layer}, {tokens} tokens, rank {rank}; ratios of times: median (quartiles)")
-    for cost in measure_costs(list(dict.fromkeys(names)), grid_points, subject, rank, effort, announce):
-        rows.append(cost.to_dict())
+        say(surroundings(document["environment"]))
+        say(f"{shape[0]} × {shape[1]}, {tokens} tokens, rank {rank}; ratios of times: median (quartiles)")
+    for cost in measure_costs(list(dict.fromkeys(names)), grid_points, shape, tokens, rank, steps, announce):
+        document["rows"].append(cost.to_dict())
         if not as_json:
-            say(_line(rows[-1]))
+            say(_line(document["rows"][-1]))
     if as_json:
-        settings = {"layer": layer, "tokens": tokens, "rank": rank, "grid_points": grid_points}
-        print(json.dumps({"settings": settings, "environment": describe_environment(), "rows": rows}, indent=1))
+        print(json.dumps(document, indent=1))
 
 
 def _line(row: dict[str, Any]) -> str:
     head = f"{row['basis']:16} N {row['grid_points']:<4} same {row['matched']:10} {row['operations']:6.0f} operations"
-    text = f"{head}  matrix {_ratio(row['matrix'])} × sinc"
-    if row["step"] is None:
-        return f"{text}; step refused: {row['evaluation']}"
-    return f"{text}; step {_ratio(row['step'])} × LoRA, {_ratio(row['step_to_reference'])} × sinc"
+    steps = f"step {_ratio(row['step'])} × LoRA, {_ratio(row['step_to_reference'])} × sinc"
+    return f"{head}  matrix {_ratio(row['matrix'])} × sinc; {steps}"
 
 
-def _ratio(comparison: dict[str, Any]) -> str:
-    low, high = comparison["quartiles"]
-    return f"{comparison['ratio']:.2f} ({low:.2f} to {high:.2f})"
+def _ratio(ratio: dict[str, Any]) -> str:
+    low, high = ratio["quartiles"]
+    return f"{ratio['ratio']:.2f} ({low:.2f} to {high:.2f})"

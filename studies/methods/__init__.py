@@ -22,6 +22,7 @@ METHODS: Registry[Method] = Registry(
         "vera": "lrlora.studies.methods.vera:VeRA",
         "randlora": "lrlora.studies.methods.randlora:RandLoRA",
         "loha": "lrlora.studies.methods.loha:LoHa",
+        "hira": "lrlora.studies.methods.hira:HiRA",
         "lokr": "lrlora.studies.methods.lokr:LoKr",
         "miss": "lrlora.studies.methods.miss:MiSS",
         "c3a": "lrlora.studies.methods.c3a:C3A",

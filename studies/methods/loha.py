@@ -18,6 +18,7 @@ class LoHaSettings(RankedSettings):
     """The fields of ``peft.LoHaConfig``."""
 
     alpha: float = Field(8.0, gt=0)
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
     rank_dropout: float = Field(0.0, ge=0, lt=1)
     module_dropout: float = Field(0.0, ge=0, lt=1)
 

@@ -19,7 +19,6 @@ class RankedSettings(PlacedSettings):
     r: int = Field(8, ge=1)
     exclude_modules: list[str] | str | None = None
     rank_pattern: dict[str, int] = Field(default_factory=dict)
-    alpha_pattern: dict[str, float] = Field(default_factory=dict)
     rank_allocation: str = Field("uniform", description="How r is spread over the modules; rank_pattern comes first.")
 
     @field_validator("rank_allocation")
@@ -35,6 +34,7 @@ class LowRankSettings(RankedSettings):
     """The fields of ``peft.LoraConfig`` that all variants of LoRA have, and LR-LoRA's rank allocation."""
 
     lora_alpha: float = Field(8.0, gt=0, description="PEFT's default, and LR-LoRA's.")
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
 
 

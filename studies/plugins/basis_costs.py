@@ -1,7 +1,7 @@
 """What a basis costs beside sinc and LoRA: with as many parameters, and with as many operations.
 
-``matrix`` is timed on its own, forward and backward, in turns with sinc's; then whole training steps of one adapted
-layer, in turns with LoRA of the same rank and, once more, with sinc. All in one process.
+``matrix`` is timed on its own, forward and backward, interleaved with sinc's; then training steps of one adapted layer,
+interleaved with LoRA's and sinc's of the same rank. All in one process.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any, Literal
 import torch
 
 from lrlora.bases import BASES, Basis
-from lrlora.studies.bench.comparing import Announce, compare
-from lrlora.studies.bench.settings import Effort, Variant
-from lrlora.studies.bench.subjects import LayerSubject
-from lrlora.studies.bench.timing import Comparison, interleave, summarise, warm_up
+from lrlora.studies.bench.compared import REFERENCE as LORA
+from lrlora.studies.bench.compared import compared_methods, lrlora_config
+from lrlora.studies.bench.layers import layer_steps
+from lrlora.studies.bench.timing import Ratio, interleave, ratios_to
 from lrlora.studies.plugins.operations import matched_grid_points, operations_per_entry, plain_theta
 
 REFERENCE = "sinc"
 ENTRIES = 4096
 """Entries of z in one timed call of ``matrix``."""
+WARM_UP = 2
 
 Matched = Literal["parameters", "operations"]
 
@@ -36,10 +37,9 @@ class Cost:
         grid_points: N.
         parameters: Scalars of θ in a layer, a and ω.
         operations: Of ``matrix`` per entry of z.
-        matrix: Forward and backward of ``matrix`` beside sinc's; ``lora_ms`` is sinc's time there.
-        step: A training step of the layer beside LoRA's; None where an engine refused.
+        matrix: Forward and backward of ``matrix`` beside sinc's.
+        step: A training step of the layer beside LoRA's.
         step_to_reference: The same beside sinc's.
-        evaluation: What the engine did, in its words, or why it refused.
     """
 
     basis: str
@@ -47,44 +47,42 @@ class Cost:
     grid_points: int
     parameters: int
     operations: float
-    matrix: Comparison
-    step: Comparison | None
-    step_to_reference: Comparison | None
-    evaluation: str
+    matrix: Ratio
+    step: Ratio
+    step_to_reference: Ratio
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        plain = asdict(self)
-        for key, theirs in (("matrix", "sinc_ms"), ("step", "lora_ms"), ("step_to_reference", "sinc_ms")):
-            if plain[key] is not None:
-                plain[key][theirs] = plain[key].pop("lora_ms")
-        return plain
+        return asdict(self)
 
 
 def measure_costs(
     bases: Sequence[str],
     grid_points: int,
-    subject: LayerSubject,
+    shape: tuple[int, int],
+    tokens: int,
     rank: int,
-    effort: Effort,
-    announce: Announce,
+    rounds: int,
+    announce: Callable[[str], None],
 ) -> Iterator[Cost]:
     """Measure every basis, first with as many parameters as sinc, then with as many operations.
 
     Args:
         bases: Specs.
         grid_points: N of sinc.
-        subject: The layer.
-        rank: Of both adapters.
-        effort: How much is measured.
-        announce: Told what is going on.
+        shape: Of the layer, (out, in).
+        tokens: In a step.
+        rank: Of all adapters.
+        rounds: Counted steps of each.
+        announce: Told of what is measured.
 
     Raises:
         StudyError: No number of functions takes as many operations as sinc's.
     """
     reference = BASES.create(REFERENCE)
     wanted = operations_per_entry(reference, grid_points)
-    sinc = Variant(REFERENCE, "auto", rank, grid_points)
+    lora = compared_methods([], [LORA], rank)[LORA]
+    sinc = lrlora_config(REFERENCE, rank, grid_points=grid_points)
     for spec in bases:
         basis = BASES.create(spec)
         same = matched_grid_points(basis, wanted)
@@ -92,17 +90,13 @@ def measure_costs(
         # Where both come to the same N, as sinc does with itself, it is measured once.
         for matched, points in settings if same != grid_points else settings[:1]:
             announce(f"{spec}, N {points}: as many {matched} as {REFERENCE} with N {grid_points}")
-            ours = _evaluation(basis, points)
-            theirs = _evaluation(reference, grid_points)
-            warm_up(ours, theirs, effort.warm_up, effort.seconds)
-            matrix = summarise(interleave(ours, theirs, effort.steps, effort.seconds))
-            variant = Variant(spec, "auto", rank, points)
-            (row,) = compare(subject, [variant], effort, lambda _: None)
-            to_reference = None
-            if row.comparison is not None:
-                mine, its = subject.step(variant.ours), subject.step(sinc.ours)
-                warm_up(mine, its, effort.warm_up, effort.seconds)
-                to_reference = summarise(interleave(mine, its, effort.steps, effort.seconds))
+            evaluations = {"it": _evaluation(basis, points), "sinc": _evaluation(reference, grid_points)}
+            it = lrlora_config(spec, rank, grid_points=points)
+            steps = layer_steps(shape, tokens, {"lora": lora, "sinc": sinc, "it": it})
+            interleave(evaluations, WARM_UP)
+            interleave(steps, WARM_UP)
+            matrix = ratios_to("sinc", interleave(evaluations, rounds))["it"]
+            times = interleave(steps, rounds)
             yield Cost(
                 spec,
                 matched,
@@ -110,9 +104,8 @@ def measure_costs(
                 2 * points,
                 operations_per_entry(basis, points),
                 matrix,
-                row.comparison,
-                to_reference,
-                row.refused or row.evaluation,
+                ratios_to("lora", times)["it"],
+                ratios_to("sinc", times)["it"],
             )
 
 

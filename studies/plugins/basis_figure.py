@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lrlora.analysis.linalg import singular_values
-from lrlora.studies.bench.scaling_plot import stand_alone
 from lrlora.studies.errors import StudyError, said_in_one_line
 from lrlora.studies.report.palette import FAINT, INK, looks
+from lrlora.studies.report.stand_alone import stand_alone
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 from lrlora.transfer import TransferFunction
 

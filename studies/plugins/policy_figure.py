@@ -9,11 +9,11 @@ import torch
 
 from lrlora.policies.roles import ROLES
 from lrlora.registry import UnknownNameError
-from lrlora.studies.bench.scaling_plot import stand_alone
 from lrlora.studies.errors import StudyError
 from lrlora.studies.plugins.basis_figure import make_config, transfer_of
 from lrlora.studies.plugins.policy_kinds import make_policy, registry_of
 from lrlora.studies.report.palette import FAINT, looks
+from lrlora.studies.report.stand_alone import stand_alone
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 
 WIDTH, HEIGHT = 620, 300

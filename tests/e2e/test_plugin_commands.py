@@ -103,12 +103,12 @@ def test_the_picture_goes_where_it_was_told(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_bench_says_what_is_matched_and_is_json_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    short = ["--steps", "3", "--seconds", "1", "--warmup", "0", "--tokens", "16", "--grid-points", "5"]
-    assert run(["basis", "bench", "gaussian", *short, "--layer", "minilm/q", "--json"]) == 0
+    short = ["--steps", "3", "--tokens", "16", "--grid-points", "5", "--shape", "12", "16"]
+    assert run(["basis", "bench", "gaussian", *short, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["matched"] for row in rows] == ["parameters", "operations"]
     assert rows[0]["parameters"] == 10
-    assert rows[0]["step"]["lora_ms"] > 0
+    assert rows[0]["step"]["reference_seconds"] > 0
     assert run(["basis", "bench", "gausian"]) == 2
     assert "did you mean 'gaussian'?" in capsys.readouterr().err
 

@@ -21,6 +21,7 @@ BASELINES: dict[str, dict[str, Any]] = {
     "vera": {"r": 8},
     "randlora": {"r": 4},
     "loha": {"r": 2},
+    "hira": {"r": 2},
     "lokr": {"r": 2},
     "miss": {"r": 4},
     "c3a": {"block_size": 4},
