@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lrlora.policies.kind import PolicyKind
 
-PARTS = ("grid", "bandwidth", "amplitude")
+PARTS = ("grid", "bandwidth", "amplitude", "shape")
 
 
 @dataclass(frozen=True)

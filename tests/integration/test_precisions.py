@@ -81,23 +81,3 @@ def test_dropout_falls_on_the_adapters_path_alone() -> None:
     dropped = layer.lrlora_dropout["default"](x)
     expected = layer.base_layer(x) + dropped @ layer.get_delta_weight("default").T
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_a_rounded_gradient_product_is_used_only_where_the_tolerance_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lrlora.engines import auto
-
-    monkeypatch.setattr(auto, "has_fast_bfloat16", lambda device_type: True)
-    descriptions = []
-    for tolerance in (1e-4, 1e-2):
-        config = LRLoraConfig(r=8, target_modules=["0"], engine_tolerance=tolerance, init_weights=False)
-        torch.manual_seed(0)
-        model = get_peft_model(nn.Sequential(nn.Linear(512, 512)), config).train()
-        (layer,) = (module for module in model.modules() if isinstance(module, LRLoraLayer))
-        with torch.no_grad():
-            layer.lrlora_B["default"].weight.mul_(0.2)
-        model(torch.randn(2, 512))
-        fitted = layer.lrlora_fits["default"].fitted(layer)
-        assert fitted is not None
-        descriptions.append(fitted.describe())
-    assert "bfloat16" not in descriptions[0]
-    assert "gradient product in bfloat16" in descriptions[1]
