@@ -11,6 +11,7 @@ In a test, with pytest:
 """
 
 from lrlora.testing.bases import check_basis
+from lrlora.testing.check_engine import check_engine
 from lrlora.testing.checks import (
     Check,
     ConformanceError,
@@ -42,6 +43,7 @@ __all__ = [
     "check_amplitude_init",
     "check_bandwidth_init",
     "check_basis",
+    "check_engine",
     "check_grid",
     "check_input_scale",
     "check_layer_choice",
