@@ -10,7 +10,7 @@ In a test, with pytest:
         check()
 """
 
-from lrlora.testing.bases import check_basis
+from lrlora.testing.check_basis import check_basis
 from lrlora.testing.check_engine import check_engine
 from lrlora.testing.checks import (
     Check,

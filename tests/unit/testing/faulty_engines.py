@@ -178,7 +178,7 @@ class NoHeadRoom(Series):
     """Plans for the present range and no more, past which φ is constant."""
 
     def reach(self, A: Tensor, B: Tensor) -> float:
-        return float((B @ A).abs().amax())
+        return 1.01 * float((B @ A).abs().amax())
 
     def evaluate(self, c: Tensor, t: Tensor) -> Tensor:
         return clenshaw(c, torch.where((t.abs() > 1) & t.isfinite(), t.sign(), t))
