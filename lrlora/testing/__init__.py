@@ -12,6 +12,19 @@ In a test, with pytest:
 
 from lrlora.testing.check_basis import check_basis
 from lrlora.testing.check_engine import check_engine
+from lrlora.testing.check_policy import (
+    check_amplitude_init,
+    check_bandwidth_init,
+    check_grid,
+    check_input_scale,
+    check_layer_choice,
+    check_placement,
+    check_policy,
+    check_positive_map,
+    check_rank_allocation,
+    check_sharing,
+    check_sharing_scope,
+)
 from lrlora.testing.checks import (
     Check,
     ConformanceError,
@@ -21,18 +34,6 @@ from lrlora.testing.checks import (
     parametrize_with_checks,
     require,
     run_checks,
-)
-from lrlora.testing.policies import (
-    check_amplitude_init,
-    check_bandwidth_init,
-    check_grid,
-    check_input_scale,
-    check_layer_choice,
-    check_placement,
-    check_positive_map,
-    check_rank_allocation,
-    check_sharing,
-    check_sharing_scope,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "check_input_scale",
     "check_layer_choice",
     "check_placement",
+    "check_policy",
     "check_positive_map",
     "check_rank_allocation",
     "check_sharing",

@@ -98,10 +98,10 @@ def check_support(basis: Basis) -> None:
         slopes = torch.autograd.grad((values * beyond).sum(), here, allow_unused=True)
         slope_in_z = torch.zeros_like(z) if slopes[0] is None else slopes[0]
         slope_in_z = slope_in_z * (z.abs() > 1.005 * support)  # a kink at the end has the slope of either side
-        for what, found in (("is", values), ("has the slope", slope_in_z[:, None].expand(-1, N))):
+        for what, found in (("is", values.detach()), ("has the slope", slope_in_z[:, None].expand(-1, N))):
             if (where := first(beyond & (found != 0))) is not None:
                 raise ConformanceError(
-                    f"claims to vanish for |u| ≥ {support:g}, but {what} {float(found.detach()[where]):.5g} at "
+                    f"claims to vanish for |u| ≥ {support:g}, but {what} {float(found[where]):.5g} at "
                     f"{place(basis, here, where)}, {short(dtype)}"
                 )
 

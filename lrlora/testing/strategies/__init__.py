@@ -10,10 +10,10 @@ try:
 except ImportError as error:
     raise ImportError("lrlora.testing.strategies needs hypothesis: pip install 'lrlora[testing]'") from error
 
-from lrlora.testing.policies.tiny_models import TinyModel
 from lrlora.testing.strategies.functions import PlacedGrid, Theta, bases, grids, thetas, transfer_functions
 from lrlora.testing.strategies.pairs import LowRankPair, low_rank_pairs
 from lrlora.testing.strategies.variants import tiny_models, variants
+from lrlora.testing.tiny_models import TinyModel
 
 __all__ = [
     "LowRankPair",

@@ -17,8 +17,8 @@ from torch import Tensor
 from lrlora.bases import BASES, Basis
 from lrlora.policies import GRIDS
 from lrlora.registry import required_arguments
-from lrlora.testing.policies.adapters import seeded
 from lrlora.testing.strategies.pairs import Draw, round_numbers, tensors
+from lrlora.testing.tiny_models import seeded
 from lrlora.transfer import TransferFunction
 
 _STEPS = 16

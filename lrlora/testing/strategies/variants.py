@@ -26,10 +26,9 @@ from lrlora.policies import (
     resolve_target_modules,
 )
 from lrlora.registry import Registry
-from lrlora.testing.policies.adapters import seeded
-from lrlora.testing.policies.tiny_models import KINDS, TinyModel
 from lrlora.testing.strategies.functions import named_bases
 from lrlora.testing.strategies.pairs import Draw
+from lrlora.testing.tiny_models import KINDS, TinyModel, seeded
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.presets import PRESETS
 
@@ -63,7 +62,7 @@ def tiny_models(draw: Draw, *, kinds: Sequence[str] = KINDS, max_layers: int = 2
 
     Args:
         draw: Supplied by hypothesis.
-        kinds: Of :data:`~lrlora.testing.policies.tiny_models.KINDS`, to choose from.
+        kinds: Of :data:`~lrlora.testing.tiny_models.KINDS`, to choose from.
         max_layers: Largest number of layers.
 
     Returns:
