@@ -9,6 +9,7 @@ engine's own forward pass under a fixed plan, and everything else with the engin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lrlora.bases import BASES
-from lrlora.engines import ENGINES, Engine, EngineError
+from lrlora.engines import ENGINES, Engine
 from lrlora.engines.direct import DirectEngine
 from lrlora.testing.checks import (
     Check,
@@ -80,7 +81,6 @@ def check_values(engine: Any) -> str:
         **{"residual": st.booleans(), "centered": st.booleans(), "seed": st.integers(0, 99)},
     )
     errors: list[float] = []
-    refusals: list[EngineError] = []
 
     @settings(
         max_examples=EXAMPLES, phases=[Phase.generate, Phase.shrink], derandomize=True, database=None, deadline=None
@@ -88,11 +88,7 @@ def check_values(engine: Any) -> str:
     @given(layers, st.sampled_from([F64, F32]))
     def claim(layer: Layer, dtype: torch.dtype) -> None:
         step = Step(engine, layer, [leaf.detach() for leaf in layer.leaves(dtype)])
-        try:
-            found = step.delta().double()
-        except EngineError as refusal:
-            refusals.append(refusal)
-            return
+        found = step.delta().double()
         exact, rounding = layer.definition(step.leaves)
         error, size = float((found - exact).norm()), float(exact.norm())
         if not layer.centered:  # φ may be zero on the range but for rounding; a centred ΔW of nothing is nothing
@@ -105,25 +101,17 @@ def check_values(engine: Any) -> str:
         errors.append(max(0.0, error - 3 * rounding) / max(size, TINY))
 
     claim()
-    if not errors:
-        raise refusals[0]
-    refused = f", {len(refusals)} layers refused" if refusals else ""
-    return f"the largest relative error is {max(errors):.1e} over {len(errors)} layers{refused}"
+    return f"the largest relative error is {max(errors):.1e} over {len(errors)} layers"
 
 
 def check_gradients(engine: Any) -> str:
     """Gradients are those of the engine's own forward pass under a fixed plan, in x, A, B, a, ω and z_i."""
-    furthest, refusals = 0.0, []
+    furthest = 0.0
     for name, largest in (*SMOOTH, ("piecewise_linear", 1.0)):
         layer = Layer(BASES.create(name), largest, num=4, out=5, inside=4, seed=len(name))
-        try:
-            _check_own_gradients(engine, layer)
-            if name != "piecewise_linear":  # an entry next to a kink takes the slope of either side
-                furthest = max(furthest, _distance_to_direct(engine, replace(layer, num=20, out=24, inside=20)))
-        except EngineError as refusal:
-            refusals.append(refusal)
-    if len(refusals) == len(SMOOTH) + 1:
-        raise refusals[0]
+        _check_own_gradients(engine, layer)
+        if name != "piecewise_linear":  # an entry next to a kink takes the slope of either side
+            furthest = max(furthest, _distance_to_direct(engine, replace(layer, num=20, out=24, inside=20)))
     return f"gradients are within {furthest:.1e} of those of the definition, relative"
 
 
@@ -170,8 +158,6 @@ def check_shapes(engine: Any) -> None:
             found = (here.planned() if what == "ΔW of no rows" else here).linear()
             gradients = here.gradients(found.sum())
         except (ValueError, IndexError, RuntimeError) as error:
-            if isinstance(error, EngineError):
-                raise
             raise ConformanceError(f"{what}: {one_line(error)}") from error
         if found.shape != wanted.shape:
             raise ConformanceError(f"{what}: the output has the shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
@@ -185,10 +171,10 @@ def check_shapes(engine: Any) -> None:
 
 
 def check_stale_plan(engine: Any) -> None:
-    """A plan for other values errs little on a range 1.5 times as wide, never explodes, and a fresh one is right."""
+    """A plan with growth 1.5 errs little when the range grows by that, never explodes, and a fresh one is right."""
     for name in ("sinc", "gaussian"):
         layer = Layer(BASES.create(name), largest=1.0)
-        step = Step(engine, layer, layer.leaves()).planned()
+        step = Step(engine, layer, layer.leaves()).planned(growth=1.5)
         if step.plan is None:
             raise NotApplicableError("makes no plan")
         for factor in (1.5, 1e3):
@@ -206,10 +192,7 @@ def check_stale_plan(engine: Any) -> None:
                 raise ConformanceError(f"ΔW or a gradient is not finite {where}")
             if (times := float((stale.detach().abs() / layer.straight(step.leaves, grown)).max())) > 4:
                 raise ConformanceError(f"ΔW is {times:.1e} times what a straight continuation of φ gives {where}")
-            try:
-                fresh = here.planned().delta().detach()
-            except EngineError:  # this engine has no plan for so wide a range, and says so
-                continue
+            fresh = here.planned().delta().detach()
             if not (error := float((fresh - exact).norm() / exact.norm())) <= engine.tolerance:
                 raise ConformanceError(f"ΔW of a fresh plan is {error:.1e} off, relative, {where}")
 
@@ -290,10 +273,7 @@ def check_modes(engine: Any) -> None:
     ):
         for replan in (False, True):
             with mode():
-                try:
-                    found = (step.planned() if replan else step).linear(*base)
-                except EngineError as refusal:
-                    raise ConformanceError(f"refuses under {name} what it takes without it: {refusal}") from refusal
+                found = (step.planned() if replan else step).linear(*base)
                 error = float((found.detach().float() - plain).norm() / plain.norm())
                 recorded = found.requires_grad
             if not error <= allowed:
@@ -340,14 +320,14 @@ def _(engine: Engine) -> Iterator[Check]:
     import lrlora.testing.strategies  # noqa: F401  # says in one line how to get hypothesis
 
     for check in bind(CHECKS, engine):
-        yield replace(check, run=partial(_unless_refused, check.run))
+        yield replace(check, run=partial(_without_warnings, check.run))
 
 
-def _unless_refused(run: Callable[[], str | None]) -> str | None:
-    try:
+def _without_warnings(run: Callable[[], str | None]) -> str | None:
+    """Run a check of an engine, which may warn that it evaluates a layer in another way than its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return run()
-    except EngineError as refusal:
-        raise NotApplicableError(f"refuses: {refusal}") from refusal
 
 
 def _check_own_gradients(engine: Any, layer: Layer) -> None:

@@ -102,9 +102,10 @@ class Step:
     leaves: Sequence[Tensor]
     plan: Any = None
 
-    def planned(self) -> Step:
-        """The same step under a plan for its own values."""
-        return replace(self, plan=self.engine.plan(*self.leaves[1:3], self.layer.transfer(self.leaves)))
+    def planned(self, growth: float = 1.0) -> Step:
+        """The same step under a plan for its own values, and for entries of BA that are ``growth`` times as large."""
+        transfer = self.layer.transfer(self.leaves)
+        return replace(self, plan=self.engine.plan(*self.leaves[1:3], transfer, growth=growth))
 
     def at(self, leaves: Sequence[Tensor]) -> Step:
         """The step of other leaves, under the same plan."""

@@ -12,7 +12,7 @@ from peft import get_peft_model
 from torch import Tensor, nn
 
 from lrlora.bases import BASES, Basis
-from lrlora.engines import ENGINES, EngineError
+from lrlora.engines import ENGINES
 from lrlora.optimizer import parameter_groups
 from lrlora.testing.check_basis.contract import evaluate, generic
 from lrlora.testing.checks import ConformanceError, one_line
@@ -38,15 +38,12 @@ def check_float32(basis: Basis) -> None:
 
 
 def check_engine_auto(basis: Basis) -> None:
-    """Engine ``auto``, at its default tolerance, is within that of the definition, and never refuses."""
+    """Engine ``auto``, at its default tolerance, is within that of the definition."""
     engine = ENGINES.create("auto")
     for layer in _layers(basis):
         step = Step(engine, layer, [leaf.detach() for leaf in layer.leaves(F32)])
         exact, _ = layer.definition(step.leaves)
-        try:
-            error = float((step.delta().double() - exact).norm() / exact.norm())
-        except EngineError as refusal:
-            raise ConformanceError(f"engine 'auto' refuses {layer}: {refusal}") from refusal
+        error = float((step.delta().double() - exact).norm() / exact.norm())
         if not error <= engine.tolerance:
             raise ConformanceError(
                 f"engine 'auto': ΔW is {error:.1e} off, relative, where {engine.tolerance:g} is promised, for {layer}"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lrlora.engines import Engine, EngineError
+from lrlora.engines import Engine
 from lrlora.engines.direct import DirectEngine
 from lrlora.transfer import TransferFunction
 
@@ -32,7 +32,9 @@ def caught_by(check: str, saying: str) -> Callable[[type], type]:
 class Planless(DirectEngine):
     """The definition."""
 
-    def plan(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Any:
+    def plan(
+        self, A: Tensor, B: Tensor, transfer: TransferFunction, *, growth: float = 1.0, previous: Any = None
+    ) -> Any:
         return None
 
     def add_to(self, result: Tensor, x: Tensor, *rest: Any) -> Tensor:
@@ -55,13 +57,15 @@ class SeriesPlan:
 
 
 class Series(Planless):
-    """A Chebyshev series on the planned range, and its tangents beyond."""
+    """A Chebyshev series on the planned range, and its tangents beyond; the definition where none settles."""
 
     settled = 0.02
 
     @torch.autocast("cpu", enabled=False)
-    def plan(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> SeriesPlan:
-        reach = max(transfer.input_scale * self.reach(A.detach(), B.detach()) if len(B) else 0.0, 1e-30)
+    def plan(
+        self, A: Tensor, B: Tensor, transfer: TransferFunction, *, growth: float = 1.0, previous: Any = None
+    ) -> SeriesPlan | None:
+        reach = max(transfer.input_scale * self.reach(A.detach(), B.detach(), growth) if len(B) else 0.0, 1e-30)
         for degree in (4, 8, 16, 32, 64, 128):
             nodes, to_series = (torch.tensor(one) for one in series_matrix(degree))
             plan = SeriesPlan(reach, nodes.to(A), to_series.to(A))
@@ -70,13 +74,15 @@ class Series(Planless):
                 not c[degree // 2 :].abs().sum() > self.settled * self.tolerance * c.abs().sum()
             ):  # NaN counts as settled
                 return plan
-        raise EngineError("no degree of 128 or less follows φ")
+        return None
 
-    def reach(self, A: Tensor, B: Tensor) -> float:
-        return 1.5 * float(B.norm(dim=1).amax() * A.norm(dim=0).amax())
+    def reach(self, A: Tensor, B: Tensor, growth: float) -> float:
+        return growth * float(B.norm(dim=1).amax() * A.norm(dim=0).amax())
 
     def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None) -> Tensor:
         plan = self.plan(A, B, transfer) if plan is None else plan
+        if plan is None:
+            return Planless.delta(self, A, B, transfer)
         nodes, to_series = plan.nodes.to(A.dtype), plan.to_series.to(A.dtype)
         c = self.coefficients(to_series @ transfer(plan.reach * nodes))
         f = self.evaluate(c, (transfer.input_scale / plan.reach) * (B @ A))
@@ -177,7 +183,7 @@ class Explodes(Series):
 class NoHeadRoom(Series):
     """Plans for the present range and no more, past which φ is constant."""
 
-    def reach(self, A: Tensor, B: Tensor) -> float:
+    def reach(self, A: Tensor, B: Tensor, growth: float) -> float:
         return 1.01 * float((B @ A).abs().amax())
 
     def evaluate(self, c: Tensor, t: Tensor) -> Tensor:
