@@ -143,10 +143,9 @@ def check_shapes(engine: Any) -> None:
     step = Step(engine, PLAIN, PLAIN.leaves()).planned()
     x, *rest = [leaf.detach() for leaf in step.leaves]
     plain = step.linear().detach()
-    cut = lambda one, rows: one[:rows].view(2, -1, one.shape[1])  # noqa: E731
     for what, at, wanted in (
         ("one-dimensional x", [x[2], *rest], plain[2]),
-        ("three-dimensional x", [cut(x, 6), *rest], cut(plain, 6)),
+        ("three-dimensional x", [x.view(2, 3, -1), *rest], plain.view(2, 3, -1)),
         ("no tokens", [x[:0], *rest], plain[:0]),
         ("no tokens in three dimensions", [x[:0].unsqueeze(0), *rest], plain[:0].unsqueeze(0)),
         ("ΔW of no rows", [x, rest[0], rest[1][:0], *rest[2:]], plain[:, :0]),

@@ -42,6 +42,7 @@ from lrlora.policies import (
     Sharing,
     resolve_target_modules,
 )
+from lrlora.policies.roles import ROLES
 from lrlora.registry import Registry, format_spec, parse_spec
 from lrlora.testing.checks import (
     Check,
@@ -234,7 +235,7 @@ def _ask_positive_map(asked: PositiveMap) -> dict[str, Any]:
 
 
 def _ask_ranks(asked: RankAllocation) -> dict[str, Any]:
-    each = ((r, role, depth, 12) for r in (1, 8) for role in own.ROLES for depth in range(12))
+    each = ((r, role, depth, 12) for r in (1, 8) for role in ROLES for depth in range(12))
     return {f"rank{one}": asked.rank(*one) for one in each}
 
 

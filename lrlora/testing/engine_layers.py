@@ -62,8 +62,9 @@ class Layer:
 
     def transfer(self, leaves: Sequence[Tensor]) -> TransferFunction:
         """φ of the last three leaves."""
+        amplitude, bandwidth, grid = leaves[3:]
         scales = (self.input_scale, 1 / self.input_scale)
-        return TransferFunction(self.basis, *leaves[3:], *scales, self.residual, self.centered)
+        return TransferFunction(self.basis, amplitude, bandwidth, grid, *scales, self.residual, self.centered)
 
     def definition(self, leaves: Sequence[Tensor]) -> tuple[Tensor, float]:
         """ΔW of the definition in float64, and how far the definition in the dtype of the leaves is from it."""
