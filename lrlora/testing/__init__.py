@@ -10,7 +10,21 @@ In a test, with pytest:
         check()
 """
 
-from lrlora.testing.bases import check_basis
+from lrlora.testing.check_basis import check_basis
+from lrlora.testing.check_engine import check_engine
+from lrlora.testing.check_policy import (
+    check_amplitude_init,
+    check_bandwidth_init,
+    check_grid,
+    check_input_scale,
+    check_layer_choice,
+    check_placement,
+    check_policy,
+    check_positive_map,
+    check_rank_allocation,
+    check_sharing,
+    check_sharing_scope,
+)
 from lrlora.testing.checks import (
     Check,
     ConformanceError,
@@ -21,18 +35,6 @@ from lrlora.testing.checks import (
     require,
     run_checks,
 )
-from lrlora.testing.policies import (
-    check_amplitude_init,
-    check_bandwidth_init,
-    check_grid,
-    check_input_scale,
-    check_layer_choice,
-    check_placement,
-    check_positive_map,
-    check_rank_allocation,
-    check_sharing,
-    check_sharing_scope,
-)
 
 __all__ = [
     "Check",
@@ -42,10 +44,12 @@ __all__ = [
     "check_amplitude_init",
     "check_bandwidth_init",
     "check_basis",
+    "check_engine",
     "check_grid",
     "check_input_scale",
     "check_layer_choice",
     "check_placement",
+    "check_policy",
     "check_positive_map",
     "check_rank_allocation",
     "check_sharing",

@@ -1,8 +1,8 @@
 """The machinery of the conformance kit: small named checks, from one generator, behind a call and a pytest decorator.
 
-A check is a function ``check_*`` that takes the thing it checks, returns when it conforms, and raises
-:class:`ConformanceError` with one line when it does not: what is wrong, and at which input. What a kind of thing is
-checked for is registered on :func:`checks_of`, by the class of the thing.
+A check is a function ``check_*`` of the thing it checks. It returns when the thing conforms, with a note where there is
+a number to report, and raises :class:`ConformanceError` with one line when it does not: what is wrong, and at which
+input. The checks of a kind of thing are registered on :func:`checks_of`, by the class of the thing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pytest
+    import torch
 
 Status = Literal["passed", "failed", "expected", "not applicable", "passed unexpectedly"]
 
@@ -34,22 +35,25 @@ class Check:
     Attributes:
         name: ``check_shape``, for example.
         about: What it protects: the first line of the function's docstring.
-        run: Does it.
+        run: Runs it; returns a note, or None.
     """
 
     name: str
     about: str
-    run: Callable[[], None]
+    run: Callable[[], str | None]
 
-    def __call__(self) -> None:
-        """Run it.
+    def __call__(self) -> str | None:
+        """Run the check.
+
+        Returns:
+            What it has to report, or None.
 
         Raises:
             ConformanceError: The thing does not conform.
             NotApplicableError: Nothing is asked of this thing.
         """
         try:
-            self.run()
+            return self.run()
         except (ConformanceError, NotApplicableError):
             raise
         except Exception as error:  # a thing that raises where it should not has failed as well
@@ -65,7 +69,8 @@ class Outcome:
         about: What it protects.
         status: ``"expected"`` is a failure that was announced; ``"passed unexpectedly"`` is an announced one that did
             not come, and counts as a failure, since the announcement is out of date.
-        message: Why it failed or did not apply; the announced reason of one that was expected.
+        message: Why it failed or did not apply; the announced reason of one that was expected; the note of one that
+            passed.
     """
 
     check: str
@@ -89,16 +94,26 @@ def checks_of(thing: Any) -> Iterator[Check]:
     if isinstance(thing, type):
         raise TypeError(f"there are no checks of the class {thing.__name__}: pass an instance, {thing.__name__}(...)")
     raise TypeError(
-        f"there are no checks for a {type(thing).__name__}: pass a basis, a policy, a method or a task (the last two "
-        "after importing lrlora.studies.testing)"
+        f"there are no checks for a {type(thing).__name__}: pass a basis, a policy, an engine, a method or a task (the "
+        "last two after importing lrlora.studies.testing)"
     )
 
 
-def bind(functions: Sequence[Callable[[Any], None]], thing: Any) -> Iterator[Check]:
-    """The checks that plain functions of the thing make."""
+def bind(functions: Sequence[Callable[..., str | None]], *arguments: Any) -> Iterator[Check]:
+    """The checks that plain functions make, each called with the same arguments."""
     for function in functions:
         about = (function.__doc__ or "").strip().partition("\n")[0].strip()
-        yield Check(function.__name__, about, partial(function, thing))
+        yield Check(function.__name__, about, partial(function, *arguments))
+
+
+def one_line(error: Exception) -> str:
+    """An exception for a message: its kind, and the first 160 characters of what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def short(dtype: torch.dtype) -> str:
+    """A dtype for a message: ``float32``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def run_checks(
@@ -199,12 +214,12 @@ def _outcome(check: Check, expected: str | None) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # checks that ask for a warning catch it themselves
-            check()
+            note = check() or ""
     except NotApplicableError as reason:
         return Outcome(check.name, check.about, "not applicable", str(reason))
     except ConformanceError as failure:
         return Outcome(check.name, check.about, "failed" if expected is None else "expected", expected or str(failure))
-    return Outcome(check.name, check.about, "passed" if expected is None else "passed unexpectedly", expected or "")
+    return Outcome(check.name, check.about, "passed" if expected is None else "passed unexpectedly", expected or note)
 
 
 def _check_names(expected: Mapping[str, str], checks: Sequence[Check]) -> None:

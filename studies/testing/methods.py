@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from lrlora.registry import closest
 from lrlora.studies.methods import METHODS, Method, make_method
 from lrlora.testing.checks import Check, ConformanceError, Outcome, bind, checks_of, require, run_checks
-from lrlora.testing.policies.adapters import seeded
-from lrlora.testing.policies.tiny_models import TinyModel
+from lrlora.testing.tiny_models import TinyModel, seeded
 
 TINY = TinyModel("bert", layers=2)
 WIDTH = 8

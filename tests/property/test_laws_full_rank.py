@@ -1,6 +1,7 @@
 """Full rank by construction: who reaches it, with which r, and on which range of entries."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrlora.analysis import stable_rank
-from lrlora.analysis.linalg import singular_values
 from lrlora.bases import BASES
 from lrlora.bases.bspline import BSpline
 from lrlora.bases.fourier import Fourier
@@ -19,12 +19,12 @@ from lrlora.testing.laws import (
     RankOutOfReachError,
     angle_range_for_full_rank,
     degree_rank_bound,
+    drawn_transfer,
     exact_rank,
     lowest_degree_for_rank,
     permutation_of_full_rank,
     reach_full_rank,
 )
-from lrlora.testing.laws.draws import drawn_theta, rounding_of_matrix
 from lrlora.testing.laws.full_rank import difference_factors, lattice_sides
 from lrlora.transfer import TransferFunction
 
@@ -46,7 +46,7 @@ def on_differences(f: TransferFunction, x: torch.Tensor, y: torch.Tensor) -> tor
 
 
 @pytest.mark.parametrize("name", PAPER)
-@pytest.mark.parametrize(("n", "r"), [(16, 1), (16, 2), (27, 3), (64, 2), (128, 7)])
+@pytest.mark.parametrize(("n", "r"), [(16, 1), (64, 2), (128, 7)])
 def test_enough_functions_of_each_basis_reach_full_rank(name: str, n: int, r: int) -> None:
     found = reach_full_rank(BASES.create(name), n, r, num_functions=64)
     assert found.B.shape == (n, r)
@@ -116,7 +116,7 @@ def test_one_sinc_at_whole_differences_is_the_identity_up_to_rounding(n: int) ->
     x = torch.arange(n, dtype=F64)
     update = on_differences(one_function(Sinc()), x, x)
     # sin(πk)/(πk): fl(π) is off by 1.3e-16 k in the argument, divided by πk; and sin by a unit: below 2e-16 an entry.
-    sigma = singular_values(update)
+    sigma = torch.linalg.svdvals(update)
     assert abs(float(sigma[-1]) - 1) <= 2e-16 * n + 1e-14
     assert stable_rank(update) == pytest.approx(n)
 
@@ -141,11 +141,11 @@ def test_k_frequencies_give_rank_2k_on_differences_whatever_the_range(
     seed: int, frequencies: int, reach: float
 ) -> None:
     # cos(κ(x − y)) = cos κx cos κy + sin κx sin κy, and the sine likewise: two columns a frequency.
-    a, _, grid = drawn_theta(seed, 2 * frequencies)
-    f = TransferFunction(Fourier(), a, torch.ones_like(a), grid, residual=False, centered=False)
+    f = replace(drawn_transfer(Fourier(), seed, 2 * frequencies), bandwidth=torch.ones(2 * frequencies, dtype=F64))
     x = torch.empty(14, dtype=F64).uniform_(-reach, reach, generator=torch.Generator().manual_seed(seed))
     update = on_differences(f, x, x)
-    assert float(singular_values(update)[2 * frequencies]) <= rounding_of_matrix(f, x[:, None] - x)
+    # cos is off by units of its argument, up to 4 · 2π/6 · 2 · reach, in each of 14² entries.
+    assert float(torch.linalg.svdvals(update)[2 * frequencies]) <= 1e-13 * (10 + 10 * reach) * frequencies
 
 
 @given(n=st.integers(2, 10), degree=st.integers(0, 6))
@@ -171,7 +171,7 @@ def test_a_kink_at_zero_gives_full_rank_on_any_range_but_little_stable_rank(n: i
     hat = TransferFunction(f.basis, f.amplitude, f.bandwidth, f.grid, residual=False, centered=True)
     update = on_differences(hat, x, x)
     assert exact_rank(update) == n
-    assert float(singular_values(update)[-1]) >= step * 0.49
+    assert float(torch.linalg.svdvals(update)[-1]) >= step * 0.49
     assert stable_rank(update) <= 2.01
 
 
@@ -193,9 +193,9 @@ def test_an_analytic_phi_reaches_full_rank_at_r_1_but_its_singular_values_fall_o
     b = torch.linspace(0.2, 1.5, n, dtype=F64)
     one = torch.ones(2, dtype=F64)
     f = TransferFunction(basis, one, torch.tensor([1.0, 1.3], dtype=F64), 0.3 * one, residual=False, centered=False)
-    wide = singular_values(f(torch.outer(b, b)))
+    wide = torch.linalg.svdvals(f(torch.outer(b, b)))
     assert float(wide[3] / wide[0]) > 1e-9  # above rounding: more than a polynomial of degree 2 has
-    narrow = singular_values(f(0.1 * torch.outer(b, b)))
+    narrow = torch.linalg.svdvals(f(0.1 * torch.outer(b, b)))
     # σ_k falls as the k-th power of the range: at a tenth of it the fourth is a thousandth of what it was, or less.
     assert float(narrow[3] / narrow[0]) <= 3e-3 * float(wide[3] / wide[0])
 

@@ -1,7 +1,4 @@
-"""Every policy keeps its contract, and the laws that its docstring states."""
-
-import copy
-import warnings
+"""What the docstrings of single policies state; what every policy keeps is in tests/unit/testing."""
 
 import pytest
 import torch
@@ -13,52 +10,13 @@ from lrlora.policies import (
     AMPLITUDES,
     BANDWIDTHS,
     GRIDS,
-    INPUT_SCALES,
     LAYER_CHOICES,
-    PLACEMENTS,
-    POSITIVE_MAPS,
     RANKS,
-    SCOPES,
-    SHARINGS,
     Start,
 )
-from lrlora.registry import Registry, format_spec
-from lrlora.tuner.theta import Bandwidth, GridPoints
+from lrlora.tuner.theta import GridPoints
 
-REGISTRIES: list[Registry] = [
-    AMPLITUDES,
-    BANDWIDTHS,
-    GRIDS,
-    INPUT_SCALES,
-    LAYER_CHOICES,
-    PLACEMENTS,
-    POSITIVE_MAPS,
-    RANKS,
-    SCOPES,
-    SHARINGS,
-]
-NEEDS_AN_ARGUMENT = {"parts": "parts:grid+amplitude", "roles": "roles:q+v", "indices": "indices:0+2"}
-SPECS = [(registry, NEEDS_AN_ARGUMENT.get(entry.name, entry.name)) for registry in REGISTRIES for entry in registry]
 F64 = torch.float64
-
-
-@pytest.mark.parametrize(("registry", "spec"), SPECS, ids=lambda value: value if isinstance(value, str) else value.kind)
-def test_every_policy_can_be_written_down_and_read_back(registry: Registry, spec: str) -> None:
-    made = registry.create(spec)
-    name = registry.name_of(made)
-    assert name is not None
-    assert registry.create(format_spec(name, made)) == made
-
-
-@pytest.mark.parametrize("name", [entry.name for entry in GRIDS])
-@given(n=st.integers(1, 200), bound=st.floats(0.1, 20), seed=st.integers(0, 2**31))
-def test_grids_lie_in_order_within_the_bound(name: str, n: int, bound: float, seed: int) -> None:
-    torch.manual_seed(seed)
-    points = GRIDS.create(name).points(n, bound)
-    assert points.shape == (n,)
-    assert points.dtype is F64
-    assert (points.diff() >= 0).all()
-    assert points.abs().max() <= bound * (1 + 1e-12)
 
 
 @given(n=st.integers(2, 60), seed=st.integers(0, 2**31))
@@ -69,16 +27,6 @@ def test_a_learned_grid_starts_where_it_should_and_no_step_puts_it_out_of_order(
     with torch.no_grad():
         learned.weight.add_(3 * torch.randn(n, generator=torch.Generator().manual_seed(seed)))
     assert (learned().diff() >= 0).all()
-
-
-@pytest.mark.parametrize("name", [entry.name for entry in POSITIVE_MAPS])
-@given(omega=st.floats(1e-3, 1e3))
-def test_positive_maps_are_bijections_onto_the_positive_numbers(name: str, omega: float) -> None:
-    positive = POSITIVE_MAPS.create(name)
-    value = torch.tensor([omega], dtype=F64)
-    torch.testing.assert_close(positive.forward(positive.inverse(value)), value, rtol=1e-9, atol=0)
-    assert (positive.forward(torch.tensor([-50.0, 0.0, 50.0], dtype=F64)) > 0).all()
-    torch.testing.assert_close(Bandwidth(value, positive)().double(), value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("basis", ["sinc", "gaussian", "bspline", "polynomial"])
@@ -128,35 +76,12 @@ def test_an_identity_start_is_judged_between_the_points_of_its_fit() -> None:
         AMPLITUDES.create("identity").values(start)
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in AMPLITUDES])
-@given(n=st.integers(1, 60), depth=st.floats(0, 1))
-def test_amplitudes_are_finite_and_one_per_grid_point(name: str, n: int, depth: float) -> None:
-    start = Start(BASES.create("sinc"), GRIDS.create("uniform").points(n, 3.0), torch.ones(n, dtype=F64), 3.0, depth)
-    kept = copy.deepcopy((start.grid, start.bandwidth))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # one sinc is no straight line; another test reads the warning
-        values = AMPLITUDES.create(name).values(start)
-    assert values.shape == (n,)
-    assert values.isfinite().all()
-    assert torch.equal(start.grid, kept[0])
-    assert torch.equal(start.bandwidth, kept[1])
-
-
 @given(depth=st.floats(0, 1), first=st.floats(0.1, 10), last=st.floats(0.1, 10))
 def test_bandwidths_by_depth_go_from_first_to_last(depth: float, first: float, last: float) -> None:
     by_depth = BANDWIDTHS.create(f"by_depth:{first},{last}")
     assert by_depth.value(0.0) == pytest.approx(first)
     assert by_depth.value(1.0) == pytest.approx(last)
     assert min(first, last) * (1 - 1e-9) <= by_depth.value(depth) <= max(first, last) * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("name", [entry.name for entry in RANKS])
-@given(r=st.integers(1, 64), layers=st.integers(1, 40), data=st.data())
-def test_ranks_are_whole_and_positive(name: str, r: int, layers: int, data: st.DataObject) -> None:
-    depth = data.draw(st.integers(0, layers - 1))
-    rank = RANKS.create(name).rank(r, "up", depth, layers)
-    assert isinstance(rank, int)
-    assert rank >= 1
 
 
 def test_ranks_are_those_of_the_adaptive_lora_paper() -> None:

@@ -17,7 +17,6 @@ from torch import tensor
 from lrlora import LRLoraConfig, TransferFunction
 from lrlora.bases import BASES, Basis, register
 from lrlora.bases.sinc import Sinc
-from lrlora.testing.policies import adapters
 from lrlora.testing.strategies import (
     LowRankPair,
     PlacedGrid,
@@ -31,6 +30,7 @@ from lrlora.testing.strategies import (
     transfer_functions,
     variants,
 )
+from lrlora.testing.tiny_models import adapted, saved_and_loaded
 
 FEW = settings(max_examples=12)
 PASTED = {
@@ -189,7 +189,7 @@ def test_a_tiny_model_of_another_kind_is_refused() -> None:
 def test_without_hypothesis_the_strategies_say_how_to_get_it_and_the_checks_work() -> None:
     code = (
         "import sys; sys.modules['hypothesis'] = None\n"
-        "import lrlora.testing, lrlora.testing.policies\n"
+        "import lrlora.testing\n"
         "try: import lrlora.testing.strategies\n"
         "except ImportError as error: print(error)"
     )
@@ -211,24 +211,22 @@ def model_and_variant(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[tup
 def test_every_centered_variant_starts_as_the_identity(drawn: tuple[TinyModel, LRLoraConfig]) -> None:
     tiny, config = drawn
     base = tiny.output(tiny.build())
-    torch.testing.assert_close(tiny.output(adapters.adapted(tiny, config)), base, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(tiny.output(adapted(tiny, config)), base, rtol=1e-5, atol=1e-6)
 
 
 @FEW
 @given(model_and_variant(init_weights=st.just(False)))
 def test_every_variant_says_the_same_after_saving_and_loading(drawn: tuple[TinyModel, LRLoraConfig]) -> None:
     tiny, config = drawn
-    model = adapters.adapted(tiny, config)
-    torch.testing.assert_close(
-        tiny.output(adapters.saved_and_loaded(tiny, model)), tiny.output(model), rtol=1e-5, atol=1e-6
-    )
+    model = adapted(tiny, config)
+    torch.testing.assert_close(tiny.output(saved_and_loaded(tiny, model)), tiny.output(model), rtol=1e-5, atol=1e-6)
 
 
 @FEW
 @given(model_and_variant(init_weights=st.just(False)))
 def test_every_variant_answers_merged_as_it_does_unmerged(drawn: tuple[TinyModel, LRLoraConfig]) -> None:
     tiny, config = drawn
-    model = adapters.adapted(tiny, config)
+    model = adapted(tiny, config)
     with torch.no_grad():
         before = tiny.output(model)
         model.merge_adapter()

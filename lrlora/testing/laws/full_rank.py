@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrlora.analysis.linalg import singular_values
 from lrlora.bases import Basis
-from lrlora.testing.laws.bounds import degree_rank_bound
+from lrlora.testing.laws.ranks import degree_rank_bound
 from lrlora.transfer import TransferFunction
 
 F64 = torch.float64
@@ -125,7 +124,7 @@ def reach_full_rank(basis: Basis, n: int, r: int, num_functions: int = 64, bound
     target = torch.cos(kappa * places) + torch.sin(kappa * places)
     a = torch.linalg.lstsq(features, target.unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
     transfer = TransferFunction(basis, a, bandwidth, grid, residual=False, centered=False)
-    sigma = singular_values(transfer(z))
+    sigma = torch.linalg.svdvals(transfer(z))
     smallest = float(sigma[-1] / sigma[0])
     # Weyl: an error in the entries of root mean square e moves a singular value by n e at most, so that the √n of the
     # orthogonal pattern outlives any e below 1/√n. Half the size of the exact pattern is a clear yes.
@@ -165,7 +164,7 @@ def permutation_of_full_rank(basis: Basis, n: int) -> FullRank:
     one = torch.ones(1, dtype=F64)
     transfer = TransferFunction(basis, one, one, torch.zeros(1, dtype=F64), residual=False, centered=False)
     update = transfer(B @ A)
-    sigma = singular_values(update)
+    sigma = torch.linalg.svdvals(update)
     if sigma[0] == 0:
         raise RankOutOfReachError("the function is zero at its own centre")
     return FullRank(

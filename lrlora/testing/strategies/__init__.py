@@ -1,6 +1,6 @@
 """Hypothesis strategies for low-rank pairs, grids, bases, transfer functions, models and whole variants.
 
-They need hypothesis, which comes with ``pip install 'lrlora[testing]'``; the rest of :mod:`lrlora.testing` does not.
+They need hypothesis, which comes with ``pip install 'lrlora[testing]'``; of the checks, only those of engines do.
 Counter-examples shrink to small round numbers and to names, and are printed as code that makes them again, given
 ``from torch import tensor``.
 """
@@ -10,10 +10,18 @@ try:
 except ImportError as error:
     raise ImportError("lrlora.testing.strategies needs hypothesis: pip install 'lrlora[testing]'") from error
 
-from lrlora.testing.policies.tiny_models import TinyModel
-from lrlora.testing.strategies.functions import PlacedGrid, Theta, bases, grids, thetas, transfer_functions
-from lrlora.testing.strategies.pairs import LowRankPair, low_rank_pairs
+from lrlora.testing.strategies.functions import (
+    LowRankPair,
+    PlacedGrid,
+    Theta,
+    bases,
+    grids,
+    low_rank_pairs,
+    thetas,
+    transfer_functions,
+)
 from lrlora.testing.strategies.variants import tiny_models, variants
+from lrlora.testing.tiny_models import TinyModel
 
 __all__ = [
     "LowRankPair",

@@ -11,40 +11,13 @@ import torch
 from hypothesis import strategies as st
 
 from lrlora.bases import BASES
-from lrlora.policies import (
-    AMPLITUDES,
-    BANDWIDTHS,
-    GRIDS,
-    INPUT_SCALES,
-    LAYER_CHOICES,
-    PLACEMENTS,
-    POSITIVE_MAPS,
-    RANKS,
-    SCOPES,
-    SHARINGS,
-    Start,
-    resolve_target_modules,
-)
-from lrlora.registry import Registry
-from lrlora.testing.policies.adapters import seeded
-from lrlora.testing.policies.tiny_models import KINDS, TinyModel
+from lrlora.policies import GRIDS, RANKS, Start, resolve_target_modules
+from lrlora.testing.check_policy import KINDS as POLICY_KINDS
 from lrlora.testing.strategies.functions import named_bases
-from lrlora.testing.strategies.pairs import Draw
+from lrlora.testing.tiny_models import KINDS, TinyModel, seeded
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.presets import PRESETS
 
-_AXES: dict[str, Registry[Any]] = {
-    "rank_allocation": RANKS,
-    "grid": GRIDS,
-    "sharing": SHARINGS,
-    "sharing_scope": SCOPES,
-    "placement": PLACEMENTS,
-    "layers": LAYER_CHOICES,
-    "amplitude_init": AMPLITUDES,
-    "bandwidth_init": BANDWIDTHS,
-    "bandwidth_parameterization": POSITIVE_MAPS,
-    "input_scale": INPUT_SCALES,
-}
 _WITH_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "rank_allocation": ("linear_decay:1",),
     "sharing": ("parts:grid+amplitude",),
@@ -58,12 +31,12 @@ _WITH_ARGUMENTS: dict[str, tuple[str, ...]] = {
 
 
 @st.composite
-def tiny_models(draw: Draw, *, kinds: Sequence[str] = KINDS, max_layers: int = 2) -> TinyModel:
+def tiny_models(draw: st.DrawFn, *, kinds: Sequence[str] = KINDS, max_layers: int = 2) -> TinyModel:
     """Tiny models: plain layers, and transformers of one layer or two.
 
     Args:
         draw: Supplied by hypothesis.
-        kinds: Of :data:`~lrlora.testing.policies.tiny_models.KINDS`, to choose from.
+        kinds: Of :data:`~lrlora.testing.tiny_models.KINDS`, to choose from.
         max_layers: Largest number of layers.
 
     Returns:
@@ -78,7 +51,7 @@ def tiny_models(draw: Draw, *, kinds: Sequence[str] = KINDS, max_layers: int = 2
 
 @st.composite
 def variants(
-    draw: Draw, /, model: TinyModel | None = None, *, max_points: int = 6, **fields: st.SearchStrategy[Any]
+    draw: st.DrawFn, /, model: TinyModel | None = None, *, max_points: int = 6, **fields: st.SearchStrategy[Any]
 ) -> LRLoraConfig:
     """Whole configurations, over every policy axis, basis, preset, engine, scale and rank.
 
@@ -127,7 +100,7 @@ def _strategies(model: TinyModel | None, max_points: int) -> dict[str, st.Search
         "engine": st.sampled_from(["auto", "direct", "tabulated"]),
         "engine_tolerance": st.sampled_from([2e-3, 1e-4]),
     }
-    for field, registry in _AXES.items():
+    for field, registry in ((kind.registry.kind, kind.registry) for kind in POLICY_KINDS):
         specs = [*registry.complete_names(), *_WITH_ARGUMENTS.get(field, ())]
         if field in ("placement", "layers") and model is not None and model.targets is not None:
             continue  # a model without roles has its targets named

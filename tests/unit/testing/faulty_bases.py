@@ -63,22 +63,6 @@ class Transposed(Basis):
         return values.T if values.dim() == 2 and len(grid) > 2 else values
 
 
-@found_by("check_shape", "has shape ()", "it must be (1,)")
-class SummedOver(Basis):
-    """φ instead of the functions it is made of."""
-
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
-        return bell(u_of(z, grid, bandwidth)).sum(-1)
-
-
-@found_by("check_shape", "shape ()", "raises IndexError")
-class VectorsOnly(Basis):
-    """No scalar z."""
-
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
-        return bell(bandwidth * (z[:, None] - grid))
-
-
 @found_by("check_shape", "shape (0,)", "raises")
 class NothingToReduce(ShiftedBasis):
     """Fails for an empty z, as a rank without rows would give it."""
@@ -123,15 +107,6 @@ class IndexOnTheDefaultDevice(Basis):
         return torch.sin(z.unsqueeze(-1) * bandwidth * order)
 
 
-@found_by("check_device", "another device than that of z")
-class WeightsOnTheDefaultDevice(ShiftedBasis):
-    """A constant of more than one number, made where the default device is."""
-
-    def kernel(self, u: Tensor) -> Tensor:
-        powers = torch.stack([u, u.square()], dim=-1)
-        return torch.exp((powers * torch.tensor([0.1, -0.5], dtype=u.dtype)).sum(-1))
-
-
 @found_by("check_elementwise", "not elementwise", "other values around it")
 class ScaledByTheLargest(Basis):
     """Normalises z by its largest entry."""
@@ -141,10 +116,6 @@ class ScaledByTheLargest(Basis):
 
 
 @found_by("check_elementwise", "not elementwise", "it alone")
-@found_by(
-    "check_engine_polynomial", "engine 'polynomial'", "where 0.0001 is promised, at max |s_in · BA| = 0.031, N = 8"
-)
-@found_by("check_engine_factored", "engine 'factored'", "where 0.0001 is promised")
 class DependsOnTheNumberOfPoints(Basis):
     """Scales by how many entries z has."""
 
@@ -160,16 +131,7 @@ class NormalisedBandwidths(Basis):
         return bell(u_of(z, grid, bandwidth / bandwidth.mean()))
 
 
-@found_by("check_own_parameters", "z_1 changes ψ_7")
-class WidthFromTheNeighbour(Basis):
-    """As wide as the gap to the next grid point."""
-
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
-        gap = torch.roll(grid, -1) - grid
-        return bell(u_of(z, grid, bandwidth * (1 + gap.square())))
-
-
-@found_by("check_vmap", "torch.vmap", "branches on values")
+@found_by("check_device", "or looks at the data")
 class BranchOnValues(ShiftedBasis):
     """Another formula where all entries are small."""
 
@@ -241,14 +203,6 @@ class Noisy(ShiftedBasis):
         return bell(u) + 1e-3 * torch.randn_like(u)
 
 
-@found_by("check_randomness", "`numpy`")
-class NoisyThroughNumpy(ShiftedBasis):
-    """Adds noise from NumPy's global generator."""
-
-    def kernel(self, u: Tensor) -> Tensor:
-        return bell(u) + 1e-3 * np.random.rand()  # noqa: NPY002
-
-
 @found_by("check_randomness", "`random`")
 class ThrowsDice(ShiftedBasis):
     """Draws a number and does not use it: whoever comes after gets others."""
@@ -266,17 +220,6 @@ class RemembersTheSeed(ShiftedBasis):
         return bell(u) + 1e-9 * (torch.initial_seed() % 17)
 
 
-@found_by("check_uses_grid", "no ψ_i changes with its grid point")
-class CachesByLength(Basis):
-    """Keeps the first grid points of every number, as if there were no others."""
-
-    def __init__(self) -> None:
-        self.kept: dict[Any, Tensor] = {}
-
-    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
-        return bell(u_of(z, self.kept.setdefault((len(grid), grid.dtype), grid), bandwidth))
-
-
 @found_by("check_state", "depends on earlier calls", "in ψ_1")
 class RunningRange(Basis):
     """Normalises by the largest |z| that it ever met."""
@@ -290,19 +233,8 @@ class RunningRange(Basis):
         return bell(u_of(z / self.largest, grid, bandwidth))
 
 
-@found_by("check_state", "holds parameters")
-class OwnParameter(ShiftedBasis):
-    """Learns something by itself."""
-
-    def __init__(self) -> None:
-        self.width = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
-
-    def kernel(self, u: Tensor) -> Tensor:
-        return bell(u * self.width).to(u.dtype)
-
-
 @found_by("check_state", "the same call twice")
-@found_by("check_adapter_trains_and_merges", "the outputs of an adapter", "off those of its evaluation")
+@found_by("check_adapter_trains_and_merges", "the adapter's output", "off that in evaluation")
 class Fades(ShiftedBasis):
     """A little lower with every call."""
 
@@ -358,11 +290,3 @@ class Float32Inside(Basis):
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
         return bell(u_of(z.float().to(z.dtype), grid, bandwidth))
-
-
-@found_by("check_precision", "float64 is rounded inside")
-class Float32AtTheEnd(ShiftedBasis):
-    """The result goes through float32."""
-
-    def kernel(self, u: Tensor) -> Tensor:
-        return bell(u).float().to(u.dtype)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lrlora.bases import Basis, Properties
-from lrlora.testing.bases.inputs import Arguments, evaluate, first, place, u_of, uniform_grid, worst
-from lrlora.testing.checks import ConformanceError, NotApplicableError
+from lrlora.testing.check_basis.contract import Arguments, evaluate, first, place, u_of, uniform_grid, worst
+from lrlora.testing.checks import ConformanceError, NotApplicableError, short
 
 T = TypeVar("T")
 
@@ -87,19 +87,23 @@ def check_period(basis: Basis) -> None:
 
 
 def check_support(basis: Basis) -> None:
-    """Where |u| is at least the claimed support the value is zero exactly, in float64 and float32."""
+    """Where |u| is at least the claimed support values and gradients are zero exactly, in float64 and float32."""
     support = _claimed(basis.properties().support, "support")
     for dtype in (torch.float64, torch.float32):
         outside = torch.tensor([1, 1 + 1e-6, 1.01, 1.1, 1.5, 2, 3, 10, 1e3], dtype=dtype) * support
         z = torch.cat([outside, -outside])
-        here = Arguments(z, torch.zeros(N, dtype=dtype), torch.ones(N, dtype=dtype))
+        here = Arguments(z, torch.zeros(N, dtype=dtype), torch.ones(N, dtype=dtype)).leaves()
         values = evaluate(basis, *here)
         beyond = u_of(basis, here).abs() >= support
-        if (where := first(beyond & (values != 0))) is not None:
-            raise ConformanceError(
-                f"claims to vanish for |u| ≥ {support:g}, but is {float(values[where]):.5g} at "
-                f"{place(basis, here, where)}, {str(dtype).removeprefix('torch.')}"
-            )
+        slopes = torch.autograd.grad((values * beyond).sum(), here, allow_unused=True)
+        slope_in_z = torch.zeros_like(z) if slopes[0] is None else slopes[0]
+        slope_in_z = slope_in_z * (z.abs() > 1.005 * support)  # a kink at the end has the slope of either side
+        for what, found in (("is", values.detach()), ("has the slope", slope_in_z[:, None].expand(-1, N))):
+            if (where := first(beyond & (found != 0))) is not None:
+                raise ConformanceError(
+                    f"claims to vanish for |u| ≥ {support:g}, but {what} {float(found[where]):.5g} at "
+                    f"{place(basis, here, where)}, {short(dtype)}"
+                )
 
 
 def check_band_limit(basis: Basis) -> None:

@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any
 
 from lrlora.bases import BASES, Basis, Properties
-from lrlora.testing.bases import adapters, contract, engines, finiteness, gradients, properties, purity
-from lrlora.testing.bases.inputs import evaluate, generic
+from lrlora.testing.check_basis import calculus, claims, contract, use
 from lrlora.testing.checks import Check, NotApplicableError, bind, checks_of, require, run_checks
 
 CHECKS: dict[str, tuple[Callable[[Basis], None], ...]] = {
@@ -19,54 +18,42 @@ CHECKS: dict[str, tuple[Callable[[Basis], None], ...]] = {
         contract.check_device,
         contract.check_elementwise,
         contract.check_own_parameters,
-        contract.check_vmap,
         contract.check_bandwidth_matters,
         contract.check_uses_grid,
     ),
     "purity": (
-        purity.check_arguments_unchanged,
-        purity.check_randomness,
-        purity.check_state,
-        purity.check_default_dtype,
-        purity.check_precision,
+        contract.check_arguments_unchanged,
+        contract.check_randomness,
+        contract.check_state,
+        contract.check_default_dtype,
+        contract.check_precision,
     ),
     "gradients": (
-        gradients.check_gradient_in_z,
-        gradients.check_gradient_in_bandwidth,
-        gradients.check_gradient_in_grid,
-        gradients.check_gradients_add_up,
-        gradients.check_gradient_of_transfer,
-        gradients.check_descent,
+        calculus.check_gradient_in_z,
+        calculus.check_gradient_in_bandwidth,
+        calculus.check_gradient_in_grid,
+        calculus.check_gradients_add_up,
     ),
     "finiteness": (
-        finiteness.check_finite_at_grid_points,
-        finiteness.check_finite_on_the_grid,
-        finiteness.check_finite_far_off,
-        finiteness.check_finite_for_any_bandwidth,
-        finiteness.check_finite_in_bfloat16,
+        calculus.check_finite_on_the_grid,
+        calculus.check_finite_far_off,
+        calculus.check_finite_for_any_bandwidth,
     ),
     "claims": (
-        properties.check_claims,
-        properties.check_parity,
-        properties.check_period,
-        properties.check_support,
-        properties.check_band_limit,
-        properties.check_partition_of_unity,
-        properties.check_smoothness,
-        properties.check_polynomial,
+        claims.check_claims,
+        claims.check_parity,
+        claims.check_period,
+        claims.check_support,
+        claims.check_band_limit,
+        claims.check_partition_of_unity,
+        claims.check_smoothness,
+        claims.check_polynomial,
     ),
-    "engines": (
-        engines.check_engine_direct,
-        engines.check_engine_polynomial,
-        engines.check_engine_factored,
-        engines.check_engine_tabulated,
-        engines.check_engine_auto,
-    ),
-    "adapters": (
-        adapters.check_config_round_trip,
-        adapters.check_identity_start,
-        adapters.check_adapter_trains_and_merges,
-        adapters.check_adapter_round_trip,
+    "use": (
+        use.check_float32,
+        use.check_engine_auto,
+        use.check_config_round_trip,
+        use.check_adapter_trains_and_merges,
     ),
 }
 """The checks of a basis by subject, in the order in which their messages help most."""
@@ -104,16 +91,17 @@ def _(basis: str) -> Iterator[Check]:
     return checks_of(BASES.create(basis))
 
 
-def _run_if_sound(basis: Basis, run: Callable[[], None]) -> None:
+def _run_if_sound(basis: Basis, run: Callable[[], str | None]) -> str | None:
     """Run a check unless the basis fails in a way that would make every check fail: one line says it once."""
-    for z in (generic(7).z, generic(7).z.view(3, 4)):
+    arguments = contract.generic(7)
+    for z in (arguments.z, arguments.z.view(3, 4)):
         try:
-            evaluate(basis, z, *generic(5)[1:])
+            contract.evaluate(basis, z, *contract.generic(5)[1:])
         except Exception as error:
             raise NotApplicableError("asked once check_shape passes") from error
     if not isinstance(basis.properties(), Properties):
         raise NotApplicableError("asked once check_claims passes")
-    run()
+    return run()
 
 
 __all__ = ["CHECKS", "check_basis"]

@@ -1,15 +1,23 @@
-"""Models small enough for a check to adapt dozens of them: plain layers, and real transformers of a few numbers."""
+"""Models small enough for a check to adapt dozens of them, plain layers and real transformers; and adapters on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as hf
+from peft import PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
+
+from lrlora.testing.checks import ConformanceError
+from lrlora.tuner.config import LRLoraConfig
 
 _TOKENS: dict[str, Any] = {"vocab_size": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _SIZES: dict[str, Any] = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 12, **_TOKENS}
@@ -118,3 +126,60 @@ class TinyModel:
             made = model(input_ids=tokens, **decoded)
         logits: Tensor = getattr(made, "logits", made)
         return logits
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Seed PyTorch's generator, and put it back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def adapter_config(tiny: TinyModel, **fields: Any) -> LRLoraConfig:
+    """A small adapter's configuration, of those fields and else cheap ones."""
+    return LRLoraConfig(**{"r": 2, "basis": "gaussian", "num_grid_points": 4, "target_modules": tiny.targets, **fields})
+
+
+def adapted(tiny: TinyModel, config: Any, seed: int = 0) -> Any:
+    """The tiny model with an adapter, in evaluation mode."""
+    base = tiny.build()
+    with seeded(seed), warnings.catch_warnings():
+        # An initialisation or a placement may warn of what the tiny model makes of it: that is another check's matter.
+        warnings.simplefilter("ignore")
+        return get_peft_model(base, config).eval()
+
+
+def train(tiny: TinyModel, model: nn.Module, steps: int = 2) -> None:
+    """Train an adapter for a few large steps toward an output of ones.
+
+    Raises:
+        ConformanceError: The loss or a gradient is not finite.
+    """
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam([parameter for _, parameter in trained], lr=0.1)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = (tiny.output(model) - 1).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, parameter in trained:
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                raise ConformanceError(f"the gradient of {name} is not finite in step {step} on {tiny}")
+        if not loss.isfinite():
+            raise ConformanceError(f"the loss is {loss.item()} in step {step} on {tiny}")
+        optimizer.step()
+
+
+def saved_and_loaded(tiny: TinyModel, model: Any) -> Any:
+    """What is loaded from the files of an adapter, under another seed than it was made with.
+
+    Raises:
+        ConformanceError: A file is neither safetensors, nor JSON, nor a model card.
+    """
+    with tempfile.TemporaryDirectory(prefix="lrlora-") as folder, seeded(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save_pretrained(folder)
+        strange = [path.name for path in Path(folder).rglob("*") if path.suffix not in (".safetensors", ".json", ".md")]
+        if strange:
+            raise ConformanceError(f"an adapter is saved as safetensors and JSON, and here as {', '.join(strange)} too")
+        return PeftModel.from_pretrained(tiny.build(), folder).eval()
