@@ -127,7 +127,7 @@ def mobilebert() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "target"),
     [(wavlm, "q_proj"), (wavlm, "out_proj"), (mobilebert, "predictions.decoder"), (mobilebert, "predictions.dense")],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_models_that_read_weights_are_found_by_themselves(make: Callable[[], nn.Module], target: str) -> None:
     with pytest.raises(ValueError, match=r"reads its weight and never calls it, so an adapter there has no effect"):
