@@ -115,6 +115,14 @@ def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tens
     return {present(key): value for key, value in state.items()}
 
 
+def with_own_state(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of an adapter with what it lacks beside the parts taken from the model, as a file of 0.1.0 has none."""
+    own: dict[str, Tensor] = {}
+    for prefix, held in _kept_besides(model, adapter_name).items():
+        own |= held.state_dict(prefix=f"{prefix}.")
+    return own | state
+
+
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
     """Check a state against the adapter that is to take it.
 
@@ -133,7 +141,7 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         if shapes[key] != found[key]
     ]
     missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
-    besides = _kept_besides(model, adapter_name)
+    besides = _kept_besides(model, adapter_name).keys()
     stray = [
         f"{key} has no place here"
         for key in found.keys() - shapes.keys()
@@ -170,13 +178,13 @@ def _layers(model: nn.Module, adapter_name: str) -> dict[str, LRLoraLayer]:
     return found
 
 
-def _kept_besides(model: nn.Module, adapter_name: str) -> set[str]:
-    """Where layers hold what belongs to an adapter and is no part of it, such as the state of its evaluation.
+def _kept_besides(model: nn.Module, adapter_name: str) -> dict[str, nn.Module]:
+    """What layers hold that belongs to an adapter and is no part of it, such as the state of its evaluation.
 
     It is saved if there is any, and a file that lacks it is taken.
     """
     return {
-        f"{name}.{child}.{adapter_name}"
+        f"{name}.{child}.{adapter_name}": held[adapter_name]
         for name, layer in _layers(model, adapter_name).items()
         for child, held in layer.named_children()
         if child not in layer.adapter_layer_names and isinstance(held, nn.ModuleDict) and adapter_name in held

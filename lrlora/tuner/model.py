@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lrlora.policies import Start, allocate_ranks, depth_of, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth
-from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_present_keys
+from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_own_state, with_present_keys
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.fits import FitGroup
 from lrlora.tuner.layer import LRLoraLayer, layers_with
@@ -201,7 +201,7 @@ class LRLoraModel(BaseTuner):
     ) -> dict[str, Tensor]:
         state = with_present_keys(model, adapter_name, state_dict)
         state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
-        state = with_copies(model, adapter_name, state)
+        state = with_own_state(model, adapter_name, with_copies(model, adapter_name, state))
         check_fits(model, adapter_name, state)
         return state
 
