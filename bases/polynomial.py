@@ -11,13 +11,15 @@ from torch import Tensor
 
 from lrlora.bases.basis import Basis, Properties
 from lrlora.bases.options import number
+from lrlora.bases.tangents import tangents
 
 
 @dataclass(frozen=True)
 class Polynomial(Basis):
     """ψ_i(z) = T_i(ω_i z / g), i = 1 … N: Chebyshev polynomials of the first kind. The grid points play no part.
 
-    Within |ω_i z| ≤ g every value lies in [−1, 1]; outside, T_i grows like (2x)^i / 2.
+    Within |ω_i z| ≤ g every value lies in [−1, 1]. Outside, T_i goes on along its tangent, where the polynomial would
+    grow like (2x)^i / 2 and a few training steps would end in NaN.
 
     Args:
         bound: Half-width g of the interval, in units of z.
@@ -37,6 +39,8 @@ class Polynomial(Basis):
         """
         n = bandwidth.shape[-1]
         x = z.unsqueeze(-1) * (bandwidth / self.bound)
+        inside = x.clamp(-1, 1)
+        outside, x = x - inside, inside
         order = torch.arange(1, n + 1, device=z.device)
         low, high = torch.ones_like(x), x  # T_k and T_k+1, where k is the leading digits of the order read so far
         for digit in reversed(range(n.bit_length())):
@@ -46,7 +50,7 @@ class Polynomial(Basis):
                 torch.where(is_one, between, 2 * low.square() - 1),
                 torch.where(is_one, 2 * high.square() - 1, between),
             )
-        return low
+        return low + tangents(outside, order.to(x.dtype) ** 2)
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

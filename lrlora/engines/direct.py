@@ -15,7 +15,8 @@ class DirectEngine(Engine):
 
     def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None) -> Tensor:
         """See :meth:`Engine.delta`. The tolerance has no effect."""
-        return transfer.output_scale * transfer(transfer.input_scale * (B @ A))
+        z = transfer.input_scale * (B @ A)
+        return transfer.output_scale * transfer.to(z.dtype)(z)
 
     def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
         """See :meth:`Engine.describe`."""

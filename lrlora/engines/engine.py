@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +22,9 @@ class Engine(ABC):
     Args:
         tolerance: Norm-wise relative error allowed in ΔW.
     """
+
+    plans: ClassVar[bool] = False
+    """Whether :meth:`plan` returns plans, which a layer then keeps."""
 
     def __init__(self, tolerance: float = 2e-3) -> None:
         self.tolerance = tolerance

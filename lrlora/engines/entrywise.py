@@ -14,8 +14,7 @@ from torch import Tensor
 
 from lrlora.engines import passes
 from lrlora.engines.coefficients import Coefficients
-from lrlora.engines.differentiation import once, transforms_active
-from lrlora.engines.direct import DirectEngine
+from lrlora.engines.differentiation import once
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
 from lrlora.engines.table import TableFit
@@ -104,8 +103,6 @@ class EntrywisePlan(Plan):
 
     def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
         """See :meth:`Plan.delta`."""
-        if transforms_active():
-            return DirectEngine().delta(A, B, transfer)
         c = self._coefficients(transfer, A.dtype)
         delta: Tensor = _Delta.apply(A, B, c, transfer.input_scale / self.rho, self.table)
         return delta
@@ -120,8 +117,6 @@ class EntrywisePlan(Plan):
         transfer: TransferFunction,
     ) -> Tensor:
         """See :meth:`Plan.linear`."""
-        if transforms_active():
-            return DirectEngine().linear(x, weight, bias, A, B, transfer)
         c = self._coefficients(transfer, A.dtype)
         y: Tensor = _Linear.apply(x, weight, bias, A, B, c, transfer.input_scale / self.rho, self.table)
         return y

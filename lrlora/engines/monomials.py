@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrlora.engines.coefficients import Coefficients
-from lrlora.engines.differentiation import once, transforms_active
+from lrlora.engines.differentiation import once
 from lrlora.engines.entries import Array, Entries
 from lrlora.engines.leading_monomials import Frame, closed, leading_monomials
 from lrlora.engines.plan import Plan
@@ -187,9 +187,6 @@ class MonomialPlan(Plan):
 
     def add_to(self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
         """See :meth:`Plan.add_to`."""
-        if transforms_active():
-            a, b, w = self._factors(A, B, transfer)
-            return result + (((x.to(A.dtype) @ a.mT) * w) @ b).to(result.dtype)
         added: Tensor = _MonomialProduct.apply(result, x, A, B, self.weights(transfer, A.dtype), self)
         return added
 

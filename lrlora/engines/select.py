@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lrlora.engines.differentiation import transforms_active
+from lrlora.engines.direct import DirectEngine
 from lrlora.engines.engine import Engine
 from lrlora.engines.entries import SMALLEST, Entries
 from lrlora.engines.entrywise import EntrywisePlan
@@ -78,11 +80,15 @@ COSTS: dict[str, Costs] = {
 
 
 class PlannedEngine(Engine):
-    """An engine that evaluates through a plan."""
+    """An engine that evaluates through a plan; inside of ``torch.func`` transforms by the definition."""
+
+    plans: ClassVar[bool] = True
 
     def delta(self, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Plan | None = None) -> Tensor:
         """See :meth:`Engine.delta`."""
-        return (plan or self._plan_now(A, B, transfer)).delta(A, B, transfer)
+        if transforms_active():
+            return DirectEngine().delta(A, B, transfer)
+        return (plan or self.plan(A, B, transfer)).delta(A, B, transfer)
 
     def linear(
         self,
@@ -95,17 +101,21 @@ class PlannedEngine(Engine):
         plan: Plan | None = None,
     ) -> Tensor:
         """See :meth:`Engine.linear`."""
-        return (plan or self._plan_now(A, B, transfer)).linear(x, weight, bias, A, B, transfer)
+        if transforms_active():
+            return DirectEngine().linear(x, weight, bias, A, B, transfer)
+        return (plan or self.plan(A, B, transfer)).linear(x, weight, bias, A, B, transfer)
 
     def add_to(
         self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Plan | None = None
     ) -> Tensor:
         """See :meth:`Engine.add_to`."""
-        return (plan or self._plan_now(A, B, transfer)).add_to(result, x, A, B, transfer)
+        if transforms_active():
+            return DirectEngine().add_to(result, x, A, B, transfer)
+        return (plan or self.plan(A, B, transfer)).add_to(result, x, A, B, transfer)
 
     def prefers_weight(self, plan: Any) -> bool:
         """See :meth:`Engine.prefers_weight`."""
-        return bool(plan.prefers_weight)
+        return plan is not None and bool(plan.prefers_weight)
 
     def plan(
         self, A: Tensor, B: Tensor, transfer: TransferFunction, *, growth: float = 1.0, previous: Plan | None = None
@@ -123,9 +133,6 @@ class PlannedEngine(Engine):
         """See :meth:`Engine.restore`."""
         forms: tuple[type[Plan], ...] = (MonomialPlan, EntrywisePlan)
         return next((form.from_dict(data) for form in forms if form.form == data.get("form")), None)
-
-    def _plan_now(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Plan:
-        return self.plan(A, B, transfer)
 
     def _choose(self, search: _Search) -> Plan:
         raise NotImplementedError

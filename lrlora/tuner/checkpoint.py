@@ -93,12 +93,6 @@ def with_copies(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -
     return {**{key: saved[first] for key, first in copies.items() if first in saved}, **saved, **state}
 
 
-def with_empty_plans(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the state of an adapter with an empty plan for every layer that has none in it."""
-    keys = [f"{name}.lrlora_plan.{adapter_name}.{PLAN}" for name in _layers(model, adapter_name)]
-    return {key: torch.empty(0, dtype=torch.uint8) for key in keys} | state
-
-
 def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state of a saved adapter under the keys that are written today.
 
@@ -126,6 +120,12 @@ def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tens
     return {present(key): value for key, value in state.items()}
 
 
+def with_empty_plans(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the state of an adapter with an empty plan for every layer that has none in it, as in files of 0.1.0."""
+    keys = [f"{prefix}.{PLAN}" for prefix in _kept_besides(model, adapter_name)]
+    return {key: torch.empty(0, dtype=torch.uint8) for key in keys} | state
+
+
 def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> None:
     """Check a state against the adapter that is to take it.
 
@@ -144,7 +144,7 @@ def check_fits(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) ->
         if shapes[key] != found[key]
     ]
     missing = [f"{key} is not in the file" for key in shapes.keys() - found.keys()]
-    besides = _kept_besides(model, adapter_name)
+    besides = _kept_besides(model, adapter_name).keys()
     stray = [
         f"{key} has no place here"
         for key in found.keys() - shapes.keys()
@@ -181,13 +181,13 @@ def _layers(model: nn.Module, adapter_name: str) -> dict[str, LRLoraLayer]:
     return found
 
 
-def _kept_besides(model: nn.Module, adapter_name: str) -> set[str]:
-    """Where layers hold what belongs to an adapter and is no part of it, such as the state of its evaluation.
+def _kept_besides(model: nn.Module, adapter_name: str) -> dict[str, nn.Module]:
+    """What layers hold that belongs to an adapter and is no part of it, such as the state of its evaluation.
 
     It is saved if there is any, and a file that lacks it is taken.
     """
     return {
-        f"{name}.{child}.{adapter_name}"
+        f"{name}.{child}.{adapter_name}": held[adapter_name]
         for name, layer in _layers(model, adapter_name).items()
         for child, held in layer.named_children()
         if child not in layer.adapter_layer_names and isinstance(held, nn.ModuleDict) and adapter_name in held

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from lrlora.bases import Basis
 from lrlora.engines import Engine
+from lrlora.engines.differentiation import transforms_active
 from lrlora.transfer import TransferFunction
 from lrlora.tuner.config import LRLoraConfig
 from lrlora.tuner.planning import Plans
 from lrlora.tuner.quantized import Kept, check_mergeable, keep, put_back
-from lrlora.tuner.theta import FACTORS, THETA, Factor, Part
+from lrlora.tuner.theta import FACTORS, THETA, Factor, Part, value_of
 
 
 class LRLoraLayer(BaseTunerLayer):
@@ -114,11 +115,13 @@ class LRLoraLayer(BaseTunerLayer):
         self.lrlora_plan[adapter_name] = Plans()
         self.reset_lrlora_parameters(adapter_name, config.init_weights)
         self._move_adapter_to_device_of_base_layer(adapter_name)
+        frozen = [part for part, module in theta.items() if not module.learned]
         if r == 0:
             # No gradient comes here, for which DistributedDataParallel would wait. What is shared has one from others.
             shared = {f"lrlora_{part}" for part in config.policy("sharing").names}
-            frozen = (*FACTORS, *(part for part in theta if part not in shared))
-            self.frozen_peft_weight_names = {**self.frozen_peft_weight_names, adapter_name: frozen}
+            frozen += [*FACTORS, *(part for part in theta if part not in shared)]
+        if frozen:
+            self.frozen_peft_weight_names = {**self.frozen_peft_weight_names, adapter_name: tuple(frozen)}
         self.set_adapter(self.active_adapters)
 
     @torch.no_grad()
@@ -167,14 +170,14 @@ class LRLoraLayer(BaseTunerLayer):
         scale = self.input_scale[adapter_name]
         return TransferFunction(
             basis=self.lrlora_basis[adapter_name],
-            amplitude=self.lrlora_amplitude[adapter_name](),
-            bandwidth=self.lrlora_bandwidth[adapter_name](),
-            grid=self.lrlora_grid[adapter_name](),
+            amplitude=value_of(self.lrlora_amplitude[adapter_name]),
+            bandwidth=value_of(self.lrlora_bandwidth[adapter_name]),
+            grid=value_of(self.lrlora_grid[adapter_name]),
             input_scale=scale,
             output_scale=self.scaling[adapter_name] / scale,
             residual=bool(config.residual),
             centered=bool(config.centered),
-            shape=self.lrlora_shape[adapter_name]() if adapter_name in self.lrlora_shape else {},
+            shape=value_of(self.lrlora_shape[adapter_name]) if adapter_name in self.lrlora_shape else {},
         )
 
     def get_delta_weight(self, adapter: str) -> Tensor:
@@ -196,7 +199,7 @@ class LRLoraLayer(BaseTunerLayer):
 
     def factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """Returns A and B in float32 at least: half precision would lose the small entries of BA."""
-        A, B = self.held_factors(adapter)
+        A, B = (value_of(getattr(self, name)[adapter]) for name in FACTORS)
         wide = torch.promote_types(A.dtype, torch.float32)
         return A.to(wide), B.to(wide)
 
@@ -211,9 +214,12 @@ class LRLoraLayer(BaseTunerLayer):
 
     def plan(self, adapter: str, A: Tensor, B: Tensor, transfer: TransferFunction) -> Any:
         """Returns the plan that an adapter is evaluated with now."""
+        engine = self.lrlora_engine[adapter]
+        if not engine.plans or transforms_active():
+            return None
         parameters = [*self.held_factors(adapter), *(part.weight for part in self.theta(adapter).values())]
         plans: Any = self.lrlora_plan[adapter]
-        return plans.current(self.lrlora_engine[adapter], A, B, transfer, parameters, training=self.training)
+        return plans.current(engine, A, B, transfer, parameters, training=self.training)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.

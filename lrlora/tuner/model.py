@@ -226,7 +226,7 @@ class LRLoraModel(BaseTuner):
     ) -> dict[str, Tensor]:
         state = with_present_keys(model, adapter_name, state_dict)
         state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
-        state = with_copies(model, adapter_name, with_empty_plans(model, adapter_name, state))
+        state = with_empty_plans(model, adapter_name, with_copies(model, adapter_name, state))
         check_fits(model, adapter_name, state)
         return state
 

@@ -71,11 +71,12 @@ class Plans(nn.Module):
             raise RuntimeError("an adapter on the meta device has no values to plan by; give its layer a device first")
         if training:
             return self._while_training(engine, A, B, transfer, parameters)
-        state = (A.device, A.dtype, *((p.data_ptr(), _version(p)) for p in parameters))
-        if self._in_evaluation is None or state != self._evaluated or self._written_to(parameters):
+        state = (A.device, A.dtype, *((id(p), _version(p)) for p in parameters))
+        values = [A, B, transfer.amplitude, transfer.bandwidth, transfer.grid, *transfer.shape.values()]
+        if self._in_evaluation is None or state != self._evaluated or self._written_to(values):
             self._in_evaluation = engine.plan(A, B, transfer)
             self._evaluated = state
-            self._values = [p.detach().clone() for p in parameters] if A.device.type == "cpu" else []
+            self._values = [value.detach().clone() for value in values] if A.device.type == "cpu" else []
         return self._in_evaluation
 
     def watch(self, result: Tensor) -> None:
@@ -86,8 +87,8 @@ class Plans(nn.Module):
     def _on_backward(self, _: Tensor) -> None:
         self._stepped = True
 
-    def _written_to(self, parameters: Sequence[Tensor]) -> bool:
-        return any(not torch.equal(old, new) for old, new in zip(self._values, parameters, strict=False))
+    def _written_to(self, values: Sequence[Tensor]) -> bool:
+        return any(not torch.equal(old, new) for old, new in zip(self._values, values, strict=False))
 
     def _while_training(
         self, engine: Engine, A: Tensor, B: Tensor, transfer: TransferFunction, parameters: Sequence[Tensor]

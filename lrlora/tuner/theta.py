@@ -3,12 +3,13 @@
 They are modules, and not bare parameters, for two reasons. PEFT and libraries built on it find adapters by
 ``.adapter_name.`` in parameter names, as in ``….lrlora_A.default.weight``. And a shared module stays shared when PEFT
 casts it, moves it, or loads into it, where a shared ``nn.Parameter`` would come apart. Each module holds one tensor
-called ``weight``: a parameter if it is learned, else a buffer.
+called ``weight``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +26,36 @@ THETA = ("lrlora_amplitude", "lrlora_bandwidth", "lrlora_grid", "lrlora_shape")
 class Part(nn.Module):
     """A part of an adapter in one layer.
 
+    Args:
+        values: First values of the weight.
+        learned: Whether it will be trained. A weight that is held fixed is a parameter too, so that what copies an
+            adapter by the names of its parameters copies all of it.
+
     Attributes:
         weight: What is trained, or held fixed.
     """
 
-    weight: Tensor
+    def __init__(self, values: Tensor, learned: bool = True) -> None:
+        super().__init__()
+        self.learned = learned
+        self.weight = nn.Parameter(values.float(), requires_grad=learned)
 
-    def _hold(self, values: Tensor, learned: bool) -> None:
-        if learned:
-            self.register_parameter("weight", nn.Parameter(values.float()))
-        else:
-            self.register_buffer("weight", values.float())
+    def value(self) -> Any:
+        """Returns what the weight stands for."""
+        return self.weight
+
+    def forward(self) -> Any:
+        """Returns :meth:`value`, as a tensor that stays when the weight is freed, as FSDP does after a call."""
+        value = self.value()
+        return value.clone() if value is self.weight else value
+
+
+def value_of(part: nn.Module) -> Any:
+    """Returns the value of a part, through a call if something such as FSDP or offloading relies on calls."""
+    plain = isinstance(part, Part) and "forward" not in vars(part)
+    if plain and not (part._forward_pre_hooks or part._forward_hooks):
+        return part.value()  # type: ignore[operator]
+    return part()
 
 
 class Factor(Part):
@@ -46,29 +66,15 @@ class Factor(Part):
     """
 
     def __init__(self, rows: int, columns: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(rows, columns))
+        super().__init__(torch.empty(rows, columns))
 
 
 class Amplitude(Part):
-    """The amplitudes a, as they are.
-
-    Args:
-        values: ``(N,)``.
-        learned: Whether they will be trained.
-    """
-
-    def __init__(self, values: Tensor, learned: bool = True) -> None:
-        super().__init__()
-        self._hold(values, learned)
-
-    def forward(self) -> Tensor:
-        """a, ``(N,)``."""
-        return self.weight
+    """The amplitudes a, ``(N,)``, as they are."""
 
 
 class Bandwidth(Part):
-    """The bandwidths ω > 0, through a positive map.
+    """The bandwidths ω > 0, ``(N,)``, through a positive map.
 
     Args:
         values: ω, ``(N,)``.
@@ -77,17 +83,16 @@ class Bandwidth(Part):
     """
 
     def __init__(self, values: Tensor, positive: PositiveMap, learned: bool = True) -> None:
-        super().__init__()
+        super().__init__(positive.inverse(values), learned)
         self.positive = positive
-        self._hold(positive.inverse(values), learned)
 
-    def forward(self) -> Tensor:
-        """ω, ``(N,)``."""
+    def value(self) -> Tensor:
+        """Returns ω, ``(N,)``."""
         return self.positive.forward(self.weight)
 
 
 class GridPoints(Part):
-    """The grid points z_i.
+    """The grid points z_i, ``(N,)``.
 
     Args:
         points: ``(N,)``, increasing.
@@ -96,19 +101,17 @@ class GridPoints(Part):
     """
 
     def __init__(self, points: Tensor, learned: bool) -> None:
-        super().__init__()
-        self.learned = learned
-        self._hold(torch.cat([points[:1], points.diff().log()]) if learned else points, learned)
+        super().__init__(torch.cat([points[:1], points.diff().log()]) if learned else points, learned)
 
-    def forward(self) -> Tensor:
-        """The points, ``(N,)``."""
+    def value(self) -> Tensor:
+        """Returns the points, ``(N,)``."""
         if not self.learned:
             return self.weight
         return torch.cat([self.weight[:1], self.weight[1:].exp()]).cumsum(0)
 
 
 class Shape(Part):
-    """The shape parameters that a basis brings along, as they are.
+    """The shape parameters that a basis brings along, as they are; the weight is ``(parameters, N)``.
 
     Args:
         starts: The first value of each, by name, as in :attr:`lrlora.bases.Basis.shape_parameters`.
@@ -116,10 +119,9 @@ class Shape(Part):
     """
 
     def __init__(self, starts: Mapping[str, float], count: int) -> None:
-        super().__init__()
+        super().__init__(torch.tensor([[start] * count for start in starts.values()]))
         self.names = tuple(starts)
-        self._hold(torch.tensor([[start] * count for start in starts.values()]), learned=True)
 
-    def forward(self) -> dict[str, Tensor]:
-        """The parameters by name, ``(N,)`` each."""
+    def value(self) -> dict[str, Tensor]:
+        """Returns the parameters by name, ``(N,)`` each."""
         return dict(zip(self.names, self.weight.unbind(), strict=True))

@@ -69,7 +69,7 @@ def test_an_engine_that_reaches_its_limit_goes_on(engine: str, r: int) -> None:
     model = adapted(engine=engine, r=r, input_scale=1.0)
     reference = adapted(engine="direct", r=r, input_scale=1.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore")
         for each in (model, reference):
             each.train()
             for scale in (1.0, 4.0, 5.0, 5.0):

@@ -66,7 +66,7 @@ def test_saved_anew_it_is_a_file_of_today(tmp_path: Path) -> None:
     model = PeftModel.from_pretrained(base(), OLD)
     model.save_pretrained(tmp_path, save_embedding_layers=False)
     old, new = load_file(OLD / WEIGHTS), load_file(tmp_path / WEIGHTS)
-    assert len(new) == len(old)
+    assert len([key for key in new if not key.endswith("_extra_state")]) == len(old)
     assert (
         off(
             run(PeftModel.from_pretrained(base(), tmp_path), torch.arange(3, 9)[None]),
