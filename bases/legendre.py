@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lrlora.bases.basis import Basis, Properties
 from lrlora.bases.options import number
-from lrlora.bases.tangents import tangents
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Legendre(Basis):
     """ψ_i(z) = P_i(ω_i z / g), i = 1 … N: Legendre polynomials. The grid points play no part.
 
     At ω = 1 they are orthogonal on the grid interval with a constant weight, where Chebyshev polynomials weigh its ends
-    most. Within |ω_i z| ≤ g every value lies in [−1, 1]. Outside, P_i goes on along its tangent, where the polynomial
-    would grow like (2x)^i / √(πi) and a few training steps would end in NaN.
+    most. Outside of |ω_i z| ≤ g the functions stay at their values at the ends, ±1. The polynomials would grow there
+    like (2x)^i / √(πi), and a few training steps with large entries would end in NaN.
 
     Args:
         bound: Half-width g of the interval, in units of z.
@@ -39,17 +38,14 @@ class Legendre(Basis):
         columns at once and leaves the first of them behind at every step: N steps on N/2 columns on the average.
         There is no doubling rule as for Chebyshev polynomials.
         """
-        x = z.unsqueeze(-1) * (bandwidth / self.bound)
-        inside = x.clamp(-1, 1)
-        outside, x = x - inside, inside
+        x = (z.unsqueeze(-1) * (bandwidth / self.bound)).clamp(-1, 1)
         last, now = torch.ones_like(x), x  # P_k−1 and P_k in the columns from k on
         done = []
         for k in range(1, bandwidth.shape[-1]):
             done.append(now[..., :1])
             x, last, now = x[..., 1:], last[..., 1:], now[..., 1:]
             last, now = now, torch.lerp(last, x * now, 2 - 1 / (k + 1))
-        order = torch.arange(1, bandwidth.shape[-1] + 1, dtype=x.dtype, device=x.device)
-        return torch.cat([*done, now], dim=-1) + tangents(outside, order * (order + 1) / 2)
+        return torch.cat([*done, now], dim=-1)
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

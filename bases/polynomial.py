@@ -11,15 +11,14 @@ from torch import Tensor
 
 from lrlora.bases.basis import Basis, Properties
 from lrlora.bases.options import number
-from lrlora.bases.tangents import tangents
 
 
 @dataclass(frozen=True)
 class Polynomial(Basis):
     """ψ_i(z) = T_i(ω_i z / g), i = 1 … N: Chebyshev polynomials of the first kind. The grid points play no part.
 
-    Within |ω_i z| ≤ g every value lies in [−1, 1]. Outside, T_i goes on along its tangent, where the polynomial would
-    grow like (2x)^i / 2 and a few training steps would end in NaN.
+    Outside of |ω_i z| ≤ g the functions stay at their values at the ends, ±1. The polynomials would grow there like
+    (2x)^i / 2, and a few training steps with large entries would end in NaN.
 
     Args:
         bound: Half-width g of the interval, in units of z.
@@ -35,12 +34,11 @@ class Polynomial(Basis):
         """See :meth:`Basis.matrix`.
 
         By the doubling recurrences T_2k = 2 T_k² − 1 and T_2k+1 = 2 T_k T_k+1 − x, which walk down the binary digits
-        of the order: log2(N) steps for all orders at once. The closed form cos(i·acos x) would be NaN for |x| > 1.
+        of the order: log2(N) steps for all orders at once. The gradient of the closed form cos(i·acos x) is
+        not finite at the ends.
         """
         n = bandwidth.shape[-1]
-        x = z.unsqueeze(-1) * (bandwidth / self.bound)
-        inside = x.clamp(-1, 1)
-        outside, x = x - inside, inside
+        x = (z.unsqueeze(-1) * (bandwidth / self.bound)).clamp(-1, 1)
         order = torch.arange(1, n + 1, device=z.device)
         low, high = torch.ones_like(x), x  # T_k and T_k+1, where k is the leading digits of the order read so far
         for digit in reversed(range(n.bit_length())):
@@ -50,7 +48,7 @@ class Polynomial(Basis):
                 torch.where(is_one, between, 2 * low.square() - 1),
                 torch.where(is_one, 2 * high.square() - 1, between),
             )
-        return low + tangents(outside, order.to(x.dtype) ** 2)
+        return low
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""

@@ -156,7 +156,8 @@ def _weights(sizes: Array, edges: Array, growth: float) -> Array:
     count = np.histogram(sizes, edges)[0] / max(1, sizes.size)
     if growth > 1:
         count = (count + np.histogram(growth * sizes, edges)[0] / max(1, sizes.size)) / 2
-    weight = count + EDGES / len(count)
+    # Of few entries a histogram says little: they may lie anywhere in their cells.
+    weight = count + max(EDGES, 1 / (1 + sizes.size)) / len(count)
     weight /= 2 * weight.sum()
     return np.concatenate([weight[::-1], weight])
 
