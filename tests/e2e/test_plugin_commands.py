@@ -32,7 +32,7 @@ def test_a_new_basis_passes_its_own_checks_and_the_laws(owl: str, capsys: pytest
     assert run(["basis", "check", "night_owl", "--laws", "--json", "--plugin", owl]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"]
-    assert {"check_shape", "law_linear"} <= {check["check"] for check in found["checks"]}
+    assert {"check_shape", "law_degree"} <= {check["check"] for check in found["checks"]}
     assert run(["basis", "show", "night_owl", "--plugin", owl]) == 0
     assert "LRLoraConfig(basis='night_owl')" in capsys.readouterr().out
 

@@ -113,7 +113,7 @@ def test_a_basis_and_a_grid_are_found_by_their_entry_points_listed_with_their_or
     for _, printed in found[2:]:
         checked = json.loads(printed)
         assert checked["ok"]
-        assert {"check_adapter_round_trip", "check_survives_saving"} & {one["check"] for one in checked["checks"]}
+        assert {"check_config_round_trip", "check_survives_saving"} & {one["check"] for one in checked["checks"]}
 
 
 def test_an_adapter_with_it_is_trained_saved_and_loaded_where_the_package_is(installed: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ CHECKS: dict[str, tuple[Callable[[Basis], None], ...]] = {
         calculus.check_gradient_in_z,
         calculus.check_gradient_in_bandwidth,
         calculus.check_gradient_in_grid,
+        calculus.check_gradient_in_shape,
         calculus.check_gradients_add_up,
     ),
     "finiteness": (

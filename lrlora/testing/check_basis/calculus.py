@@ -8,6 +8,8 @@ only, and for many only where the grid interval is.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,27 @@ def check_gradient_in_bandwidth(basis: Basis) -> None:
 def check_gradient_in_grid(basis: Basis) -> None:
     """The gradient in the grid points reaches every z_i, and equals the difference quotient."""
     _check_gradient(basis, "grid")
+
+
+def check_gradient_in_shape(basis: Basis) -> None:
+    """The gradient in every declared shape parameter reaches it, and equals the difference quotient."""
+    declared = getattr(basis, "shape_parameters", {})
+    if not declared:
+        raise NotApplicableError("declares no shape parameters")
+    arguments = generic(5, points=16)
+    starts = {name: torch.full_like(arguments.grid, start) for name, start in declared.items()}
+    matrix: Any = basis.matrix
+    for name, start in starts.items():
+        leaf = start.clone().requires_grad_()
+        values = matrix(*arguments, **{**starts, name: leaf})
+        low, high = (matrix(*arguments, **{**starts, name: start + step}) for step in (-STEP, STEP))
+        quotient = (high - low) / (2 * STEP)
+        if not quotient.any():
+            raise ConformanceError(f"no ψ_i changes with its shape parameter {name}")
+        rows = values if values.requires_grad else []
+        found = [torch.autograd.grad(row.sum(), leaf, retain_graph=True, materialize_grads=True)[0] for row in rows]
+        if not found or not torch.allclose(torch.stack(found), quotient, 1e-4, 1e-5 * float(quotient.abs().max())):
+            raise ConformanceError(f"the gradient in {name} is absent, or not the difference quotient")
 
 
 def check_gradients_add_up(basis: Basis) -> None:

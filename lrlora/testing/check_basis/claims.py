@@ -92,10 +92,11 @@ def check_support(basis: Basis) -> None:
     for dtype in (torch.float64, torch.float32):
         outside = torch.tensor([1, 1 + 1e-6, 1.01, 1.1, 1.5, 2, 3, 10, 1e3], dtype=dtype) * support
         z = torch.cat([outside, -outside])
-        here = Arguments(z, torch.zeros(N, dtype=dtype), torch.ones(N, dtype=dtype)).leaves()
-        values = evaluate(basis, *here)
+        here = Arguments(z, torch.zeros(N, dtype=dtype), torch.ones(N, dtype=dtype))
+        leaves = here.leaves()
+        values = evaluate(basis, *leaves)
         beyond = u_of(basis, here).abs() >= support
-        slopes = torch.autograd.grad((values * beyond).sum(), here, allow_unused=True)
+        slopes = torch.autograd.grad((values * beyond).sum(), leaves, allow_unused=True)
         slope_in_z = torch.zeros_like(z) if slopes[0] is None else slopes[0]
         slope_in_z = slope_in_z * (z.abs() > 1.005 * support)  # a kink at the end has the slope of either side
         for what, found in (("is", values.detach()), ("has the slope", slope_in_z[:, None].expand(-1, N))):

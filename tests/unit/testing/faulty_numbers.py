@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from faulty_bases import bell, found_by, u_of
@@ -37,6 +37,23 @@ class DetachedGrid(Basis):
 
     def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor) -> Tensor:
         return bell(u_of(z, grid.detach(), bandwidth))
+
+
+@found_by("check_gradient_in_shape", "the gradient in tail is absent, or not the difference quotient")
+class DetachedShape(Basis):
+    """A learned shape parameter changes the values and gets no gradient."""
+
+    shape_parameters: ClassVar[dict[str, float]] = {"tail": 0.5}
+
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, *args: Any, **shape: Any) -> Tensor:
+        tail = shape.get("tail", torch.full_like(grid, 0.5)).detach()
+        return bell(u_of(z, grid, bandwidth)) * (1 + tail)
+
+
+@found_by("check_gradient_in_shape", "no ψ_i changes with its shape parameter tail")
+class IgnoredShape(DetachedShape):
+    def matrix(self, z: Tensor, grid: Tensor, bandwidth: Tensor, *args: Any, **shape: Any) -> Tensor:
+        return bell(u_of(z, grid, bandwidth))
 
 
 class _Bell(torch.autograd.Function):
