@@ -30,8 +30,9 @@ class Properties:
         support: Half-width in u: where |u| ≥ ``support`` the value is zero, exactly.
         band_limit: In cycles per unit of u: ψ_i holds no frequency above it.
         partition_of_unity: Σ_i ψ(u − i) = 1 over the integers i.
-        smoothness: How many continuous derivatives ψ_i has in z; ``math.inf`` means analytic on the whole line.
+        smoothness: How many continuous derivatives ψ_i has in z; ``math.inf`` means analytic.
         polynomial: Whether ψ_i, i = 1 … N, is a polynomial of degree i at most.
+        interval: ``smoothness`` and ``polynomial`` hold for |u| up to this; None: on the whole line.
     """
 
     parity: Literal["even", "odd", "definite"] | None = None
@@ -41,6 +42,7 @@ class Properties:
     partition_of_unity: bool = False
     smoothness: float | None = None
     polynomial: bool = False
+    interval: float | None = None
 
 
 _TAKEN = ("self", "z", "u", "grid", "bandwidth", "amplitude")

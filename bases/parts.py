@@ -116,7 +116,10 @@ def claims_within(part: Basis, whole: Basis) -> Properties:
     place of a function is lost, and what is said about its shape is not.
     """
     claims = part.properties()
-    return replace(claims, parity=None, support=None) if whole.uses_grid and not part.uses_grid else claims
+    if part.uses_grid or not whole.uses_grid:
+        return claims
+    claims = replace(claims, parity=None, support=None)
+    return claims if claims.interval is None else replace(claims, smoothness=None, polynomial=False, interval=None)
 
 
 def common_period(first: float | None, second: float | None) -> float | None:
@@ -132,6 +135,11 @@ def common_period(first: float | None, second: float | None) -> float | None:
     if ratio.numerator > 64 or not math.isclose(float(ratio), first / second, rel_tol=1e-14):
         return None
     return first * ratio.denominator
+
+
+def shorter(first: float | None, second: float | None) -> float | None:
+    """Returns the smaller of two intervals, where None is the whole line."""
+    return min((each for each in (first, second) if each is not None), default=None)
 
 
 def least_smooth(first: float | None, second: float | None) -> float | None:

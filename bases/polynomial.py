@@ -52,4 +52,4 @@ class Polynomial(Basis):
 
     def properties(self) -> Properties:
         """See :meth:`Basis.properties`."""
-        return Properties(parity="definite", smoothness=math.inf, polynomial=True)
+        return Properties(parity="definite", smoothness=math.inf, polynomial=True, interval=self.bound)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lrlora.bases.basis import Properties
 from lrlora.bases.pair import Pair
-from lrlora.bases.parts import claims_within, common_period, least_smooth
+from lrlora.bases.parts import claims_within, common_period, least_smooth, shorter
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Product(Pair):
             support=min((s for s in (p.support, q.support) if s is not None), default=None),
             band_limit=None if p.band_limit is None or q.band_limit is None else p.band_limit + q.band_limit,
             smoothness=least_smooth(p.smoothness, q.smoothness),
+            interval=shorter(p.interval, q.interval),
         )
 
 

@@ -67,5 +67,6 @@ class Scaled(Basis):
             period=None if p.period is None else p.period / s,
             support=None if p.support is None else p.support / s,
             band_limit=None if p.band_limit is None else p.band_limit * s,
+            interval=None if p.interval is None else p.interval / s,
             partition_of_unity=p.partition_of_unity and self.factor == 1 and s == 1,
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lrlora.bases.basis import Properties
 from lrlora.bases.pair import Pair
-from lrlora.bases.parts import claims_within, common_period, least_smooth
+from lrlora.bases.parts import claims_within, common_period, least_smooth, shorter
 
 
 @dataclass(frozen=True)
@@ -38,4 +38,5 @@ class Sum(Pair):
             band_limit=None if p.band_limit is None or q.band_limit is None else max(p.band_limit, q.band_limit),
             smoothness=least_smooth(p.smoothness, q.smoothness),
             polynomial=p.polynomial and q.polynomial,
+            interval=shorter(p.interval, q.interval),
         )

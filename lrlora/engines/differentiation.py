@@ -34,6 +34,11 @@ class _Once(torch.autograd.Function):
         raise RuntimeError(TWICE)
 
 
+def as_rows(x: Tensor) -> Tensor:
+    """Returns ``(..., n)`` as ``(tokens, n)``, also of no tokens or no features; a view if it can be one."""
+    return x.reshape(x.shape[:-1].numel(), x.shape[-1])
+
+
 def transforms_active() -> bool:
     """Whether the caller is inside of a ``torch.func`` transform, for which plain operations are used."""
     return bool(torch._C._are_functorch_transforms_active())

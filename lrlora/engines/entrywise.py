@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lrlora.engines import passes
 from lrlora.engines.coefficients import Coefficients
-from lrlora.engines.differentiation import once
+from lrlora.engines.differentiation import as_rows, once
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
 from lrlora.engines.table import TableFit
@@ -175,7 +175,7 @@ class _Linear(torch.autograd.Function):
         scaled, p = scale * B, _function(c, table)
         # Allocated here, since models may write into what a layer returns, which autograd refuses for a view.
         out = x.new_empty(*x.shape[:-1], len(B))
-        in_rows, out_rows = x.reshape(-1, A.shape[1]), out.view(-1, len(B))
+        in_rows, out_rows = as_rows(x), as_rows(out)
         for rows in _blocks(B, A):
             entries = passes.values(scaled[rows], A, p, base=None if weight is None else weight[rows]).to(x.dtype)
             if bias is None:
@@ -195,7 +195,7 @@ class _Linear(torch.autograd.Function):
 def _linear_pull_back(ctx: Any, grad: Tensor, x: Tensor, A: Tensor, B: Tensor, c: Tensor) -> Any:
     wants_x, wants_weight, wants_bias, wants_A, wants_B, wants_c, *_ = ctx.needs_input_grad
     weight, scaled, p = ctx.weight, ctx.scale * B, _function(c, ctx.table)
-    out_rows, in_rows = grad.reshape(-1, len(B)), x.reshape(-1, A.shape[1])
+    out_rows, in_rows = as_rows(grad), as_rows(x)
     grad_x = torch.zeros_like(in_rows) if wants_x else None
     grad_weight = torch.empty_like(weight) if wants_weight else None
     grad_A, grad_B, grad_c = torch.zeros_like(A), torch.empty_like(B), torch.zeros_like(c, dtype=torch.float64)

@@ -115,7 +115,7 @@ def leading_monomials(
     count = len(first)
     while True:
         error = float(np.linalg.norm(update - rows[:count].T @ columns[:count])) / norm if norm > 0 else 0.0
-        if error <= 0.7 * tolerance:
+        if error <= 0.5 * tolerance:
             break
         if count >= min(most, len(order)):
             return None

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrlora.engines.coefficients import Coefficients
-from lrlora.engines.differentiation import once
+from lrlora.engines.differentiation import as_rows, once
 from lrlora.engines.entries import Array, Entries
 from lrlora.engines.leading_monomials import Frame, closed, leading_monomials
 from lrlora.engines.plan import Plan
@@ -192,6 +192,8 @@ class MonomialPlan(Plan):
 
     def _return_to_range(self, both: Tensor, n: int) -> Tensor:
         """γ^(|α| − 1), ``(K,)``, from the variables' rows of the monomials; 1 while the plan's range holds."""
+        if n in (0, both.shape[1]):  # of an empty matrix there are no entries
+            return torch.ones_like(self.powers)
         lengths = torch.mv(both[: len(self.size)].square().mT, self.size)
         bound = (lengths[:n].amax() * lengths[n:].amax()).sqrt()
         return bound.clamp_min(1.0) ** -self.powers
@@ -243,11 +245,11 @@ class _MonomialProduct(torch.autograd.Function):
     def forward(ctx: Any, result: Tensor, x: Tensor, A: Tensor, B: Tensor, w: Tensor, plan: MonomialPlan) -> Tensor:
         n = A.shape[1]
         both = plan.monomials_of(A, B)
-        rows = x.reshape(-1, n).to(A.dtype)
+        rows = as_rows(x).to(A.dtype)
         inner = both[:, :n] @ rows.mT  # rank first: the product is faster than with tokens first
         in_range = plan._return_to_range(both, n)
         weighted = both[:, n:] * (w * in_range)[:, None]
-        base = result.reshape(-1, len(B))
+        base = as_rows(result)
         # Allocated here, since models may write into what a layer returns, which autograd refuses for a view.
         out = torch.empty(result.shape, dtype=result.dtype, device=result.device)
         if base.dtype == A.dtype:
@@ -271,7 +273,7 @@ def _pull_back(
     n, plan = A.shape[1], ctx.plan
     both = plan.monomials_of(A, B)
     a, b = both[:, :n], both[:, n:]
-    outer_rows = grad.reshape(-1, len(B)).to(A.dtype)
+    outer_rows = as_rows(grad).to(A.dtype)
     outer = b @ outer_rows.mT
     grad_x = grad_A = grad_B = None
     grad_w = (outer * inner).sum(1) * in_range if wants_w else None
@@ -281,7 +283,7 @@ def _pull_back(
         grad_x = (outer.mT @ a).to(x.dtype).view(x.shape)
     if wants_A or wants_B:
         of_both = torch.empty_like(both)
-        torch.mm(outer, x.reshape(-1, n).to(A.dtype), out=of_both[:, :n])
+        torch.mm(outer, as_rows(x).to(A.dtype), out=of_both[:, :n])
         torch.mm(inner * effective, outer_rows, out=of_both[:, n:])
         grad_A, grad_B = plan.pull_back(of_both, both, n)
     return grad, grad_x, grad_A if wants_A else None, grad_B if wants_B else None, grad_w, None

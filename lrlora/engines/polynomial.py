@@ -3,7 +3,7 @@
 The polynomial is a weighted least-squares fit at fixed points, so that its coefficients are a fixed matrix times the
 values of f there. The degree is the lowest that follows
 
-- f, for ΔW, to half of the tolerance in the weighted root mean square;
+- f, for ΔW, to 0.4 of the tolerance in the weighted root mean square;
 - the derivative of f, for the gradients of A and B, to :data:`SLOPE`;
 - the functions that the gradient of θ sums, whatever the amplitudes are at present, to :data:`BENDING` of their
   nonlinear part. Without this a φ that is linear at the start would be fitted by degree 1, and could never bend.
@@ -104,7 +104,7 @@ def fit_polynomial(
     error = np.sqrt(left / whole) if whole > 0 else np.zeros_like(left)
     steep = np.append(slope_left[1:], 0.0) / slope_left[first] if slope_left[first] > 0 else np.zeros_like(left)
     bent = features_left <= BENDING**2 * features_left[first] + NEGLIGIBLE**2 * of_features
-    good = (error <= 0.5 * tolerance) & (np.sqrt(steep) <= SLOPE) & bent
+    good = (error <= 0.4 * tolerance) & (np.sqrt(steep) <= SLOPE) & bent
     good[:first] = False
     if not good.any():
         return None

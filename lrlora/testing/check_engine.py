@@ -37,7 +37,7 @@ from lrlora.testing.engine_layers import F32, F64, NAMES, PLAIN, Layer, Step, di
 
 EXAMPLES = 40
 """Layers that are drawn for the check of values."""
-NEAR_DIRECT = 3e-2
+NEAR_DIRECT = 0.3
 """How far the gradients may be from those of the definition, relative, where ψ is smooth."""
 SMOOTH = (("sinc", 0.3), ("gaussian", 2.0), ("fourier", 1.0), ("bspline", 2.0))
 """Bases, and max |s_in · BA|, at which gradients are compared with those of the definition."""

@@ -144,7 +144,9 @@ def compare(name: str, way: str) -> dict[str, Any]:
         "keys": sorted(expected.keys() ^ found.keys()),
         "weights": max(float((found[k] - v).norm() / v.norm()) for k, v in expected.items() if v.is_floating_point()),
         "outputs": float((outputs[0] - outputs[1]).norm() / outputs[0].norm()),
-        "moved": float(max((expected[key] - value).norm() for key, value in before.items() if value.is_floating_point())),
+        "moved": float(
+            max((expected[key] - value).norm() for key, value in before.items() if value.is_floating_point())
+        ),
     }
 
 

@@ -163,11 +163,12 @@ def check_polynomial(basis: Basis) -> None:
     """ψ_i is a polynomial of degree i at most, where that is claimed: i + 1 of its values give all others."""
     if not basis.properties().polynomial:
         raise NotApplicableError("claims no polynomials")
-    z = torch.linspace(-3, 3, 41, dtype=torch.float64)
+    reach = min(3.0, _interval(basis) / 1.2)
+    z = torch.linspace(-reach, reach, 41, dtype=torch.float64)
     here = Arguments(z, uniform_grid(N), torch.linspace(0.8, 1.2, N, dtype=torch.float64))
     values = evaluate(basis, *here)
     for i in range(N):
-        nodes = 3 * (math.pi * (torch.arange(i + 2, dtype=torch.float64) + 0.5) / (i + 2)).cos()
+        nodes = reach * (math.pi * (torch.arange(i + 2, dtype=torch.float64) + 0.5) / (i + 2)).cos()
         known = evaluate(basis, *here._replace(z=nodes))[:, i]
         expected = _lagrange(nodes, known, z)
         error = (values[:, i] - expected).abs() / known.abs().amax()
@@ -177,6 +178,12 @@ def check_polynomial(basis: Basis) -> None:
                 f"claims polynomials, but ψ_{i + 1} is not the one of degree {i + 1} through {i + 2} of its values: "
                 f"{float(values[k, i]):.5g}, not {float(expected[k]):.5g}, at {place(basis, here, (k, i))}"
             )
+
+
+def _interval(basis: Basis) -> float:
+    """The half-width in u on which a basis claims to be smooth and polynomial."""
+    interval = basis.properties().interval
+    return math.inf if interval is None else interval
 
 
 def _claimed(value: T | None, what: str) -> T:
@@ -198,7 +205,7 @@ def _least(errors: dict[str, Tensor]) -> Tensor:
 
 def _divided_differences(basis: Basis, order: int, step: float) -> tuple[Tensor, float]:
     """The largest divided difference of every ψ_i, ``(N,)``, over stencils an eighth of a step apart; and its noise."""
-    width = 3.2
+    width = min(3.2, 0.9 * _interval(basis))
     count = round(2 * width / step) * 8 + 1
     z = torch.linspace(-width, width, count, dtype=torch.float64) + 0.0123
     values = evaluate(basis, z, uniform_grid(N), torch.ones(N, dtype=torch.float64))

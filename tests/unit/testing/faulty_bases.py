@@ -235,15 +235,15 @@ class RunningRange(Basis):
 
 @found_by("check_state", "the same call twice")
 @found_by("check_adapter_trains_and_merges", "the adapter's output", "off that in evaluation")
-class Fades(ShiftedBasis):
-    """A little lower with every call."""
+class Grows(ShiftedBasis):
+    """A little higher with every call."""
 
     def __init__(self) -> None:
         self.calls = 0
 
     def kernel(self, u: Tensor) -> Tensor:
         self.calls += 1
-        return bell(u) * 0.9**self.calls
+        return bell(u) * 1.05**self.calls
 
 
 @found_by("check_state", "whether gradients are recorded")
