@@ -27,6 +27,9 @@ BENDING = 0.2
 NEGLIGIBLE = 1e-3
 """Share of the whole of a function below which its nonlinear part need not be followed."""
 
+VERIFIED = 64
+"""Entries at which a fit is compared with f."""
+
 EDGES = 1e-4
 """Weight given to the whole range beside that of where entries lie, so that the polynomial is bounded everywhere."""
 
@@ -59,7 +62,7 @@ class PolynomialFit:
 
 def fit_polynomial(
     transfer: TransferFunction,
-    sizes: Array,
+    z: Array,
     rho: float,
     tolerance: float,
     *,
@@ -71,7 +74,7 @@ def fit_polynomial(
 
     Args:
         transfer: The function.
-        sizes: |z| of a sample of entries.
+        z: A sample of entries.
         rho: ρ.
         tolerance: Relative error allowed in ΔW.
         highest: Largest degree to try.
@@ -82,9 +85,10 @@ def fit_polynomial(
         The fit of lowest degree, or None if none is good enough.
     """
     t, edges = _points(highest, warp)
-    weight = _weights(sizes / rho, edges, growth)
-    points = rho * t
-    f, features = values_at(transfer, points)
+    weight = _weights(np.abs(z) / rho, edges, growth)
+    points, some = rho * t, _some(z)
+    f, features = values_at(transfer, np.concatenate([points, some]))
+    f, f_of_some, features = f[: len(points)], f[len(points) :], features[: len(points)]
     design = _vandermonde(highest, warp, transfer.centered)
     root = np.sqrt(weight)[:, None]
     q, r = np.linalg.qr(root * design[0])
@@ -102,6 +106,11 @@ def fit_polynomial(
 
     first = 0 if transfer.centered else 1  # column of T_1
     error = np.sqrt(left / whole) if whole > 0 else np.zeros_like(left)
+    if some.any():
+        # The same at entries themselves, which may lie between the points.
+        terms = np.linalg.solve(r.T, _columns(some / rho, highest, transfer.centered).T).T * in_f
+        misses = np.linalg.norm(np.cumsum(terms, axis=1) - f_of_some[:, None], axis=0)
+        error = np.maximum(error, misses / max(float(np.linalg.norm(f_of_some)), np.finfo(float).tiny))
     steep = np.append(slope_left[1:], 0.0) / slope_left[first] if slope_left[first] > 0 else np.zeros_like(left)
     bent = features_left <= BENDING**2 * features_left[first] + NEGLIGIBLE**2 * of_features
     good = (error <= 0.4 * tolerance) & (np.sqrt(steep) <= SLOPE) & bent
@@ -152,6 +161,18 @@ def _points(highest: int, warp: int) -> tuple[Array, Array]:
     return np.concatenate([-t[::-1], t]), edges
 
 
+def _some(z: Array) -> Array:
+    """Returns at most :data:`VERIFIED` of the entries, evenly spaced in the order of their sizes."""
+    if z.size <= VERIFIED:
+        return z
+    return z[np.argsort(np.abs(z), kind="stable")[np.linspace(0, z.size - 1, VERIFIED).round().astype(int)]]
+
+
+def _columns(t: Array, highest: int, centered: bool) -> Array:
+    values = chebyshev.chebvander(t, highest)
+    return (values - _at_zero(highest))[:, 1:] if centered else values
+
+
 def _weights(sizes: Array, edges: Array, growth: float) -> Array:
     count = np.histogram(sizes, edges)[0] / max(1, sizes.size)
     if growth > 1:
@@ -166,11 +187,8 @@ def _weights(sizes: Array, edges: Array, growth: float) -> Array:
 def _vandermonde(highest: int, warp: int, centered: bool) -> tuple[Array, Array]:
     """T_k and T_k' at the points, ``(p, columns)`` each; T_k − T_k(0) for k ≥ 1 if centred, else T_k for k ≥ 0."""
     t, _ = _points(highest, warp)
-    values = chebyshev.chebvander(t, highest)
     slopes = np.stack([chebyshev.chebval(t, chebyshev.chebder(row)) for row in np.eye(highest + 1)], axis=1)
-    if centered:
-        return (values - _at_zero(highest))[:, 1:], slopes[:, 1:]
-    return values, slopes
+    return _columns(t, highest, centered), slopes[:, 1:] if centered else slopes
 
 
 @lru_cache(maxsize=64)

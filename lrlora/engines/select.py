@@ -153,7 +153,7 @@ class _Search:
         rho = max(self.entries.bound * self.growth * (1 + 1e-4), SMALLEST)
         fit = fit_polynomial(
             self.transfer,
-            abs(self.entries.z).ravel(),
+            self.entries.z.ravel(),
             rho,
             self.tolerance,
             highest=HIGHEST_OF_MONOMIALS,
@@ -169,7 +169,7 @@ class _Search:
         for highest in (16, HIGHEST_OF_SERIES):
             fit = fit_polynomial(
                 self.transfer,
-                abs(self.entries.z).ravel(),
+                self.entries.z.ravel(),
                 self._entrywise_range,
                 self.tolerance,
                 highest=highest,
