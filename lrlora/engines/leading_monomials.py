@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 
 import numpy as np
 
@@ -92,13 +93,14 @@ def leading_monomials(
     b = (entries.sampled_B @ frame.to_B).T
     a = frame.to_A @ entries.sampled_A
     t = entries.z / rho
-    update = sum(p * t ** (k + 1) for k, p in enumerate(powers))
+    of_t = list(accumulate(repeat(t, degree), np.multiply))
+    update = np.tensordot(powers, np.stack(of_t), axes=1)
     norm = float(np.linalg.norm(update))
 
     exponents, weights, left, right = [], [], [], []
     leading: list[int] = []
     for k, level in zip(range(1, degree + 1), _levels(b, a, frame.size, degree, most), strict=False):
-        count = r if k == 1 else _enough(t**k, level)
+        count = r if k == 1 else _enough(of_t[k - 1], level)
         if sum(leading) + count > most:
             return None
         exponents.append(level.exponents)
@@ -209,10 +211,8 @@ def closed(exponents: Array, r: int) -> Monomials:
             place[word] = len(place)
         left, right = ([place[made_of[word][side]] for word in by_level[level]] for side in (0, 1))
         levels.append((start, len(place), left, right))
-    found = np.zeros((len(place), r), dtype=np.int64)
-    for word, i in place.items():
-        np.add.at(found[i], list(word), 1)
-    return Monomials(found, levels)
+    found = [[word.count(v) for v in range(r)] for word in place]
+    return Monomials(np.array(found, dtype=np.int64).reshape(-1, r), levels)
 
 
 def _without(word: tuple[int, ...], part: tuple[int, ...]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from lrlora.engines.coefficients import Coefficients
 from lrlora.engines.differentiation import as_rows, once
 from lrlora.engines.entries import Array, Entries
-from lrlora.engines.leading_monomials import Frame, closed, leading_monomials
+from lrlora.engines.leading_monomials import Frame, Monomials, closed, leading_monomials
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
 from lrlora.transfer import TransferFunction
@@ -32,15 +32,14 @@ class Level:
     """Monomials ``first`` to ``last`` as products of earlier ones.
 
     Attributes:
-        left, right: Indices of the factors, ``(last − first,)``.
-        scatter: From the gradients through the left and the right factors to those of the earlier monomials,
+        factors: Indices of the first factors, then of the second, ``(2 · (last − first),)``.
+        scatter: From gradients times the first, then the second factors to the gradients of the earlier monomials,
             ``(first, 2 · (last − first))``. A product with it is a deterministic scatter.
     """
 
     first: int
     last: int
-    left: Tensor
-    right: Tensor
+    factors: Tensor
     scatter: Tensor
 
 
@@ -55,7 +54,7 @@ class MonomialPlan(Plan):
         weights: w as a function of θ, ``(K,)``.
         to_A, to_B: What A and B are multiplied by, ``(r, r)`` each.
         size: q, ``(r,)``, with t = Σ_v q_v b_v a_v.
-        powers: |α| − 1, ``(K,)``.
+        powers: (1 − |α|) / 2, ``(K,)``, the power of the squared range that a stale weight is divided by.
         levels: How the monomials are made.
         constant: Whether the last weight is that of a constant, of an update that is not centred.
         source: What the plan is saved as.
@@ -100,14 +99,17 @@ class MonomialPlan(Plan):
             "residual": transfer.residual,
             "centered": transfer.centered,
         }
-        return cls.from_dict(source)
+        return cls._of(source, monomials)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MonomialPlan:
         """See :meth:`Plan.from_dict`."""
+        r = len(data["size"])
+        return cls._of(data, closed(np.asarray(data["exponents"], dtype=np.int64).reshape(-1, r), r))
+
+    @classmethod
+    def _of(cls, data: dict[str, Any], monomials: Monomials) -> MonomialPlan:
         size = np.asarray(data["size"])
-        r = len(size)
-        monomials = closed(np.asarray(data["exponents"], dtype=np.int64).reshape(-1, r), r)
         matrix = np.asarray(data["matrix"])
         of_monomials = _multinomials(monomials.exponents, size)[:, None] * matrix[monomials.degrees]
         constant = not data["centered"]
@@ -120,7 +122,7 @@ class MonomialPlan(Plan):
             residual=data["residual"],
             centered=data["centered"],
         )
-        degrees = torch.from_numpy(monomials.degrees - 1)
+        powers = torch.from_numpy((1 - monomials.degrees) / 2)
         return cls(
             rho=data["rho"],
             degree=data["degree"],
@@ -129,7 +131,7 @@ class MonomialPlan(Plan):
             to_A=torch.tensor(data["to_A"], dtype=torch.float64),
             to_B=torch.tensor(data["to_B"], dtype=torch.float64),
             size=torch.from_numpy(size),
-            powers=torch.cat([degrees, degrees.new_zeros(1)]) if constant else degrees,
+            powers=torch.cat([powers, powers.new_zeros(1)]) if constant else powers,
             levels=tuple(_as_level(*level) for level in monomials.levels),
             constant=constant,
             source=data,
@@ -150,8 +152,7 @@ class MonomialPlan(Plan):
             Level(
                 level.first,
                 level.last,
-                level.left.to(device),
-                level.right.to(device),
+                level.factors.to(device),
                 level.scatter.to(device=device, dtype=dtype),
             )
             for level in self.levels
@@ -194,45 +195,40 @@ class MonomialPlan(Plan):
         """γ^(|α| − 1), ``(K,)``, from the variables' rows of the monomials; 1 while the plan's range holds."""
         if n in (0, both.shape[1]):  # of an empty matrix there are no entries
             return torch.ones_like(self.powers)
-        lengths = torch.mv(both[: len(self.size)].square().mT, self.size)
-        bound = (lengths[:n].amax() * lengths[n:].amax()).sqrt()
-        return bound.clamp_min(1.0) ** -self.powers
+        squares = torch.mv(both[: len(self.size)].square().mT, self.size)
+        of_a, of_b = squares.split((n, both.shape[1] - n))
+        bound: Tensor = of_a.amax() * of_b.amax()
+        return torch.pow(bound.clamp_min(1.0), self.powers)
 
     def _factors(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> tuple[Tensor, Tensor, Tensor]:
         """The monomials of A and of B, ``(K, in)`` and ``(K, out)``, and w, by differentiable operations."""
         both = torch.cat([self.to_A @ A, self.to_B.mT @ B.mT], dim=1)
         for level in self.levels:
-            both = torch.cat([both, torch.mul(*self._pair(both, level))])
+            both = torch.cat([both, torch.mul(*both.index_select(0, level.factors).chunk(2))])
         if self.constant:
             both = torch.cat([both, torch.ones_like(both[:1])])
         n = A.shape[1]
         w = self.weights(transfer, A.dtype) * self._return_to_range(both.detach(), n)
         return both[:, :n], both[:, n:], w
 
-    def monomials_of(self, A: Tensor, B: Tensor) -> Tensor:
-        """The monomials of A and, beside them, of B: ``(K, in + out)``."""
+    def monomials_of(self, A: Tensor, B: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The monomials of A and, beside them, of B: ``(K, in + out)``; and the factors of each level."""
         n, r = A.shape[1], A.shape[0]
         both = A.new_empty(len(self.powers), n + B.shape[0])
         torch.mm(self.to_A, A, out=both[:r, :n])
         torch.mm(self.to_B.mT, B.mT, out=both[:r, n:])
+        factors = []
         for level in self.levels:
-            torch.mul(*self._pair(both, level), out=both[level.first : level.last])
+            factors.append(both.index_select(0, level.factors).view(2, level.last - level.first, -1))
+            torch.mul(*factors[-1].unbind(), out=both[level.first : level.last])
         if self.constant:
             both[-1] = 1
-        return both
+        return both, factors
 
-    @staticmethod
-    def _pair(both: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-        return torch.index_select(both, 0, level.left), torch.index_select(both, 0, level.right)
-
-    def pull_back(self, gradient: Tensor, both: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def pull_back(self, gradient: Tensor, factors: list[Tensor], n: int) -> tuple[Tensor, Tensor]:
         """From the gradient of :meth:`monomials_of`, which is overwritten, to those of A and B."""
-        for level in reversed(self.levels):
-            through, count = gradient[level.first : level.last], level.last - level.first
-            left, right = self._pair(both, level)
-            pieces = both.new_empty(2 * count, both.shape[1])
-            torch.mul(through, right, out=pieces[:count])
-            torch.mul(through, left, out=pieces[count:])
+        for level, both_factors in zip(reversed(self.levels), reversed(factors), strict=True):
+            pieces = both_factors.mul_(gradient[level.first : level.last]).view(level.scatter.shape[1], -1)
             gradient[: level.first].addmm_(level.scatter, pieces)
         r = len(self.size)
         return self.to_A.mT @ gradient[:r, :n], gradient[:r, n:].mT @ self.to_B.mT
@@ -244,7 +240,7 @@ class _MonomialProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, result: Tensor, x: Tensor, A: Tensor, B: Tensor, w: Tensor, plan: MonomialPlan) -> Tensor:
         n = A.shape[1]
-        both = plan.monomials_of(A, B)
+        both, _ = plan.monomials_of(A, B)
         rows = as_rows(x).to(A.dtype)
         inner = both[:, :n] @ rows.mT  # rank first: the product is faster than with tokens first
         in_range = plan._return_to_range(both, n)
@@ -271,7 +267,7 @@ def _pull_back(
 ) -> Any:
     _, wants_x, wants_A, wants_B, wants_w, _ = ctx.needs_input_grad
     n, plan = A.shape[1], ctx.plan
-    both = plan.monomials_of(A, B)
+    both, factors = plan.monomials_of(A, B)
     a, b = both[:, :n], both[:, n:]
     outer_rows = as_rows(grad).to(A.dtype)
     outer = b @ outer_rows.mT
@@ -285,17 +281,16 @@ def _pull_back(
         of_both = torch.empty_like(both)
         torch.mm(outer, as_rows(x).to(A.dtype), out=of_both[:, :n])
         torch.mm(inner * effective, outer_rows, out=of_both[:, n:])
-        grad_A, grad_B = plan.pull_back(of_both, both, n)
+        grad_A, grad_B = plan.pull_back(of_both, factors, n)
     return grad, grad_x, grad_A if wants_A else None, grad_B if wants_B else None, grad_w, None
 
 
 def _as_level(first: int, last: int, left: list[int], right: list[int]) -> Level:
     count = last - first
-    scatter = torch.zeros(first, 2 * count, dtype=torch.float64)
-    for i, (one, other) in enumerate(zip(left, right, strict=True)):
-        scatter[one, i] += 1
-        scatter[other, count + i] += 1
-    return Level(first, last, torch.tensor(left), torch.tensor(right), scatter)
+    scatter = torch.zeros(first, 2 * count)
+    # A gradient times the first factor belongs to the second, and the other way round.
+    scatter[torch.tensor(right + left), torch.arange(2 * count)] = 1
+    return Level(first, last, torch.tensor(left + right), scatter)
 
 
 def _multinomials(exponents: Array, size: Array) -> Array:

@@ -170,7 +170,7 @@ def _some(z: Array) -> Array:
 
 def _columns(t: Array, highest: int, centered: bool) -> Array:
     values = chebyshev.chebvander(t, highest)
-    return (values - _at_zero(highest))[:, 1:] if centered else values
+    return np.asarray((values - _at_zero(highest))[:, 1:] if centered else values)
 
 
 def _weights(sizes: Array, edges: Array, growth: float) -> Array:

@@ -200,8 +200,9 @@ class LRLoraLayer(BaseTunerLayer):
     def factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """Returns A and B in float32 at least: half precision would lose the small entries of BA."""
         A, B = (value_of(getattr(self, name)[adapter]) for name in FACTORS)
-        wide = torch.promote_types(A.dtype, torch.float32)
-        return A.to(wide), B.to(wide)
+        if A.dtype in (torch.float32, torch.float64):
+            return A, B
+        return A.float(), B.float()
 
     def held_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """Returns A and B as they are held, in the dtype of the adapter."""

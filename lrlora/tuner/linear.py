@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from transformers.pytorch_utils import Conv1D
 
+from lrlora.transfer import TransferFunction
 from lrlora.tuner.compilation import outside_compiled_graphs
 from lrlora.tuner.layer import AdaptedModule
+
+
+class _Prepared(NamedTuple):
+    """What an adapter is evaluated with in one forward pass."""
+
+    A: Tensor
+    B: Tensor
+    transfer: TransferFunction
+    plan: Any
 
 
 class Linear(AdaptedModule):
@@ -29,37 +39,33 @@ class Linear(AdaptedModule):
         active = self.unmerged_adapters()
         if not active:
             return self.base_layer(x, *args, **kwargs)  # type: ignore[no-any-return]
-        if len(active) == 1 and self._can_fuse(x, active[0], args, kwargs):
-            result = self._fused(active[0], x)
-            if result is not None:
-                return result
+        prepared = [self._prepared(name) for name in active]
+        if len(active) == 1 and self._can_fuse(x, active[0], prepared[0].plan, args, kwargs):
+            return self._fused(active[0], x, prepared[0])
         result = self.base_layer(x, *args, **kwargs)
         dtype = result.dtype
         if self.quantization_backend is not None:
             result = self.quantization_backend.maybe_clone_base_result(result)
-        for name in active:
-            A, B = self.factors(name)
-            transfer = self.transfer(name)
-            plan = self.plan(name, A, B, transfer)
+        for name, (A, B, transfer, plan) in zip(active, prepared, strict=True):
             adapted = self.lrlora_dropout[name](self._input_of_adapter(x, A.dtype))
             with torch.autocast(x.device.type, enabled=False):
                 result = self.lrlora_engine[name].add_to(result, adapted, A, B, transfer, plan)
             self.lrlora_plan[name].watch(result)  # type: ignore[operator]
-        return result.to(dtype)
+        return result.to(dtype)  # type: ignore[no-any-return]
 
-    def _fused(self, adapter: str, x: Tensor) -> Tensor | None:
-        """Returns x (W + ΔW)ᵀ + b in one product; None if the engine is no faster so."""
+    def _prepared(self, adapter: str) -> _Prepared:
         A, B = self.factors(adapter)
         transfer = self.transfer(adapter)
-        plan = self.plan(adapter, A, B, transfer)
-        if not self.lrlora_engine[adapter].prefers_weight(plan):
-            return None
+        return _Prepared(A, B, transfer, self.plan(adapter, A, B, transfer))
+
+    def _fused(self, adapter: str, x: Tensor, prepared: _Prepared) -> Tensor:
+        """Returns x (W + ΔW)ᵀ + b in one product."""
         base = self.get_base_layer()  # type: ignore[operator]  # PEFT is untyped here, so nn.Module answers for its methods
         weight = base.weight.T if self.fan_in_fan_out else base.weight
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         with torch.autocast(x.device.type, enabled=False):
-            result = self.lrlora_engine[adapter].linear(x, weight, base.bias, A, B, transfer, plan)
+            result = self.lrlora_engine[adapter].linear(x, weight, base.bias, *prepared)
         self.lrlora_plan[adapter].watch(result)  # type: ignore[operator]
         return result
 
@@ -70,8 +76,8 @@ class Linear(AdaptedModule):
         # Not in float16, whose smallest numbers are not much smaller than entries of an update.
         return x if x.dtype == torch.bfloat16 else self._cast_input_dtype(x, dtype)  # type: ignore[operator]
 
-    def _can_fuse(self, x: Tensor, adapter: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether nobody can tell that the base layer is not called, and W and ΔW may be added before they meet x.
+    def _can_fuse(self, x: Tensor, adapter: str, plan: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether one product with W + ΔW is faster, and nobody can tell that the base layer is not called.
 
         Hooks, parametrisations such as an old weight_norm, and wrappers of ``forward`` such as those of offloading need
         the call. A weight in half precision is not added to: rounding the sum would lose what is small beside the
@@ -80,7 +86,8 @@ class Linear(AdaptedModule):
         base = self.base_layer
         weight = getattr(base, "weight", None)
         return (
-            not args
+            self.lrlora_engine[adapter].prefers_weight(plan)
+            and not args
             and not kwargs
             and type(base) in (nn.Linear, Conv1D)
             and "forward" not in vars(base)
