@@ -191,6 +191,11 @@ class MonomialPlan(Plan):
         added: Tensor = _MonomialProduct.apply(result, x, A, B, self.weights(transfer, A.dtype), self)
         return added
 
+    def frozen(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> FrozenMonomials:
+        """See :meth:`Plan.frozen`."""
+        a, b, w = self._factors(A, B, transfer)
+        return FrozenMonomials(**vars(self), a=a.contiguous(), b=b * w[:, None])
+
     def _return_to_range(self, both: Tensor, n: int) -> Tensor:
         """γ^(|α| − 1), ``(K,)``, from the variables' rows of the monomials; 1 while the plan's range holds."""
         if n in (0, both.shape[1]):  # of an empty matrix there are no entries
@@ -232,6 +237,27 @@ class MonomialPlan(Plan):
             gradient[: level.first].addmm_(level.scatter, pieces)
         r = len(self.size)
         return self.to_A.mT @ gradient[:r, :n], gradient[:r, n:].mT @ self.to_B.mT
+
+
+@dataclass(frozen=True)
+class FrozenMonomials(MonomialPlan):
+    """The same with the factors of ΔW computed, for parameters that do not change.
+
+    Attributes:
+        a: ``(K, in)``.
+        b: ``(K, out)``, weighted.
+    """
+
+    a: Tensor
+    b: Tensor
+
+    def add_to(self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
+        """See :meth:`Plan.add_to`. The parameters are those of the factors."""
+        rows, base = as_rows(x).to(self.a.dtype), as_rows(result)
+        inner = (self.a @ rows.mT).mT
+        if base.dtype == self.a.dtype:
+            return torch.addmm(base, inner, self.b).view(result.shape)
+        return (base + inner @ self.b).to(base.dtype).view(result.shape)
 
 
 class _MonomialProduct(torch.autograd.Function):

@@ -62,6 +62,10 @@ class Plan(ABC):
     ) -> Tensor:
         """Returns x (W + ΔW)ᵀ + b, or x ΔWᵀ."""
 
+    def frozen(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> Plan:
+        """Returns a plan for these values of the parameters alone, which takes no gradient in them."""
+        return self
+
     @property
     def prefers_weight(self) -> bool:
         """Whether :meth:`linear` with the weight is cheaper than the base layer and :meth:`add_to`."""

@@ -165,7 +165,8 @@ def _some(z: Array) -> Array:
     """Returns at most :data:`VERIFIED` of the entries, evenly spaced in the order of their sizes."""
     if z.size <= VERIFIED:
         return z
-    return z[np.argsort(np.abs(z), kind="stable")[np.linspace(0, z.size - 1, VERIFIED).round().astype(int)]]
+    order = np.argsort(np.abs(z), kind="stable")
+    return np.asarray(z[order[np.linspace(0, z.size - 1, VERIFIED).round().astype(int)]])
 
 
 def _columns(t: Array, highest: int, centered: bool) -> Array:

@@ -48,6 +48,7 @@ class Plans(nn.Module):
         self._stepped = False
         self._versions: tuple[int, ...] | None = None
         self._usual: tuple[int, ...] | None = None
+        self._frozen: Plan | None = None
         self._evaluated: tuple[Any, ...] | None = None
         self._values: list[Tensor] = []
 
@@ -79,9 +80,11 @@ class Plans(nn.Module):
         values = [A, B, transfer.amplitude, transfer.bandwidth, transfer.grid, *transfer.shape.values()]
         if self._in_evaluation is None or state != self._evaluated or self._written_to(values):
             self._in_evaluation = engine.plan(A, B, transfer)
+            with torch.no_grad():
+                self._frozen = None if self._in_evaluation is None else self._in_evaluation.frozen(A, B, transfer)
             self._evaluated = state
             self._values = [value.detach().clone() for value in values] if A.device.type == "cpu" else []
-        return self._in_evaluation
+        return self._in_evaluation if torch.is_grad_enabled() else self._frozen
 
     def watch(self, result: Tensor) -> None:
         """Learns from ``result``, the layer's output, when a backward pass runs through the layer."""
