@@ -32,6 +32,8 @@ def describe_environment() -> dict[str, Any]:
     """Versions, machine and code, as plain data."""
     import torch
 
+    from lrlora.engines.select import described_costs
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -41,6 +43,7 @@ def describe_environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
         "git": git_state(Path(__file__).resolve().parent),
+        **({"engine_costs": costs} if (costs := described_costs()) else {}),
         **({"plugins": plugins} if (plugins := describe_plugins()) else {}),
     }
 

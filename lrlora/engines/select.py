@@ -1,14 +1,18 @@
 """Which form evaluates a layer: the cheapest that meets the tolerance, by fixed constants for each kind of device.
 
 The constants were measured and are fixed, so that the same run makes the same choices and gives the same digits. Only
-their proportions matter. To use others, set :data:`COSTS` entries before the first step; the choice that a layer made
-is in its plan, which is saved and recorded with it.
+their proportions matter. For a device whose proportions differ, ``lrlora bench calibrate`` measures others, and
+``LRLORA_COSTS`` names the file they are in. The choice that a layer made is in its plan, which is saved with it.
 """
 
 from __future__ import annotations
 
+import functools
+import json
+import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -77,6 +81,33 @@ COSTS: dict[str, Costs] = {
     "cuda": Costs(1 / 20_000, 1 / 10_000, 0.03, 0.02, 0.1, 0.01, 0.0),
 }
 """By kind of device; others are taken to be as ``cuda``."""
+
+COSTS_FILE = "LRLORA_COSTS"
+"""Environment variable that names a JSON file with constants by kind of device, which replace those above."""
+
+
+def costs_of(device: torch.device) -> Costs:
+    """Returns the constants of a kind of device.
+
+    Raises:
+        ValueError: If the file that ``LRLORA_COSTS`` names holds no constants.
+    """
+    return (COSTS | _from_file(os.environ.get(COSTS_FILE))).get(device.type, COSTS["cuda"])
+
+
+def described_costs() -> dict[str, dict[str, float]]:
+    """Returns the constants that ``LRLORA_COSTS`` puts in place of the fixed ones, as plain data."""
+    return {device: asdict(costs) for device, costs in _from_file(os.environ.get(COSTS_FILE)).items()}
+
+
+@functools.cache
+def _from_file(path: str | None) -> dict[str, Costs]:
+    if not path:
+        return {}
+    try:
+        return {device: Costs(**found) for device, found in json.loads(Path(path).read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{COSTS_FILE}={path}: no constants of the cost model: {error}") from error
 
 
 class PlannedEngine(Engine):
@@ -190,7 +221,7 @@ class _Search:
 
     @property
     def costs(self) -> Costs:
-        return COSTS.get(self.entries.A.device.type, COSTS["cuda"])
+        return costs_of(self.entries.A.device)
 
     @property
     def shape(self) -> tuple[int, int]:
