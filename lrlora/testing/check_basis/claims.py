@@ -89,7 +89,7 @@ def check_period(basis: Basis) -> None:
 def check_support(basis: Basis) -> None:
     """Where |u| is at least the claimed support values and gradients are zero exactly, in float64 and float32.
 
-    At the very end u is rounded by the basis itself, in the order of its formula, and the value may be that of rounding.
+    At the very end a basis rounds u in its own way, and the value may be that of rounding.
     """
     support = _claimed(basis.properties().support, "support")
     for dtype in (torch.float64, torch.float32):
