@@ -30,6 +30,7 @@ from lrlora.export.lora_layout import Pair, pattern_of, split_state
 from lrlora.export.to_lora import adapted_layers, config_of, write_adapter
 from lrlora.registry import closest
 from lrlora.tuner import LRLoraConfig
+from lrlora.tuner.checkpoint import tensors_of
 
 _TAKEN_OVER = (
     "task_type", "base_model_name_or_path", "revision", "auto_mapping", "r", "lora_alpha", "lora_dropout",
@@ -165,10 +166,7 @@ def _lrlora_state(config: LRLoraConfig, pairs: Mapping[str, Pair]) -> dict[str, 
     state = {}
     for name, pair in pairs.items():
         given = {"lrlora_A": pair.A, "lrlora_B": pair.B}
-        for key, tensor in layers[name].state_dict().items():
+        for key, tensor in tensors_of(layers[name], "default").items():
             part, _, end = key.partition(".default")  # the adapter's name, which saved keys leave out
-            if part.startswith("lrlora_"):
-                state[f"{PREFIX}{name}.{part}{end}"] = (
-                    given.get(part, tensor).detach().float().cpu().contiguous().clone()
-                )
+            state[f"{PREFIX}{name}.{part}{end}"] = given.get(part, tensor).detach().float().cpu().contiguous().clone()
     return state

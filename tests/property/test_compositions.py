@@ -175,8 +175,14 @@ def test_what_a_composition_claims_is_true(basis: Basis) -> None:
         (Fourier() + Fourier(2.0), Properties(period=12.0, smoothness=math.inf)),
         (Fourier() * Fourier(), Properties(parity="definite", period=6.0, smoothness=math.inf)),
         (Fourier() + Fourier(2**0.5), Properties(smoothness=math.inf)),
-        (Polynomial() + Legendre(), Properties(smoothness=math.inf, polynomial=True)),
-        (Polynomial() * Legendre(), Properties(parity="definite", smoothness=math.inf)),
+        (Polynomial() + Legendre(), Properties(smoothness=math.inf, polynomial=True, interval=3.0)),
+        (Polynomial() * Legendre(2.0), Properties(parity="definite", smoothness=math.inf, interval=2.0)),
+        # Of u = ωz the interval is known; of ω(z − z_i) it is not, and nothing that holds on it is claimed.
+        (Legendre() + Sinc(), Properties()),
+        (
+            Scaled(Legendre(), bandwidth=4.0),
+            Properties("definite", smoothness=math.inf, polynomial=True, interval=0.75),
+        ),
         (Scaled(BSpline(), 2.0, 4.0), Properties(parity="even", support=0.5, smoothness=2)),
         (Scaled(Sinc(), bandwidth=4.0), Properties(parity="even", band_limit=2.0, smoothness=math.inf)),
         (Scaled(Fourier(), bandwidth=0.5), Properties(parity="definite", period=12.0, smoothness=math.inf)),
@@ -190,15 +196,14 @@ def test_what_is_certain_of_a_composition_is_derived(basis: Basis, claimed: Prop
     assert_claims(basis)
 
 
-GROWING = Fourier() * Legendre()
-OVERFLOW = "a product with a polynomial of high order leaves float32 far off, and is no polynomial, which may"
-
-
 @parametrize_with_checks(
-    [Sinc() + Gaussian(), Sinc() * Gaussian(), 0.5 * Morlet(), Sinc() + Scaled(Sinc(), 0.5, 4.0), GROWING],
-    lambda basis: dict.fromkeys(
-        ["check_finite_far_off", "check_finite_for_any_bandwidth"] if basis == GROWING else [], OVERFLOW
-    ),
+    [
+        Sinc() + Gaussian(),
+        Sinc() * Gaussian(),
+        0.5 * Morlet(),
+        Sinc() + Scaled(Sinc(), 0.5, 4.0),
+        Fourier() * Legendre(),
+    ]
 )
 def test_compositions_pass_the_checks_of_the_kit(check: Callable[[], None]) -> None:
     check()

@@ -2,8 +2,7 @@
 
 Gradients are held against difference quotients, and against the change in value that they add up to. At a kink a
 quotient takes the slope of one side or the other, and autograd may take either: three are formed, and the nearest
-counts. Polynomials grow, and no evaluation mends that: a basis that claims to be one is asked far off for few functions
-only, and for many only where the grid interval is.
+counts.
 """
 
 from __future__ import annotations
