@@ -17,7 +17,7 @@ from lrlora.engines.coefficients import Coefficients
 from lrlora.engines.differentiation import as_rows, once
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
-from lrlora.engines.table import TableFit
+from lrlora.engines.table import TableFit, table_points
 from lrlora.transfer import TransferFunction
 
 BLOCK = 1 << 21
@@ -55,7 +55,7 @@ class EntrywisePlan(Plan):
             "size": fit.cells if isinstance(fit, TableFit) else fit.degree,
             "table": table,
             "error": fit.error,
-            "points": fit.points.tolist(),
+            "points": None if isinstance(fit, TableFit) else fit.points.tolist(),
             "matrix": None if isinstance(fit, TableFit) else fit.matrix.tolist(),
             "scale": transfer.output_scale,
             "residual": transfer.residual,
@@ -66,9 +66,11 @@ class EntrywisePlan(Plan):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> EntrywisePlan:
         """See :meth:`Plan.from_dict`."""
-        matrix = data["matrix"]
+        matrix, points = data["matrix"], data["points"]
+        if data["table"]:
+            points = table_points(data["rho"], data["size"])
         coefficients = Coefficients.made(
-            torch.tensor(data["points"], dtype=torch.float64),
+            torch.as_tensor(points, dtype=torch.float64),
             None if matrix is None else torch.tensor(matrix, dtype=torch.float64),
             scale=data["scale"],
             residual=data["residual"],

@@ -33,11 +33,6 @@ class TableFit:
     cells: int
     error: float
 
-    @property
-    def points(self) -> Array:
-        """Where f is evaluated, ``(C + 3,)``, in units of z."""
-        return table_points(self.rho, self.cells)
-
 
 def table_points(rho: float, cells: int) -> Array:
     """Returns C + 3 evenly spaced points, of which the second is −ρ and the last but one is ρ."""
