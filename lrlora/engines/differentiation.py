@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +17,12 @@ TWICE = (
 
 def once(pull_back: Callable[..., Any], ctx: Any, grad: Tensor, *saved: Tensor) -> Any:
     """Runs a backward pass whose results raise one clear line if they are differentiated again."""
-    found = pull_back(ctx, grad, *saved)
+    # A backward pass that is called under autocast is not cast: the forward pass was not, and cast products do not fit
+    # into what is allocated for the results.
+    kind = grad.device.type
+    cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    with torch.autocast(kind, enabled=False) if cast else nullcontext():
+        found = pull_back(ctx, grad, *saved)
     if not torch.is_grad_enabled():  # no create_graph: nobody can ask for a second derivative
         return found
     asked = [value for value in found if isinstance(value, Tensor)]

@@ -14,13 +14,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from lrlora.engines.coefficients import widest_float
+
 Buffers = Callable[[], Tensor]
 """Returns the next tensor to write to, of the shape of a block."""
-
-
-def wide(device: torch.device) -> torch.dtype:
-    """The dtype of sums over many entries: float64, or float32 on devices that don't have it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +40,7 @@ class Series:
     @cached_property
     def derivative(self) -> Tensor:
         """Coefficients of p', ``(degree + 1,)``; the last is zero."""
-        c = self.coefficients.to(wide(self.coefficients.device))
+        c = self.coefficients.to(widest_float(self.coefficients.device))
         k = torch.arange(len(c), dtype=c.dtype, device=c.device)
         # c'_j = Σ 2k c_k over the k > j with k − j odd, and half of that for j = 0.
         steps = k[None] - k[:, None]
@@ -54,7 +51,7 @@ class Series:
     @cached_property
     def ends(self) -> Tensor:
         """p'(1) and p'(−1), ``(2,)``."""
-        c = self.coefficients.to(wide(self.coefficients.device))
+        c = self.coefficients.to(widest_float(self.coefficients.device))
         return (_end_slopes(len(c), c) @ c).to(self.coefficients.dtype)
 
     def evaluate(self, t: Tensor, base: Tensor | None, out: Tensor, buffers: Buffers) -> None:
@@ -73,7 +70,7 @@ class Series:
         """``gradient`` is multiplied by p'(t), and ``out``, if any, becomes ``base`` + p(t); ``t`` is used up.
 
         Returns:
-            The gradient of the coefficients, in the dtype of :func:`wide`.
+            The gradient of the coefficients, in the dtype of :func:`~.coefficients.widest_float`.
         """
         c, d = self.coefficients, self.derivative
         x, T, previous, product = torch.clamp(t, -1, 1, out=buffers()), buffers(), buffers().fill_(1), buffers()
@@ -129,7 +126,7 @@ class Table:
     @cached_property
     def ends(self) -> Tensor:
         """p'(1) and p'(−1), ``(2,)``."""
-        v = self.coefficients.to(wide(self.coefficients.device))
+        v = self.coefficients.to(widest_float(self.coefficients.device))
         return (torch.stack([v[-1] - v[-3], v[2] - v[0]]) * (self.cells / 4)).to(self.coefficients.dtype)
 
     def evaluate(self, t: Tensor, base: Tensor | None, out: Tensor, buffers: Buffers) -> None:
@@ -147,11 +144,11 @@ class Table:
         """``gradient`` is multiplied by p'(t), and ``out``, if any, becomes ``base`` + p(t); ``t`` is used up.
 
         Returns:
-            The gradient of the coefficients, in the dtype of :func:`wide`.
+            The gradient of the coefficients, in the dtype of :func:`~.coefficients.widest_float`.
         """
         cell, u, e = self._places(t, buffers)
         p, q, product = buffers().zero_(), buffers().zero_(), buffers()
-        sums = torch.zeros(len(self.coefficients), dtype=wide(t.device), device=t.device)
+        sums = torch.zeros(len(self.coefficients), dtype=widest_float(t.device), device=t.device)
         for j in range(4):
             at = self._at(cell, j, t)
             q.addcmul_(at, _polynomial(_SLOPES[j], u, out=product), value=self.cells / 2)
@@ -213,7 +210,7 @@ def _sums_outside(e: Tensor, gradient: Tensor, spare: Tensor) -> Tensor:
     """Sums of the gradient times max(t − 1, 0), and times min(t + 1, 0), ``(2,)``."""
     over = torch.clamp(e, min=0, out=spare).mul_(gradient).sum(1)
     under = torch.clamp(e, max=0, out=spare).mul_(gradient).sum(1)
-    return torch.stack([over, under]).sum(1, dtype=wide(e.device))
+    return torch.stack([over, under]).sum(1, dtype=widest_float(e.device))
 
 
 def _store(p: Tensor, base: Tensor | None, out: Tensor) -> None:

@@ -73,7 +73,8 @@ class Engine(ABC):
     ) -> Tensor:
         """Returns x (W + ΔW)ᵀ + b, or x ΔWᵀ if there is no weight: ``(..., in)`` to ``(..., out)``."""
         delta = self.delta(A, B, transfer, plan)
-        return F.linear(x, (delta if weight is None else weight + delta).to(x.dtype), bias)
+        merged = delta if weight is None else weight + delta
+        return F.linear(x, merged.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     def add_to(
         self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction, plan: Any = None

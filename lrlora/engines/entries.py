@@ -52,9 +52,9 @@ class Entries:
         """
         A, B = A.detach(), B.detach()
         row_norms, column_norms = (
-            torch.linalg.vector_norm(side, dim=dim).double().cpu().numpy() for side, dim in ((B, 1), (A, 0))
+            torch.linalg.vector_norm(side, dim=dim).cpu().double().numpy() for side, dim in ((B, 1), (A, 0))
         )
-        gram = (B.mT @ B).double().cpu().numpy()
+        gram = (B.mT @ B).cpu().double().numpy()
         if not np.isfinite(gram).all() or not np.isfinite(column_norms).all():
             raise FloatingPointError("A or B is not finite")
         frame = np.linalg.eigh(gram).eigenvectors
@@ -69,12 +69,12 @@ class Entries:
     @cached_property
     def sampled_A(self) -> Array:
         """The columns of A in the sample, ``(r, c)``, float64."""
-        return np.asarray(self.A[:, torch.as_tensor(self.columns, device=self.A.device)].double().cpu())
+        return np.asarray(self.A[:, torch.as_tensor(self.columns, device=self.A.device)].cpu().double())
 
     @cached_property
     def sampled_B(self) -> Array:
         """The rows of B in the sample, ``(c, r)``, float64."""
-        return np.asarray(self.B[torch.as_tensor(self.rows, device=self.B.device)].double().cpu())
+        return np.asarray(self.B[torch.as_tensor(self.rows, device=self.B.device)].cpu().double())
 
     @cached_property
     def z(self) -> Array:
@@ -93,7 +93,7 @@ class Entries:
 
 def _largest(side: Tensor) -> Array:
     """Returns the largest entry of each row; 0 of empty ones."""
-    return (side.amax(1) if side.shape[1] else side.new_zeros(len(side))).double().cpu().numpy()
+    return (side.amax(1) if side.shape[1] else side.new_zeros(len(side))).cpu().double().numpy()
 
 
 def _or_one(values: Array) -> Array:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrlora.engines import passes
-from lrlora.engines.coefficients import Coefficients
+from lrlora.engines.coefficients import Coefficients, widest_float
 from lrlora.engines.differentiation import as_rows, once
 from lrlora.engines.plan import Plan
 from lrlora.engines.polynomial import PolynomialFit
@@ -200,7 +200,8 @@ def _linear_pull_back(ctx: Any, grad: Tensor, x: Tensor, A: Tensor, B: Tensor, c
     out_rows, in_rows = as_rows(grad), as_rows(x)
     grad_x = torch.zeros_like(in_rows) if wants_x else None
     grad_weight = torch.empty_like(weight) if wants_weight else None
-    grad_A, grad_B, grad_c = torch.zeros_like(A), torch.empty_like(B), torch.zeros_like(c, dtype=torch.float64)
+    grad_A, grad_B = torch.zeros_like(A), torch.empty_like(B)
+    grad_c = torch.zeros_like(c, dtype=widest_float(c.device))
     for rows in _blocks(B, A):
         base = None if weight is None else weight[rows]
         incoming = out_rows[:, rows]

@@ -183,7 +183,10 @@ class MonomialPlan(Plan):
         transfer: TransferFunction,
     ) -> Tensor:
         """See :meth:`Plan.linear`."""
-        base = x.new_zeros(*x.shape[:-1], len(B)) if weight is None else F.linear(x, weight.to(x.dtype), bias)
+        if weight is None:
+            base = x.new_zeros(*x.shape[:-1], len(B))
+        else:
+            base = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         return self.add_to(base, x, A, B, transfer)
 
     def add_to(self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lrlora.engines import native
-from lrlora.engines.eager import Buffers, Series, Table, wide
+from lrlora.engines.coefficients import widest_float
+from lrlora.engines.eager import Buffers, Series, Table
 
 __all__ = ["Series", "Table", "pull_back", "values"]
 
@@ -79,7 +80,7 @@ def pull_back(
         assert sums is not None
         return sums
     p = replace(p)
-    total = torch.zeros(len(p.coefficients), dtype=wide(B.device), device=B.device)
+    total = torch.zeros(len(p.coefficients), dtype=widest_float(B.device), device=B.device)
     for rows, t, buffers in _blocks(B, A):
         total += p.pull_back(
             t, gradient[rows], None if base is None else base[rows], None if out is None else out[rows], buffers

@@ -130,14 +130,14 @@ def fit_polynomial(
 def values_at(transfer: TransferFunction, points: Array) -> tuple[Array, Array]:
     """Returns f and the functions that its amplitudes weigh at points, ``(p,)`` and ``(p, N)``, float64."""
     at: Tensor = torch.from_numpy(points)
-    own = transfer.to(torch.float64)
+    # To the CPU first: not every device has float64.
     cpu = TransferFunction(
-        own.basis,
-        own.amplitude.cpu(),
-        own.bandwidth.cpu(),
-        own.grid.cpu(),
-        shape={name: value.cpu() for name, value in own.shape.items()},
-    )
+        transfer.basis,
+        transfer.amplitude.cpu(),
+        transfer.bandwidth.cpu(),
+        transfer.grid.cpu(),
+        shape={name: value.cpu() for name, value in transfer.shape.items()},
+    ).to(torch.float64)
     features = cpu.features(torch.cat([at, at.new_zeros(1)]))
     features = features[:-1] - features[-1] if transfer.centered else features[:-1]
     phi = features @ cpu.amplitude

@@ -1,7 +1,7 @@
 """The process that trains one method alone: the first step of a new adapter, and peak memory of a trained one.
 
 Prints ``first_ms``, ``peak_mib`` (the most that was resident during steps of the trained adapter, with interpreter and
-libraries) and ``peak_source``, how the platform was asked.
+libraries; on CUDA the most that PyTorch had allocated on the device) and ``peak_source``, how the platform was asked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def main() -> None:
     from lrlora.studies.quiet import quiet
 
     with quiet():
-        step = TrainedModel(Workload(*order["workload"]), order["config"])
+        workload = Workload(*order["workload"])
+        step = TrainedModel(workload, order["config"])
         started = time.perf_counter()
         step()
         first = time.perf_counter() - started
@@ -35,7 +36,7 @@ def main() -> None:
         for _ in range(WARM_UP):
             step()
         _give_back()
-        memory = PeakMemory(cuda=False)  # loading may need more than a step does, and is over
+        memory = PeakMemory(cuda=workload.device == "cuda")  # loading may need more than a step does, and is over
         for _ in range(STEPS):
             step()
         peak = memory.read()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lrlora.registry import UnknownNameError
 from lrlora.studies.bench.compared import Configs
+from lrlora.studies.bench.device import finish
 from lrlora.studies.bench.timing import Step
 from lrlora.studies.methods import make_method
 
@@ -32,7 +33,9 @@ _CURVE_POINTS, _TWIN = 512, 256
 _FACTORS, _HALVINGS = (1e-4, 1e4), 40
 
 
-def layer_steps(shape: tuple[int, int], tokens: int, configs: Configs, bending: str = "mild") -> dict[str, Step]:
+def layer_steps(
+    shape: tuple[int, int], tokens: int, configs: Configs, bending: str = "mild", device: str = "cpu"
+) -> dict[str, Step]:
     """Returns a step per method, which all start from the same weight and, where they have them, the same A and B.
 
     A step is forward, backward (to the input too, as in an inner layer) and AdamW; for one token it is decoding: a
@@ -43,6 +46,7 @@ def layer_steps(shape: tuple[int, int], tokens: int, configs: Configs, bending: 
         tokens: In a step.
         configs: By name.
         bending: One of :data:`BENDINGS`.
+        device: ``cpu`` or ``cuda``. A step ends when the device has done it.
 
     Raises:
         UnknownNameError: No such bending.
@@ -50,7 +54,7 @@ def layer_steps(shape: tuple[int, int], tokens: int, configs: Configs, bending: 
     if bending not in BENDINGS:
         raise UnknownNameError("value of --bending", bending, BENDINGS)
     torch.manual_seed(0)
-    weight = nn.Linear(shape[1], shape[0], bias=False).weight
+    weight = nn.Linear(shape[1], shape[0], bias=False).weight.to(device)
     return {name: _step(weight, tokens, config, bending) for name, config in configs.items()}
 
 
@@ -117,26 +121,29 @@ def _step(weight: Tensor, tokens: int, config: Mapping[str, Any], bending: str) 
         _set(model, {"A": A, "B": B})
     if config["method"] == "lrlora":
         _set(model, {"amplitude": bent_amplitude(config, bending)})
-    out, inside = weight.shape
+    (out, inside), device = weight.shape, weight.device
     torch.manual_seed(2)
     if tokens == 1:
         model.eval()
-        token = torch.randn(1, inside)
+        token = torch.randn(1, inside).to(device)
 
         def decode() -> None:
             with torch.no_grad():
                 model(token)
+            finish(device.type)
 
         return decode
     model.train()
     optimizer = torch.optim.AdamW(make_method(config, "bench").parameter_groups(model, LEARNING_RATE, 0.0))
-    x, incoming = torch.randn(tokens, inside, requires_grad=True), torch.randn(tokens, out)
+    x, incoming = (torch.randn(tokens, size).to(device) for size in (inside, out))
+    x.requires_grad_()
 
     def train() -> None:
         optimizer.zero_grad()
         x.grad = None
         model(x).backward(incoming)
         optimizer.step()
+        finish(device.type)
 
     return train
 

@@ -31,16 +31,19 @@ def make_document(bench: str, settings: Mapping[str, Any], rows: Sequence[Mappin
         rows: A mapping per method.
     """
     environment = describe_environment() | {"load_average": _load_average()}
+    if settings.get("device", "cpu") == "cpu":
+        environment["device"] = "cpu"  # whatever else is there
     return {"format": FORMAT, "bench": bench, "settings": dict(settings), "environment": environment, "rows": [*rows]}
 
 
 def surroundings(environment: Mapping[str, Any]) -> str:
-    """Returns the line without which times say nothing: machine, cores, threads, load average, versions."""
+    """Returns the line without which times say nothing: device, machine, cores, threads, load average, versions."""
     packages = environment["packages"]
     load = environment["load_average"]
     versions = ", ".join(f"{name} {packages[name]}" for name in ("lrlora", "torch", "peft", "transformers"))
+    device = "" if environment["device"] == "cpu" else f"{environment['device']}; "
     return (
-        f"{environment['processor']}, {environment['cores']} cores, {environment['threads']} threads, "
+        f"{device}{environment['processor']}, {environment['cores']} cores, {environment['threads']} threads, "
         f"load average {'unknown' if load is None else f'{load:.2f}'}; {versions}"
     )
 
@@ -93,6 +96,8 @@ def cells_of(row: Mapping[str, Any]) -> dict[str, str]:
         cells[phase] = f"{median(run[phase] for run in row['phases']):.1f}"
     if "operations" in row:
         cells["operations"] = f"{row['operations']['forward']:.0f} + {row['operations']['backward']:.0f}"
+    if "step_mib" in row:
+        cells["step_mib"] = f"{row['step_mib']:.0f}"
     if "memory_ratio" in row:
         cells["memory"] = f"{row['memory_ratio']:.2f}"
         cells["first"] = f"{row['first_ratio']:.2f}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from lrlora.registry import UnknownNameError
+from lrlora.studies.bench.device import finish
 from lrlora.studies.encoding import encode_training, kind_for
 from lrlora.studies.methods import make_method
 
@@ -33,23 +34,26 @@ class Workload(NamedTuple):
         model: One of :data:`MODELS`.
         batch: Examples.
         length: Tokens of each; shorter examples are padded to it.
+        device: Where it is made, ``cpu`` or ``cuda``.
     """
 
     model: str
     batch: int
     length: int
+    device: str = "cpu"
 
 
 MODELS = {"minilm": ("sarcasm", 32, 32), "smollm2": ("reference", 4, 128)}
 """By the name of the backbone: the task that it is trained on, and batch and length of a step unless told otherwise."""
 
 
-def workload_of(model: str, tokens: tuple[int, int] | None = None) -> Workload:
+def workload_of(model: str, tokens: tuple[int, int] | None = None, device: str = "cpu") -> Workload:
     """Returns the workload of a model.
 
     Args:
         model: One of :data:`MODELS`.
         tokens: Batch and length; None for the model's own.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         UnknownNameError: It is none of them; with the nearest.
@@ -60,7 +64,7 @@ def workload_of(model: str, tokens: tuple[int, int] | None = None) -> Workload:
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)
     locate(model)
-    return Workload(model, *(tokens or MODELS[model][1:]))
+    return Workload(model, *(tokens or MODELS[model][1:]), device)
 
 
 class TrainedModel:
@@ -80,22 +84,24 @@ class TrainedModel:
     ) -> None:
         kind = _kind(workload.model)
         kind.task.prepare(announce)
-        backbone = _backbone(workload.model)
+        backbone = _backbone(workload.model, workload.device)
         method = make_method(config, "bench")
         set_seed(SEED)
         self.model: Any = method.adapt(copied := copy.deepcopy(backbone), kind.task_type)
         share_frozen(copied, backbone)
         self.model.train()
         self._batches = cycle(_batches(workload))
+        self._device = workload.device
         self._trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(method.parameter_groups(self.model, LEARNING_RATE, 0.0))
 
     def __call__(self) -> None:
-        """Trains for one step."""
+        """Trains for one step, and waits until the device has done it."""
         self._optimizer.zero_grad()
         self.model(**next(self._batches)).loss.backward()
         nn.utils.clip_grad_norm_(self._trainable, MAX_GRAD_NORM)
         self._optimizer.step()
+        finish(self._device)
 
     def save(self, path: Path) -> None:
         """Writes all that is not a frozen weight."""
@@ -104,7 +110,7 @@ class TrainedModel:
 
     def load(self, path: Path) -> None:
         """Reads what :meth:`save` wrote."""
-        self.model.load_state_dict(torch.load(path, weights_only=True), strict=False)
+        self.model.load_state_dict(torch.load(path, weights_only=True, map_location=self._device), strict=False)
 
 
 def share_frozen(mine: nn.Module, original: nn.Module) -> None:
@@ -129,17 +135,19 @@ def _kind(model: str) -> Kind:
 
 
 @lru_cache(maxsize=1)  # two models need not fit at a time
-def _backbone(model: str) -> nn.Module:
+def _backbone(model: str, device: str) -> nn.Module:
     set_seed(SEED)  # for the head
-    return _kind(model).load()
+    loaded: nn.Module = _kind(model).load()
+    return loaded.to(device)
 
 
 @lru_cache(maxsize=2)
 def _batches(workload: Workload) -> list[dict[str, Tensor]]:
-    model, size, length = workload
+    model, size, length, device = workload
     task = {"name": MODELS[model][0], "options": {}}
     rows = encode_training(task, model, length, BATCHES * size, SEED)
     collator: Any = _kind(model).collator()
     collator.padding, collator.max_length = "max_length", length
     endless = cycle(rows)  # where there are fewer examples than that
-    return [collator([next(endless) for _ in range(size)]) for _ in range(BATCHES)]
+    batches = [collator([next(endless) for _ in range(size)]) for _ in range(BATCHES)]
+    return [{name: value.to(device) for name, value in batch.items()} for batch in batches]

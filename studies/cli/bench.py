@@ -14,7 +14,7 @@ from lrlora.studies.cli.options import Plugin, load_plugins
 from lrlora.studies.errors import StudyError
 
 app = typer.Typer(
-    help="Time and memory of LR-LoRA beside PEFT's methods, on the CPU. All are interleaved, and each figure is the "
+    help="Time and memory of LR-LoRA beside PEFT's methods. All are interleaved, and each figure is the "
     "median of the ratios to LoRA in the same round: single times on a shared machine mean little.",
     no_args_is_help=True,
 )
@@ -27,6 +27,7 @@ Beside = Annotated[list[str], typer.Option(metavar="NAMES", help=f"Other methods
 Rank = Annotated[int, typer.Option("--r", metavar="R", min=1, help="Rank of all of them.")]
 Engine = Annotated[str | None, typer.Option(metavar="NAME", help="LR-LoRA's engine; by default the one it chooses.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="PyTorch's threads; by default its own choice.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where it runs: cpu or cuda.")]
 Load = Annotated[bool, typer.Option("--load", help="Run another busy process beside it, on all cores.")]
 File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything that was measured.")]
 Size = Annotated[str | None, typer.Option("--tokens", metavar="BATCHxLENGTH", help="By default 32x32, smollm2 4x128.")]
@@ -76,6 +77,7 @@ def bench_step(
     bases: Bases = _BASES,
     beside: Beside = _BESIDE,
     rank: Rank = 4,
+    device: Device = "cpu",
     tokens: Size = None,
     steps: Steps = 21,
     trained: Trained = 60,
@@ -96,6 +98,7 @@ def bench_step(
     """
     load_plugins(plugin)
     from lrlora.studies.bench.compared import REFERENCE, compared_methods, read_names
+    from lrlora.studies.bench.device import check_device
     from lrlora.studies.bench.report import announce, check_writable, make_document, show
 
     check_writable(file)
@@ -104,7 +107,7 @@ def bench_step(
     from lrlora.studies.bench.steps import measure_steps
     from lrlora.studies.bench.trained import workload_of
 
-    workload = workload_of(model, size)
+    workload = workload_of(model, size, check_device(device))
     settings = {**workload._asdict(), "r": rank, "steps": steps, "trained": trained, "engine": engine, "load": load}
     with _surrounded(threads, load):
         document = make_document("step", settings, [])
@@ -124,6 +127,7 @@ def bench_layer(
     bases: Bases = _BASES,
     beside: Beside = _BESIDE,
     rank: Rank = 8,
+    device: Device = "cpu",
     tokens: Annotated[int, typer.Option(metavar="T", min=1, help="In a step; 1 is decoding, unmerged.")] = 512,
     bending: Annotated[
         str, typer.Option(metavar="HOW", help="Nonlinear fraction of the adapter: mild (2 %) or strong (17 %).")
@@ -141,6 +145,7 @@ def bench_layer(
     """
     load_plugins(plugin)
     from lrlora.studies.bench.compared import REFERENCE, compared_methods, read_names
+    from lrlora.studies.bench.device import check_device, memory_of
     from lrlora.studies.bench.layers import layer_steps
     from lrlora.studies.bench.report import announce, check_writable, make_document, show
     from lrlora.studies.bench.timing import interleave, ratios_to
@@ -148,15 +153,20 @@ def bench_layer(
     check_writable(file)
     configs = compared_methods(read_names(bases), read_names(beside), rank, engine)
     settings = {"out": out, "in": inside, "tokens": tokens, "r": rank, "bending": bending, "steps": steps}
-    settings |= {"engine": engine, "load": load}
+    settings |= {"engine": engine, "load": load, "device": check_device(device)}
     with _surrounded(threads, load):
         document = make_document("layer", settings, [])
-        prepared = layer_steps((out, inside), tokens, configs, bending)
+        prepared = layer_steps((out, inside), tokens, configs, bending, device)
         announce(f"{out} × {inside}: factors sampled as training leaves them, {bending} bending; timing {steps} steps")
         interleave(prepared, 2)  # to warm up
         found = ratios_to(REFERENCE, interleave(prepared, steps))
         document["rows"] = [{"name": name, "config": configs[name], **found[name].to_dict()} for name in found]
-    show(document, {**_TIMES, "quartiles": "quartiles", "ms": "ms"}, file)
+        columns = {**_TIMES, "quartiles": "quartiles", "ms": "ms"}
+        if device == "cuda":
+            columns |= {"memory of a step, MiB": "step_mib"}
+            for row in document["rows"]:
+                row["step_mib"] = memory_of(prepared[row["name"]])
+    show(document, columns, file)
 
 
 @app.command("grid-points")

@@ -81,3 +81,20 @@ def test_dropout_falls_on_the_adapters_path_alone() -> None:
     dropped = layer.lrlora_dropout["default"](x)
     expected = layer.base_layer(x) + dropped @ layer.get_delta_weight("default").T
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["monomials", "polynomial", "tabulated"])
+def test_a_backward_pass_under_autocast_is_that_outside(engine: str) -> None:
+    torch.manual_seed(0)
+    config = LRLoraConfig(r=2, target_modules=["0"], init_weights=False, engine=engine, input_scale=5.0)
+    model, x = get_peft_model(nn.Sequential(nn.Linear(IN, OUT)), config).train(), torch.randn(TOKENS, IN)
+    found = []
+    for inside in (False, True):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(x).float().square().mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            loss.backward()
+        found.append(gradients(model))
+        model.zero_grad()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=0, atol=0, msg=name)

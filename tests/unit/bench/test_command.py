@@ -17,6 +17,7 @@ BAD_INPUT = [
     pytest.param([*LAYER, "--engine", "autto"], "did you mean 'auto'?", id="engine"),
     pytest.param([*LAYER, "--bending", "strng"], "did you mean 'strong'?", id="bending"),
     pytest.param([*LAYER, "--json", "gone/found.json"], "its folder does not exist", id="file"),
+    pytest.param([*LAYER, "--device", "gpu"], "unknown value of --device 'gpu'", id="device"),
     pytest.param(["bench", "layer", "0", "8"], "greater than or equal to 1", id="shape"),
     pytest.param(["bench", "cell", "--beside", "lor"], "did you mean 'lora'?", id="cell"),
     pytest.param(["bench", "cell", "--rounds", "0"], "greater than or equal to 1", id="rounds"),
@@ -66,3 +67,15 @@ def test_a_layer_has_a_row_per_method_in_the_table_and_in_json(
     assert (document["settings"]["out"], document["settings"]["in"], document["settings"]["steps"]) == (12, 8, 2)
     assert document["environment"]["threads"] == 1
     assert [(row["name"], row["rounds"], row["config"]["r"]) for row in document["rows"]] == [(n, 2, 8) for n in names]
+
+
+@pytest.mark.parametrize("command", ["step", "layer"])
+def test_a_device_that_is_not_there_is_one_line(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = LAYER if command == "layer" else ["bench", "step"]
+    assert run([*arguments, "--device", "cuda"]) == 2
+    printed = capsys.readouterr()
+    assert "--device cuda: PyTorch" in printed.err
+    assert not printed.out
