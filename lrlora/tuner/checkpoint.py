@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.names import culprit
+from lrlora.tuner.planning import Plans
 
 PLAN = "_extra_state"
 """Last part of the key that a plan has in a state; see :class:`lrlora.tuner.planning.Plans`."""
@@ -122,7 +123,8 @@ def with_present_keys(model: nn.Module, adapter_name: str, state: dict[str, Tens
 
 def with_empty_plans(model: nn.Module, adapter_name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the state of an adapter with an empty plan for every layer that has none in it, as in files of 0.1.0."""
-    keys = [f"{prefix}.{PLAN}" for prefix in _kept_besides(model, adapter_name)]
+    kept = _kept_besides(model, adapter_name)
+    keys = [f"{prefix}.{PLAN}" for prefix, module in kept.items() if isinstance(module, Plans)]
     return {key: torch.empty(0, dtype=torch.uint8) for key in keys} | state
 
 

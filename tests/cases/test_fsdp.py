@@ -21,7 +21,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the worker found, started once for all tests."""
     folder = tmp_path_factory.mktemp("fsdp")
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "LRLORA_COMPILE": "never", "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     started = subprocess.Popen(
         [*command, str(WORKER), str(folder)],
         env=environment,
