@@ -79,8 +79,8 @@ class Plans(nn.Module):
         state = (A.device, A.dtype, *((id(p), _version(p)) for p in parameters))
         values = [A, B, transfer.amplitude, transfer.bandwidth, transfer.grid, *transfer.shape.values()]
         if self._in_evaluation is None or state != self._evaluated or self._written_to(values):
-            self._in_evaluation = engine.plan(A, B, transfer)
-            with torch.no_grad():
+            self._in_evaluation = _made(engine, A, B, transfer)
+            with torch.no_grad(), torch.inference_mode(False):
                 self._frozen = None if self._in_evaluation is None else self._in_evaluation.frozen(A, B, transfer)
             self._evaluated = state
             self._values = [value.detach().clone() for value in values] if A.device.type == "cpu" else []
@@ -118,7 +118,7 @@ class Plans(nn.Module):
         else:
             due = changes is not None and any(changes)
         if plan is None or due or plan.device != A.device:
-            plan = self._in_training = engine.plan(A, B, transfer, growth=GROWTH, previous=plan)
+            plan = self._in_training = _made(engine, A, B, transfer, growth=GROWTH, previous=plan)
             self._until = min(max(self._age + 1, int(self._age * SPACING)), self._age + LONGEST)
         return plan
 
@@ -156,6 +156,12 @@ class Plans(nn.Module):
             self._saved = dict(data["plan"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"the saved plan of an adapted layer is damaged: {error!r}") from error
+
+
+def _made(engine: Engine, A: Tensor, B: Tensor, transfer: TransferFunction, **how: Any) -> Plan | None:
+    """Returns a new plan, of tensors that autograd can save: one made in inference mode may be used outside of it."""
+    with torch.inference_mode(False), torch.no_grad():
+        return engine.plan(A, B, transfer, **how)
 
 
 def _version(parameter: Tensor) -> int:

@@ -1,6 +1,6 @@
 """A whole model compiled, checkpointed, in half precision, generating: it computes what it computes without.
 
-Surrogates are fitted by code that reads the values of parameters, so an adapted layer stays outside of compiled graphs.
+Plans are made by code that reads the values of parameters, so an adapted layer stays outside of compiled graphs.
 """
 
 import copy
@@ -65,7 +65,7 @@ def test_a_compiled_model_trains_as_an_eager_one(make_model: Make, inputs_of: In
     eager, compiled = adapted(make_model), adapted(make_model)
     expected = train(eager, eager, inputs)
     run = torch.compile(compiled, backend="aot_eager")
-    # A surrogate that was fitted to the parameters of an earlier step would show here.
+    # A plan or a value from an earlier step would show here.
     assert train(compiled, run, inputs) == pytest.approx(expected, rel=1e-4)
     assert expected[-1] < expected[0]
     assert_same(dict(compiled.named_parameters()), dict(eager.named_parameters()), rtol=1e-3, atol=1e-4)
@@ -197,7 +197,7 @@ class TestGeneration:
         assert torch.equal(with_cache, model.merge_and_unload().generate(**prompt, **asked))
 
     def test_training_goes_on_after_inference_mode(self, make_model: Make, inputs_of: Inputs) -> None:
-        # What was fitted in inference mode must not come back as a tensor that autograd refuses.
+        # A plan that was made in inference mode must hold no tensor that autograd refuses.
         inputs = inputs_of("llama")
         model = adapted(make_model).eval()
         with torch.inference_mode():

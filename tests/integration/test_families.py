@@ -57,18 +57,24 @@ def test_every_known_family_is_tested() -> None:
 
 
 @EXPERTS
-@pytest.mark.parametrize("placement", ["attention", "mlp", "all"])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_adapter_trains_saves_loads_and_merges(name: str, placement: str, tmp_path: Path) -> None:
+def test_a_placement_is_the_modules_of_its_roles(name: str) -> None:
     family = models.FAMILIES[name]
-    wanted = {"attention": ATTENTION, "mlp": MLP, "all": ATTENTION + MLP}[placement]
-    expected = {module for module, role in family.roles().items() if role in wanted}
-    config = LRLoraConfig(r=2, num_grid_points=6, init_weights=False, placement=placement)
-    if not expected:
-        with pytest.raises(ValueError, match=f"no module is left to adapt: placement='{placement}'"):
-            get_peft_model(family.model(), config)
-        return
-    model = get_peft_model(family.model(), config)
+    model = family.model()
+    for placement, wanted in (("attention", ATTENTION), ("mlp", MLP)):
+        expected = {module for module, role in family.roles().items() if role in wanted}
+        if expected:
+            assert set(resolve_target_modules(model, placement)) == expected
+        else:
+            with pytest.raises(ValueError, match=f"no module is left to adapt: placement='{placement}'"):
+                resolve_target_modules(model, placement)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adapter_trains_saves_loads_and_merges(name: str, tmp_path: Path) -> None:
+    family = models.FAMILIES[name]
+    expected = {module for module, role in family.roles().items() if role in ATTENTION + MLP}
+    model = get_peft_model(family.model(), LRLoraConfig(r=2, num_grid_points=6, init_weights=False))
     layers = {name: module for name, module in model.named_modules() if isinstance(module, LRLoraLayer)}
     assert set(model.base_model.targeted_module_names) == expected
     assert len(layers) == len(expected)

@@ -142,7 +142,7 @@ def test_what_cannot_be_adapted_is_named() -> None:
             super().__init__()
             self.attention, self.norm = nn.MultiheadAttention(4, 1), nn.LayerNorm(4)
 
-    with pytest.raises(ValueError, match=r"belongs to torch\.nn\.MultiheadAttention"):
+    with pytest.raises(ValueError, match="MultiheadAttention reads its weight and never calls it"):
         get_peft_model(Attention(), LRLoraConfig(target_modules=["out_proj"]))
     with pytest.raises(ValueError, match="'norm' is a LayerNorm; LR-LoRA adapts"):
         get_peft_model(Attention(), LRLoraConfig(target_modules=["norm"]))

@@ -13,7 +13,6 @@ import pytest
 import torch
 import transformers as hf
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -68,8 +67,7 @@ class TestTrainer:
         ids=["lora", "direct", "auto", "tabulated, shared", "auto, dropout"],
     )
     def test_training_goes_on_from_a_checkpoint_bit_by_bit(self, config: Any, make_model: Make, tmp_path: Path) -> None:
-        # The range that a surrogate is fitted for depends on the steps before, which a file does not have: so saving
-        # starts it over, for the run that goes on as for the one that will be resumed.
+        # A plan depends on the steps before; it is saved with the adapter.
         through = self.run(get_peft_model(make_model("bert"), config), tmp_path / "through")
         fresh = get_peft_model(make_model("bert"), config)
         start = trained(fresh)
@@ -146,19 +144,6 @@ class TestTrainer:
             ("transfer", 2.5e-3, 0.0),
         ]
 
-    def test_an_optimizer_that_takes_theta_for_b_is_refused_here_too(self, make_model: Make, tmp_path: Path) -> None:
-        # Wrapped by accelerate, and under a warm-up that starts from zero.
-        model = get_peft_model(make_model("bert"), LRLoraConfig(**FIELDS))
-        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16)
-        trainer = hf.Trainer(
-            model=model,
-            args=arguments(tmp_path, warmup_steps=3),
-            train_dataset=rows(),
-            optimizers=(optimizer, None),
-        )
-        with pytest.raises(ValueError, match="θ is in one group with B"):
-            trainer.train()
-
     def test_an_optimizer_with_groups_of_its_own_is_refused(
         self, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -191,8 +176,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> hf.PreTrainedTokenize
 class TestSFTTrainer:
     """TRL's SFTTrainer adapts the model itself."""
 
-    @pytest.mark.parametrize("checkpointing", [False, True])
-    @pytest.mark.parametrize("packing", [False, True])
+    @pytest.mark.parametrize(("packing", "checkpointing"), [(False, True), (True, False)])
     def test_it_trains_saves_and_loads(
         self,
         packing: bool,
@@ -252,7 +236,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ddp_worker.py found, started once for all tests: loading the libraries takes longer than all it does."""
     folder = tmp_path_factory.mktemp("ddp")
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "LRLORA_COMPILE": "never", "PYTHONWARNINGS": "ignore"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     started = subprocess.Popen(
         [*command, str(Path(__file__).with_name("ddp_worker.py")), str(folder)],
         env=environment,
@@ -278,8 +262,8 @@ VARIANTS = ["own", "at the start", "shared", "shared by halves", "tables", "rank
 class TestTwoProcesses:
     """DistributedDataParallel with find_unused_parameters=False, on CPU (gloo).
 
-    Both processes have the same parameters, and so fit the same surrogate: their gradients add up to those of one
-    process to rounding, not to the tolerance of the fit.
+    Both processes have the same parameters, and so make the same plans: their gradients add up to those of one process
+    to rounding, not to the tolerance of the engine.
     """
 
     @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,11 +1,10 @@
-"""What is checked of every transformer, whatever it is for, and how a test module names the ones it is about."""
+"""What is checked of transformers, whatever they are for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import pytest
 from check_adapters import AdapterChecks, AdapterDetails
 from check_merging import MergingChecks, MergingDetails
 from check_precision import PrecisionChecks, PrecisionDetails
@@ -17,26 +16,11 @@ from subjects import Subject, run, same
 class TransformerChecks(
     SavingChecks, MergingChecks, TrainingChecks, TransformerTrainingChecks, AdapterChecks, PrecisionChecks
 ):
-    """Checks that every subject goes through."""
+    """Checks that may hang on the architecture."""
 
 
 class TransformerDetails(SavingDetails, MergingDetails, TrainingDetails, AdapterDetails, PrecisionDetails):
-    """Checks that hang on no architecture, for a few subjects."""
-
-
-def fixture_of(subjects: list[Subject]) -> Any:
-    """The fixture ``subject`` of a module."""
-
-    @pytest.fixture(params=subjects, ids=lambda subject: subject.name)
-    def subject(request: pytest.FixtureRequest) -> Subject:
-        return request.param
-
-    return subject
-
-
-def of_each(subjects: list[Subject]) -> pytest.MarkDecorator:
-    """Marks a class that is about other subjects than its module."""
-    return pytest.mark.parametrize("subject", subjects, ids=lambda subject: subject.name)
+    """Checks that hang on no architecture."""
 
 
 def loaded_by_itself(subject: Subject, folder: Path, auto: Any, **options: Any) -> Any:

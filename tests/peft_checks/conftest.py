@@ -13,6 +13,14 @@ sys.path.insert(0, str(HERE))
 pytest.register_assert_rewrite("subjects", *(path.stem for path in HERE.glob("check_*.py")))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a check that takes a ``subject`` those of the ``SAMPLE`` of its class, or else of its module."""
+    sample = getattr(metafunc.cls, "SAMPLE", None) or getattr(metafunc.module, "SAMPLE", None)
+    if sample is not None and "subject" in metafunc.fixturenames:
+        subjects = sample.of(metafunc.function.__name__)
+        metafunc.parametrize("subject", subjects, ids=[subject.name for subject in subjects])
+
+
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked of a hub: models are made here, and a folder is never taken for the name of a repository."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,8 +90,9 @@ class Subject:
 
 @functools.cache
 def _prototype(build: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(0)
-    return build().eval()
+    with torch.random.fork_rng():  # so that what follows draws the same whether or not the model is there already
+        torch.manual_seed(0)
+        return build().eval()
 
 
 def first_output(result: Any) -> Tensor:
@@ -125,11 +127,6 @@ def adapter_parameters(model: nn.Module, adapter_name: str = "default") -> Itera
                     yield f"{name}.{part}.{adapter_name}.{inner}".rstrip("."), parameter
 
 
-def named_by_prefix(model: PeftModel) -> dict[str, nn.Parameter]:
-    """Parameters in whose name the prefix of the method stands, which is how PEFT itself tells them in its checks."""
-    return {name: parameter for name, parameter in model.named_parameters() if model.base_model.prefix in name}
-
-
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the model's state."""
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
@@ -148,6 +145,24 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> None:
 def differ(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> None:
     """Assert that two outputs differ by more than a computation may."""
     assert not torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The subjects that a check is applied to: some of many, others for the next check.
+
+    Attributes:
+        subjects: All there are; neighbours in this list should be alike, as those of a sample are far apart in it.
+        number: How many of them each check gets.
+    """
+
+    subjects: list[Subject]
+    number: int
+
+    def of(self, check: str) -> list[Subject]:
+        """The subjects of a check, by its name, at equal distances and the same in every run."""
+        start, count = zlib.crc32(check.encode()), len(self.subjects)
+        return [self.subjects[(start + i * count // self.number) % count] for i in range(self.number)]
 
 
 def each_with_variants(subjects: list[Subject], in_full: str) -> list[Subject]:

@@ -15,7 +15,18 @@ from custom_modules import MLP, MODULES, Attending, Deep, InTwoPlaces, Tied, num
 from peft import LoraConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.error import NoMatchingPeftModuleError
-from subjects import RANDOM, Subject, adapter_parameters, close, differ, each_with_variants, layers_of, run, same
+from subjects import (
+    RANDOM,
+    Sample,
+    Subject,
+    adapter_parameters,
+    close,
+    differ,
+    each_with_variants,
+    layers_of,
+    run,
+    same,
+)
 from torch import nn
 
 from lrlora import LRLoraConfig
@@ -25,17 +36,7 @@ DEEP = next(subject for subject in MODULES if subject.name == "deep")
 
 
 SUBJECTS = each_with_variants(MODULES, "mlp, both layers")
-IN_DETAIL = [
-    subject
-    for subject in SUBJECTS
-    if subject.name in ("deep", "transposed", "embedding", "conv2d groups", "misleading names")
-    or subject.name.startswith("mlp, both layers")
-]
-
-
-@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return request.param
+SAMPLE = Sample(SUBJECTS, 4)
 
 
 class TestSaving(SavingChecks):
@@ -56,9 +57,7 @@ class TestAdapters(AdapterChecks):
 
 class TestWeighted(WeightedChecks):
     # Modules that are saved beside an adapter cannot be combined; a test below shows that they are refused.
-    @pytest.fixture(params=[subject for subject in SUBJECTS if not subject.trained_beside], ids=lambda s: s.name)
-    def subject(self, request: pytest.FixtureRequest) -> Subject:
-        return request.param
+    SAMPLE = Sample([subject for subject in SUBJECTS if not subject.trained_beside], 4)
 
 
 class TestPrecision(PrecisionChecks):
@@ -66,9 +65,7 @@ class TestPrecision(PrecisionChecks):
 
 
 class TestDetails(SavingDetails, MergingDetails, TrainingDetails, AdapterDetails, WeightedDetails, PrecisionDetails):
-    @pytest.fixture(params=IN_DETAIL, ids=lambda subject: subject.name)
-    def subject(self, request: pytest.FixtureRequest) -> Subject:
-        return request.param
+    SAMPLE = Sample([subject for subject in SUBJECTS if not subject.trained_beside], 2)
 
 
 def adapted_names(model: nn.Module) -> set[str]:

@@ -8,29 +8,35 @@ import pytest
 import torch
 from check_adapters import WeightedChecks, WeightedDetails
 from check_generation import GenerationChecks, PositionalChecks, scores
-from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
+from check_transformers import TransformerChecks, TransformerDetails, loaded_by_itself
 from peft import AutoPeftModel, AutoPeftModelForCausalLM, PeftModelForCausalLM, get_peft_model
-from subjects import Subject, adapter_parameters, close, differ, each_with_variants, layers_of, run, same, state_of
+from subjects import (
+    Sample,
+    Subject,
+    adapter_parameters,
+    close,
+    differ,
+    each_with_variants,
+    layers_of,
+    run,
+    same,
+    state_of,
+)
 from tiny_transformers import DECODERS
 
 LLAMA = DECODERS[0]
 
 
-VARIED = [subject for subject in each_with_variants(DECODERS, "llama") if subject not in DECODERS]
-IN_DETAIL = [subject for subject in DECODERS if subject.name in ("llama", "gpt2")]
-SUBJECTS = [*DECODERS, *(subject for subject in VARIED if subject.name in ("llama, shared theta", "llama, dropout"))]
-
-
-subject = fixture_of(SUBJECTS)
+SUBJECTS = each_with_variants(DECODERS, "llama")
+SAMPLE = Sample(SUBJECTS, 2)
 
 
 class TestEach(TransformerChecks, WeightedChecks):
     pass
 
 
-@of_each(IN_DETAIL)
 class TestDetails(TransformerDetails, WeightedDetails):
-    pass
+    SAMPLE = Sample(SUBJECTS, 1)
 
 
 class TestGeneration(GenerationChecks, PositionalChecks):

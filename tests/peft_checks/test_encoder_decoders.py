@@ -6,22 +6,18 @@ from pathlib import Path
 
 from check_adapters import WeightedChecks, WeightedDetails
 from check_generation import GenerationChecks, PositionalChecks
-from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
+from check_transformers import TransformerChecks, TransformerDetails, loaded_by_itself
 from peft import AutoPeftModelForSeq2SeqLM, PeftModelForSeq2SeqLM
-from subjects import Subject
+from subjects import Sample, Subject
 from tiny_transformers import ENCODER_DECODERS
 
-IN_DETAIL = ENCODER_DECODERS[:1]
-
-
-subject = fixture_of(ENCODER_DECODERS)
+SAMPLE = Sample(ENCODER_DECODERS, 1)
 
 
 class TestEach(TransformerChecks, WeightedChecks):
     pass
 
 
-@of_each(IN_DETAIL)
 class TestDetails(TransformerDetails, WeightedDetails):
     pass
 

@@ -6,22 +6,18 @@ from pathlib import Path
 
 import transformers as hf
 from check_adapters import WeightedChecks, WeightedDetails
-from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
+from check_transformers import TransformerChecks, TransformerDetails, loaded_by_itself
 from peft import AutoPeftModelForFeatureExtraction, PeftModelForFeatureExtraction
-from subjects import Subject, run
+from subjects import Sample, Subject, run
 from tiny_transformers import ENCODERS
 
-IN_DETAIL = ENCODERS[:1]
-
-
-subject = fixture_of(ENCODERS)
+SAMPLE = Sample(ENCODERS, 1)
 
 
 class TestEach(TransformerChecks, WeightedChecks):
     pass
 
 
-@of_each(IN_DETAIL)
 class TestDetails(TransformerDetails, WeightedDetails):
     pass
 

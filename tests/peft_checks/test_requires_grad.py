@@ -33,9 +33,7 @@ def of(subject: Subject, *adapters: str, module: str = "lin0") -> set[str]:
     for adapter in adapters:
         for part in LEARNED:
             field = f"learn_{part.removeprefix('lrlora_')}"
-            if part in ("lrlora_A", "lrlora_B"):
-                names.add(f"{module}.{part}.{adapter}")
-            elif subject.fields.get(field, True):
+            if subject.fields.get(field, True):
                 names.add(f"{module}.{part}.{adapter}.weight")
         if subject.fields.get("grid") == "learned":
             names.add(f"{module}.lrlora_grid.{adapter}.weight")
@@ -159,11 +157,11 @@ def test_merging_and_unloading_leave_the_base_frozen(subject: Subject) -> None:
     assert {name for name, p in plain.named_parameters() if p.requires_grad} <= {"lin1.weight", "lin1.bias"}
 
 
-def test_a_learned_grid_is_a_parameter_and_a_fixed_one_is_not() -> None:
-    """What is fixed in a parameter would be counted by PEFT as an adapter that is half trained."""
-    for grid, learned in (("learned", True), ("uniform", False)):
+def test_what_is_held_fixed_is_a_parameter_that_never_takes_gradients() -> None:
+    """Libraries that copy an adapter by the names of its parameters copy all of it. PEFT calls its status irregular."""
+    for grid, status in (("learned", True), ("uniform", "irregular")):
         model = get_peft_model(MLP(), LRLoraConfig(**RANK, target_modules=["lin0"], grid=grid))
-        assert model.get_model_status().requires_grad == {"default": True}
+        model.set_requires_grad("default")
+        assert model.get_model_status().requires_grad == {"default": status}
         (layer,) = layers_of(model).values()
-        assert bool(list(layer.lrlora_grid["default"].parameters())) is learned
-        assert any("lrlora_grid" in key for key in model.state_dict())
+        assert layer.lrlora_grid["default"].weight.requires_grad is (grid == "learned")

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import torch
 from check_training import steps
-from check_transformers import TransformerChecks, TransformerDetails, fixture_of, loaded_by_itself, of_each
+from check_transformers import TransformerChecks, TransformerDetails, loaded_by_itself
 from peft import AutoPeftModelForSequenceClassification, PeftModelForSequenceClassification
 from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file
-from subjects import Subject, differ, layers_of, run, same
+from subjects import Sample, Subject, differ, layers_of, run, same
 from tiny_transformers import SEQUENCE_CLASSIFIERS
 
-IN_DETAIL = SEQUENCE_CLASSIFIERS
-
-
-subject = fixture_of(SEQUENCE_CLASSIFIERS)
+SAMPLE = Sample(SEQUENCE_CLASSIFIERS, 1)
 
 
 class TestEach(TransformerChecks):
     pass
 
 
-@of_each(IN_DETAIL)
 class TestDetails(TransformerDetails):
     pass
 
