@@ -107,7 +107,9 @@ class GridPoints(Part):
         """Returns the points, ``(N,)``."""
         if not self.learned:
             return self.weight
-        return torch.cat([self.weight[:1], self.weight[1:].exp()]).cumsum(0)
+        steps = torch.cat([self.weight[:1], self.weight[1:].exp()])
+        # A running sum; torch.cumsum has no deterministic implementation on CUDA.
+        return torch.ones(len(steps), len(steps), dtype=steps.dtype, device=steps.device).tril() @ steps
 
 
 class Shape(Part):

@@ -124,8 +124,6 @@ def run_benchmark(number: int, arguments: list[str], page: Page) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     good = done.returncode == 0
     printed = "\n".join(line.rstrip() for line in (done.stdout if good else done.stderr[-3000:]).splitlines()).strip()
-    # A table of Markdown begins after an empty line.
-    printed = printed.replace("\n|", "\n\n|", 1)
     page.benchmarks.append((f"lrlora {' '.join(full)}", good, time.time() - began, printed))
 
 

@@ -29,10 +29,12 @@ def engines() -> list[str]:
 def machine() -> str:
     """What the last bits of a sum depend on: PyTorch's build, the processor, and whether passes are native."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    vendor = next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "unknown vendor")
+    processor = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor"
+    )
     passes = "eager" if native.library() is None else "native"
     width = torch.backends.cpu.get_cpu_capability()
-    return f"torch {torch.__version__}, {platform.machine()}, {width}, {vendor}, {passes}"
+    return f"torch {torch.__version__}, {platform.machine()}, {width}, {processor}, {passes}"
 
 
 def losses(engine: str) -> list[str]:
