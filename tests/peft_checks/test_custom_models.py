@@ -36,7 +36,7 @@ DEEP = next(subject for subject in MODULES if subject.name == "deep")
 
 
 SUBJECTS = each_with_variants(MODULES, "mlp, both layers")
-SAMPLE = Sample(SUBJECTS, 4)
+SAMPLE = Sample(SUBJECTS, 3)
 
 
 class TestSaving(SavingChecks):
@@ -57,7 +57,7 @@ class TestAdapters(AdapterChecks):
 
 class TestWeighted(WeightedChecks):
     # Modules that are saved beside an adapter cannot be combined; a test below shows that they are refused.
-    SAMPLE = Sample([subject for subject in SUBJECTS if not subject.trained_beside], 4)
+    SAMPLE = Sample([subject for subject in SUBJECTS if not subject.trained_beside], 3)
 
 
 class TestPrecision(PrecisionChecks):

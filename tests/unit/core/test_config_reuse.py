@@ -78,8 +78,8 @@ def test_two_adapters_of_one_config_are_saved_resolved_and_load(tmp_path: Path) 
         assert len(saved["target_modules"]) == 7
         assert set(saved["rank_pattern"].values()) == {2}
         model.set_adapter(adapter)
-        loaded = PeftModel.from_pretrained(llama(2), folder)
-        torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits)
+        loaded = PeftModel.from_pretrained(llama(2), folder)  # in evaluation mode, where plans have no room for growth
+        assert torch.equal(loaded(tokens).logits, model.eval()(tokens).logits)
 
 
 def test_an_adapter_that_0_1_0_saved_loads(tmp_path: Path) -> None:
