@@ -1,6 +1,6 @@
 """When a layer's plan is made: it is kept between steps, and remade before it is stale.
 
-**In training** a plan is made at steps 0, 1, 2, 3, 5, 8, 14, … and then every :data:`LONGEST` steps: under optimizers
+**In training** a plan is made at steps 0, 1, 2, 3, 4, 6, 9, 13, … and then every :data:`LONGEST` steps: under optimizers
 such as Adam, BA grows at most in proportion to the number of steps, and a plan has room for growth until the next one.
 No value is read in between, so a step does not synchronise with the device. A plan is also made when the parameters
 were changed other than by training: when they changed although no backward pass ran, or by more (or fewer) in-place
@@ -25,11 +25,7 @@ from lrlora.engines import Engine, Plan
 from lrlora.transfer import TransferFunction
 
 GROWTH = 1.5
-"""Room of a plan for the growth of BA, as a factor."""
-
-SPACING = 1.75
-"""Ratio of the steps at which plans are made. BA grows at most in proportion to the steps, and after the first few more
-slowly; what outgrows the room all the same is computed less exactly until the next plan."""
+"""Room of a plan for the growth of BA, as a factor, and the ratio of the steps at which plans are made."""
 
 LONGEST = 64
 """Most steps that a plan is used for."""
@@ -119,7 +115,7 @@ class Plans(nn.Module):
             due = changes is not None and any(changes)
         if plan is None or due or plan.device != A.device:
             plan = self._in_training = _made(engine, A, B, transfer, growth=GROWTH, previous=plan)
-            self._until = min(max(self._age + 1, int(self._age * SPACING)), self._age + LONGEST)
+            self._until = min(max(self._age + 1, int(self._age * GROWTH)), self._age + LONGEST)
         return plan
 
     def _is_usual(self, changes: tuple[int, ...] | None) -> bool:

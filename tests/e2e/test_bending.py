@@ -87,7 +87,7 @@ def test_a_selection_by_the_present_coefficients_alone_would_keep_it_linear(monk
     # Of T_1 and T_2 the second has no linear part: only through products of two variables does it have a gradient.
     fields: dict[str, Any] = {"r": 4, "basis": "polynomial", "num_grid_points": 2, "transfer_lr_scale": 1.0}
     found = {engine: trained(engine, 0, **fields) for engine in ("direct", "monomials")}
-    assert found["direct"].bending > 0.01
-    assert found["monomials"].bending == pytest.approx(found["direct"].bending, rel=0.2)
+    assert found["direct"].bending > 1e-3
+    assert found["monomials"].bending == pytest.approx(found["direct"].bending, rel=0.3)
     monkeypatch.setattr(leading_monomials, "_enough", lambda power, level: 0)
     assert trained("monomials", 0, **fields).bending < 1e-4
