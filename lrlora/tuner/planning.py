@@ -1,11 +1,11 @@
 """When a layer's plan is made: it is kept between steps, and remade before it is stale.
 
-**In training** a plan is made at steps 0, 1, 2, 3, 4, 6, 9, 13, … and then every :data:`LONGEST` steps: under optimizers
-such as Adam, BA grows at most in proportion to the number of steps, and a plan has room for growth until the next one.
-No value is read in between, so a step does not synchronise with the device. A plan is also made when the parameters
-were changed other than by training: when they changed although no backward pass ran, or by more (or fewer) in-place
-operations than from step to step before. The plan is part of the layer's state, so a run that is resumed from a
-checkpoint goes on to the bit; reading the state changes nothing.
+**In training** a plan is made at steps 0, 1, 2, 3, 4, 6, 9, 13, … and then every :data:`LONGEST` steps: under
+optimizers such as Adam, BA grows at most in proportion to the number of steps, and a plan has room for growth until the
+next one. No value is read in between, so a step does not synchronise with the device. A plan is also made when the
+parameters were changed other than by training: when they changed although no backward pass ran, or by more (or fewer)
+in-place operations than from step to step before. The plan is part of the layer's state, so a run that is resumed from
+a checkpoint goes on to the bit; reading the state changes nothing.
 
 **In evaluation** the plan depends on the parameters alone, so that a loaded adapter computes what the saved one did. It
 is remade whenever they changed. On a CPU their values are compared, elsewhere their version counters, which do not see

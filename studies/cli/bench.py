@@ -207,6 +207,32 @@ def bench_grid_points(
     show(document, {"": "name", f"time, × N = {few}": "ratio", "quartiles": "quartiles", "ms": "ms"}, file)
 
 
+@app.command("calibrate")
+def bench_calibrate(
+    threads: Threads = None,
+    device: Device = "cpu",
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the constants, too.")] = None,
+) -> None:
+    """Measure the constants by which `auto` chooses how φ is evaluated, and print them as JSON.
+
+    Name the file in LRLORA_COSTS to use them. Without it the constants are fixed, so that a run can be repeated.
+    """
+    import dataclasses
+    import json
+
+    from lrlora.engines.calibration import calibrate
+    from lrlora.studies.bench.device import check_device
+    from lrlora.studies.bench.report import check_writable
+
+    check_writable(file)
+    device = check_device(device)
+    with _surrounded(threads, load=False):
+        constants = json.dumps({device: dataclasses.asdict(calibrate(device))}, indent=2)
+    typer.echo(constants)
+    if file is not None:
+        file.write_text(constants + "\n", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def _surrounded(threads: int | None, load: bool) -> Iterator[int]:
     """Sets PyTorch's threads and starts the load, for as long as the block lasts; gives the number of threads."""

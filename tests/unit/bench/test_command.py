@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lrlora.engines.select import COSTS_FILE, described_costs
 from lrlora.studies.cli.main import run
 
 LAYER = ["bench", "layer", "12", "8"]
@@ -46,6 +47,17 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     # Where colours are asked for, as continuous integration does, an option is printed in pieces.
     printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert all(option in printed for option in ("--json", "--threads", "--load"))
+
+
+def test_measured_constants_can_be_named_in_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "costs.json"
+    assert run(["bench", "calibrate", "--threads", "1", "--json", str(file)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(file.read_text())
+    monkeypatch.setenv(COSTS_FILE, str(file))
+    assert described_costs() == printed
 
 
 def test_a_layer_has_a_row_per_method_in_the_table_and_in_json(
