@@ -183,6 +183,7 @@ def test_the_bound_of_the_grid_reaches_bases_that_live_on_an_interval() -> None:
     assert LRLoraConfig(basis="fourier", grid_bound=5.0, basis_kwargs={"bound": 1.0}).make_basis() == Fourier(bound=1.0)
 
 
+@pytest.mark.usefixtures("forgetting")
 def test_a_basis_that_returns_the_wrong_shape_is_named() -> None:
     @register("test_wrong_shape")
     class WrongShape(ShiftedBasis):
