@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import warnings
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -165,8 +166,9 @@ class PlannedEngine(Engine):
         forms: tuple[type[Plan], ...] = (MonomialPlan, EntrywisePlan)
         return next((form.from_dict(data) for form in forms if form.form == data.get("form")), None)
 
+    @abstractmethod
     def _choose(self, search: _Search) -> Plan:
-        raise NotImplementedError
+        """Returns the plan that this engine prefers, on the CPU."""
 
 
 @dataclass(frozen=True)
