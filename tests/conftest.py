@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +24,33 @@ def forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
     for registry in (BASES, *KINDS.values()):
         registry.names()
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+@pytest.fixture(scope="session")
+def in_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], dict[str, Any]]:
+    """Runs a worker script under torchrun, and returns what its first process wrote to ``found.json``."""
+
+    def run(worker: Path, seconds: int) -> dict[str, Any]:
+        folder = tmp_path_factory.mktemp(worker.stem)
+        launcher = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run"]
+        started = subprocess.Popen(
+            [*launcher, "--standalone", "--nproc-per-node", "2", str(worker), str(folder)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that the workers end with it
+        )
+        try:
+            said, _ = started.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            pytest.fail(f"two processes did not end within {seconds} s: {started.communicate()[0][-4000:]}")
+        assert started.returncode == 0, said[-4000:]
+        found: dict[str, Any] = json.loads((folder / "found.json").read_text())
+        return found
+
+    return run
 
 
 class HostReads(TorchDispatchMode):

@@ -76,11 +76,15 @@ class Plans(nn.Module):
         values = [A, B, transfer.amplitude, transfer.bandwidth, transfer.grid, *transfer.shape.values()]
         if self._in_evaluation is None or state != self._evaluated or self._written_to(values):
             self._in_evaluation = _made(engine, A, B, transfer)
-            with torch.no_grad(), torch.inference_mode(False):
-                self._frozen = None if self._in_evaluation is None else self._in_evaluation.frozen(A, B, transfer)
+            self._frozen = None
             self._evaluated = state
             self._values = [value.detach().clone() for value in values] if A.device.type == "cpu" else []
-        return self._in_evaluation if torch.is_grad_enabled() else self._frozen
+        if torch.is_grad_enabled() or self._in_evaluation is None:
+            return self._in_evaluation
+        if self._frozen is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._frozen = self._in_evaluation.frozen(A, B, transfer)
+        return self._frozen
 
     def watch(self, result: Tensor) -> None:
         """Learns from ``result``, the layer's output, when a backward pass runs through the layer."""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +13,9 @@ VARIANTS = ["lora", "default", "direct", "gaussian, learned grid"]
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def two_processes(in_two_processes: Callable[[Path, int], dict[str, Any]]) -> dict[str, Any]:
     """What the worker found, started once for all tests."""
-    folder = tmp_path_factory.mktemp("fsdp")
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    started = subprocess.Popen(
-        [*command, str(WORKER), str(folder)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # so that the workers end with it
-    )
-    try:
-        said, _ = started.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        pytest.fail(f"two processes did not end within two minutes: {started.communicate()[0][-4000:]}")
-    assert started.returncode == 0, said[-4000:]
-    found: dict[str, Any] = json.loads((folder / "found.json").read_text())
-    return found
+    return in_two_processes(WORKER, 120)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,10 +1,5 @@
 """Training code that others wrote trains it: transformers' Trainer, TRL's SFTTrainer, and DDP in two processes."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,26 +227,9 @@ class TestSFTTrainer:
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def two_processes(in_two_processes: Callable[[Path, int], dict[str, Any]]) -> dict[str, Any]:
     """What ddp_worker.py found, started once for all tests: loading the libraries takes longer than all it does."""
-    folder = tmp_path_factory.mktemp("ddp")
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    started = subprocess.Popen(
-        [*command, str(Path(__file__).with_name("ddp_worker.py")), str(folder)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # so that the workers end with it
-    )
-    try:
-        said, _ = started.communicate(timeout=240)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        pytest.fail(f"two processes did not end within four minutes: {started.communicate()[0][-4000:]}")
-    assert started.returncode == 0, said[-4000:]
-    found: dict[str, Any] = json.loads((folder / "found.json").read_text())
+    found = in_two_processes(Path(__file__).with_name("ddp_worker.py"), 240)
     assert found["processes"] == 2
     return found
 
