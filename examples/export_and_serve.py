@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from lrlora import LRLoraConfig, parameter_groups
 from lrlora.export import save_as_lora, save_from_lora, save_merged, to_lora
 from lrlora.export.table import markdown, summarize, verdict
-from lrlora.studies.backbones import load_model, load_tokenizer
+from lrlora.studies.models.backbones import load_model, load_tokenizer
 from lrlora.studies.tasks import make_task
 
 parser = argparse.ArgumentParser(description="Exporting an adapter, and serving it where lrlora is not installed.")

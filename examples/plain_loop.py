@@ -15,7 +15,7 @@ from peft import PeftModel, get_peft_model
 
 from lrlora import LRLoraConfig, parameter_groups
 from lrlora.analysis import count_parameters, layer_report
-from lrlora.studies.backbones import load_model, load_tokenizer
+from lrlora.studies.models.backbones import load_model, load_tokenizer
 from lrlora.studies.tasks import Examples, make_task
 
 parser = argparse.ArgumentParser(description="LR-LoRA in a training loop of your own.")

@@ -24,9 +24,9 @@ from transformers import (
 
 from lrlora import LRLoraConfig, trainer_optimizer
 from lrlora.analysis import layer_report
-from lrlora.studies.backbones import load_model, load_tokenizer
-from lrlora.studies.encoding import encode_split, encode_training
+from lrlora.studies.models.backbones import load_model, load_tokenizer
 from lrlora.studies.tasks import make_task
+from lrlora.studies.training.encoding import encode_split, encode_training
 
 parser = argparse.ArgumentParser(description="LR-LoRA with transformers' Trainer.")
 parser.add_argument("--steps", type=int, default=100)

@@ -22,7 +22,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lrlora import LRLoraConfig, trainer_optimizer
 from lrlora.analysis import layer_report
-from lrlora.studies.backbones import load_language_model, load_tokenizer
+from lrlora.studies.models.backbones import load_language_model, load_tokenizer
 from lrlora.studies.tasks import make_task
 
 parser = argparse.ArgumentParser(description="LR-LoRA with TRL's SFTTrainer.")

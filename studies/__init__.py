@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lrlora.studies.design import Study
     from lrlora.studies.errors import StudyError
-    from lrlora.studies.results import Results
+    from lrlora.studies.record.results import Results
+    from lrlora.studies.spec.study import Study
 
 __all__ = ["Results", "Study", "StudyError"]
 

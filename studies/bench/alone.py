@@ -23,8 +23,8 @@ def main() -> None:
     """Trains as it was told and prints what was found."""
     order = read_order()
     from lrlora.studies.bench.trained import TrainedModel, Workload
-    from lrlora.studies.memory import PeakMemory
-    from lrlora.studies.quiet import quiet
+    from lrlora.studies.execution.quiet import quiet
+    from lrlora.studies.training.memory import PeakMemory
 
     with quiet():
         workload = Workload(*order["workload"])

@@ -14,7 +14,7 @@ from lrlora.studies.bench.timing import interleave, ratios_to
 from lrlora.studies.bench.worker import read_order, run_worker
 
 if TYPE_CHECKING:
-    from lrlora.studies.cells import Cell
+    from lrlora.studies.spec.cells import Cell
 
 STUDY, BUDGET = "basis", "quick"
 SEED = 42
@@ -61,9 +61,9 @@ def measure_cells(
 
 def plan_cell(name: str, config: dict[str, Any], steps: int | None) -> Cell:
     """Returns the cell that the study would run for a configuration; validated once, after its last step."""
-    from lrlora.studies.cells import Cell, Variant
-    from lrlora.studies.design import Study
     from lrlora.studies.methods import make_method
+    from lrlora.studies.spec.cells import Cell, Variant
+    from lrlora.studies.spec.study import Study
 
     chosen = {} if steps is None else {"training.steps": steps, "training.eval_every": steps}
     study = Study.load(STUDY, chosen).resolve(BUDGET)
@@ -77,8 +77,8 @@ def main() -> None:
     order = read_order()
     import transformers.trainer
 
-    from lrlora.studies.quiet import quiet
-    from lrlora.studies.training import run_cell
+    from lrlora.studies.execution.quiet import quiet
+    from lrlora.studies.training.loop import run_cell
 
     marks: dict[str, float] = {}
 

@@ -8,7 +8,7 @@ import torch
 
 from lrlora.registry import UnknownNameError
 from lrlora.studies.errors import StudyError
-from lrlora.studies.memory import PeakMemory
+from lrlora.studies.training.memory import PeakMemory
 
 DEVICES = ("cpu", "cuda")
 

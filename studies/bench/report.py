@@ -13,8 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lrlora.studies.environment import describe_environment
 from lrlora.studies.errors import StudyError
+from lrlora.studies.record.environment import describe_environment
 
 FORMAT = 2
 """Raised when a key of the document changes its meaning."""

@@ -15,8 +15,8 @@ from transformers import set_seed
 
 from lrlora.registry import UnknownNameError
 from lrlora.studies.bench.device import finish
-from lrlora.studies.encoding import encode_training, kind_for
 from lrlora.studies.methods import make_method
+from lrlora.studies.training.encoding import encode_training, kind_for
 
 if TYPE_CHECKING:
     from lrlora.studies.kinds import Kind
@@ -59,7 +59,7 @@ def workload_of(model: str, tokens: tuple[int, int] | None = None, device: str =
         UnknownNameError: It is none of them; with the nearest.
         StudyError: It is not installed.
     """
-    from lrlora.studies.backbones import locate
+    from lrlora.studies.models.backbones import locate
 
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)

@@ -79,7 +79,7 @@ def new_basis(
     ] = "shifted",
 ) -> None:
     """Write a package with a basis to start from: the code, its test, its entry point, and what to type next."""
-    from lrlora.studies.plugins.new_package import write_basis_package
+    from lrlora.studies.authoring.new_package import write_basis_package
 
     made = write_basis_package(name, out, kind)
     next_steps(made.folder, f"put your formula into {made.module}", f"lrlora basis check {name} --plugin {made.module}")
@@ -125,8 +125,8 @@ def plot_basis(
     _make(name)
 
     def draw() -> str:
-        from lrlora.studies.plugins.basis_figure import draw_basis
-        from lrlora.studies.plugins.policy_kinds import make_policy
+        from lrlora.studies.authoring.basis_figure import draw_basis
+        from lrlora.studies.authoring.policy_kinds import make_policy
 
         return draw_basis(name, grid_points, make_policy("bandwidth_init", bandwidth))
 

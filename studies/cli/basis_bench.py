@@ -30,10 +30,10 @@ def bench_bases(
     Measured interleaved in one process: the median of the ratios, with their quartiles.
     """
     load_plugins(plugin)
+    from lrlora.studies.authoring.basis_costs import measure_costs
     from lrlora.studies.bench.compared import compared_methods
     from lrlora.studies.bench.report import announce, make_document, say, surroundings
     from lrlora.studies.errors import StudyError
-    from lrlora.studies.plugins.basis_costs import measure_costs
 
     if min(shape) < 1:
         raise StudyError(f"--shape must be two numbers >= 1, got {shape[0]} {shape[1]}")

@@ -47,7 +47,7 @@ def merged(
     with refusing():
         model = _load(adapter, out, base, force)
         from lrlora.export import save_merged
-        from lrlora.studies.backbones import load_tokenizer
+        from lrlora.studies.models.backbones import load_tokenizer
 
         packed = packed_backbone(base or model.peft_config["default"].base_model_name_or_path)
         tokenizer = load_tokenizer(packed) if packed is not None else None  # others have files, which are copied
@@ -129,7 +129,7 @@ def from_lora(
 
     KEY in --set is a field of LRLoraConfig that LoRA does not decide, for example num_grid_points=20 or sharing=all.
     """
-    from lrlora.studies.overrides import parse_overrides
+    from lrlora.studies.spec.overrides import parse_overrides
 
     load_plugins(plugin)
     fields: dict[str, Any] = parse_overrides(settings or ())
@@ -165,7 +165,7 @@ def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
     config = read_adapter(adapter, "LRLORA")
     named = base if base is not None else config.base_model_name_or_path
     check_free(out, force, (adapter, *([Path(named)] if named and Path(named).is_dir() else [])))
-    from lrlora.studies.backbones import BACKBONES, locate
+    from lrlora.studies.models.backbones import BACKBONES, locate
 
     with warnings.catch_warnings(record=True) as heard:
         if packed := packed_backbone(named):
@@ -179,8 +179,8 @@ def _load(adapter: Path, out: Path, base: str | None, force: bool) -> PeftModel:
 
 def packed_backbone(named: str | None) -> str | None:
     """The backbone in a GGUF file that is meant by its name, or by the folder it is in; None for other models."""
-    from lrlora.studies.backbones import BACKBONES
     from lrlora.studies.errors import StudyError
+    from lrlora.studies.models.backbones import BACKBONES
 
     for name, known in BACKBONES.items():
         if known.gguf is not None and named:

@@ -57,9 +57,9 @@ def inspect(
 
 
 def _inspect(adapter: Path, base: str | None, task: str | None) -> Inspection:
-    from lrlora.studies.backbones import BACKBONES, locate
     from lrlora.studies.inspection import inspect_adapter, open_adapter
     from lrlora.studies.inspection.reading import needs_base, read_config
+    from lrlora.studies.models.backbones import BACKBONES, locate
 
     config = read_config(adapter)
     named = base or config.base_model_name_or_path or ""
@@ -83,12 +83,12 @@ def _landscape(adapter: Path, base: str, task: str) -> Landscape:
     from peft import PeftModel
     from transformers import DataCollatorWithPadding
 
-    from lrlora.studies.backbones import load_model
-    from lrlora.studies.design import Training
-    from lrlora.studies.encoding import encode_split, task_of
     from lrlora.studies.errors import StudyError
     from lrlora.studies.inspection.landscape import EXAMPLES, POINTS, loss_landscape
     from lrlora.studies.kinds.kind import tokenizer_of
+    from lrlora.studies.models.backbones import load_model
+    from lrlora.studies.spec.study import Training
+    from lrlora.studies.training.encoding import encode_split, task_of
 
     chosen = {"name": task, "options": {}}
     made = task_of(chosen)

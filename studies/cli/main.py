@@ -11,7 +11,7 @@ from rich.console import Console
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
 from lrlora.studies.cli import basis, bench, data, export, inspect, params, policy, study, train, tune, ui
 from lrlora.studies.errors import StudyError
-from lrlora.studies.quiet import quiet
+from lrlora.studies.execution.quiet import quiet
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -23,7 +23,7 @@ def params(
 
     KEY in --set is a field of LRLoraConfig, for example r=16 or placement=attention.
     """
-    from lrlora.studies.overrides import parse_overrides
+    from lrlora.studies.spec.overrides import parse_overrides
 
     load_plugins(plugin)
     fields = parse_overrides(settings or ())
@@ -59,11 +59,11 @@ def count_others(model: str, fields: dict[str, Any], ours: dict[str, Any]) -> li
     Returns:
         Rows; one that cannot be on this model has a ``reason`` in place of counts.
     """
-    from lrlora.studies.backbones import empty_model
     from lrlora.studies.errors import StudyError
     from lrlora.studies.methods import METHODS
     from lrlora.studies.methods.budgets import adapter_parameters, match_parameters
     from lrlora.studies.methods.peft_method import PeftMethod, PlacedSettings
+    from lrlora.studies.models.backbones import empty_model
 
     placed = {key: value for key, value in fields.items() if key in PlacedSettings.model_fields}
     base = empty_model(model, classifier=False)
@@ -89,10 +89,10 @@ def count_others(model: str, fields: dict[str, Any], ours: dict[str, Any]) -> li
 
 
 def _count(model: str, config: dict[str, Any]) -> dict[str, Any]:
-    from lrlora.studies.backbones import empty_model
-    from lrlora.studies.checks import check_module_names
     from lrlora.studies.errors import StudyError
+    from lrlora.studies.execution.checks import check_module_names
     from lrlora.studies.methods import make_method
+    from lrlora.studies.models.backbones import empty_model
 
     where = f"params {model}: {config['method']}"
     method = make_method(config, where)

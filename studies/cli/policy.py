@@ -32,7 +32,7 @@ def list_policies(
 
     from lrlora.policies import KINDS
     from lrlora.registry import BrokenPluginError
-    from lrlora.studies.plugins.policy_kinds import registry_of
+    from lrlora.studies.authoring.policy_kinds import registry_of
 
     load_plugins(plugin)
     table = Table("kind", "name", "what it is", "from", box=None, pad_edge=False)
@@ -53,7 +53,7 @@ def show_policy(kind: Kind, name: Name, plugin: Plugin = None) -> None:
     from rich.console import Console
 
     from lrlora.registry import parse_spec
-    from lrlora.studies.plugins.policy_kinds import make_policy, registry_of
+    from lrlora.studies.authoring.policy_kinds import make_policy, registry_of
 
     load_plugins(plugin)
     registry = registry_of(kind)
@@ -75,8 +75,8 @@ def show_policy(kind: Kind, name: Name, plugin: Plugin = None) -> None:
 @app.command("check")
 def check_policy(kind: Kind, name: Name, expect: Expect = None, plugin: Plugin = None, as_json: Json = False) -> None:
     """Check that a policy does what an adapter relies on; exit status 1 if not."""
+    from lrlora.studies.authoring.policy_kinds import make_policy
     from lrlora.studies.cli.checking import read_expected, report_checks
-    from lrlora.studies.plugins.policy_kinds import make_policy
 
     load_plugins(plugin)
     policy = make_policy(kind, name)
@@ -90,8 +90,8 @@ def new_policy(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to make; by default the name.")] = None,
 ) -> None:
     """Write a package with a policy to start from: the code, its test, its entry point, and what to type next."""
+    from lrlora.studies.authoring.new_package import write_policy_package
     from lrlora.studies.cli.basis import next_steps
-    from lrlora.studies.plugins.new_package import write_policy_package
 
     made = write_policy_package(kind, name, out)
     check = f"lrlora policy check {kind} {name} --plugin {made.module}"
@@ -106,7 +106,7 @@ def plot_policy(kind: Kind, name: Name, out: Figure = None, plugin: Plugin = Non
     load_plugins(plugin)
 
     def draw() -> str:
-        from lrlora.studies.plugins.policy_figure import draw_policy
+        from lrlora.studies.authoring.policy_figure import draw_policy
 
         return draw_policy(kind, name)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from lrlora.studies.design import Study
-    from lrlora.studies.results import Results
+    from lrlora.studies.record.results import Results
+    from lrlora.studies.spec.study import Study
 
 
 def run_and_report(study: Study, budget: str, out: Path) -> int:

@@ -12,7 +12,7 @@ import typer
 from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
 
 if TYPE_CHECKING:
-    from lrlora.studies.results import Results
+    from lrlora.studies.record.results import Results
 
 app = typer.Typer(help="Studies: declared comparisons, run cell by cell and recorded.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ Budget = Annotated[str, typer.Option(help="One of the study's budgets: smoke (a 
 def list_studies(as_json: Json = False) -> None:
     """List the built-in studies."""
     from lrlora.studies.catalog import catalog_names
-    from lrlora.studies.design import Study
+    from lrlora.studies.spec.study import Study
 
     studies = [Study.load(name) for name in catalog_names()]
     if as_json:
@@ -53,10 +53,10 @@ def plan_study(
     as_json: Json = False,
 ) -> None:
     """Show the cells of a study and what they will cost. Writes nothing."""
-    from lrlora.studies.checks import check_design, check_folder, with_tuned
-    from lrlora.studies.design import Study
-    from lrlora.studies.plan import plan
-    from lrlora.studies.tuning import FOLDER
+    from lrlora.studies.execution.checks import check_design, check_folder, with_tuned
+    from lrlora.studies.execution.plan import plan
+    from lrlora.studies.execution.tuning import FOLDER
+    from lrlora.studies.spec.study import Study
 
     load_plugins(plugin)
     resolved = Study.load(study, settings or ()).resolve(budget)
@@ -84,7 +84,7 @@ def run_study(
 ) -> None:
     """Run what is missing of a study and write its report. Interrupt it as you like; the same command goes on."""
     from lrlora.studies.cli.running import run_and_report
-    from lrlora.studies.design import Study, default_out
+    from lrlora.studies.spec.study import Study, default_out
 
     load_plugins(plugin)
     loaded = Study.load(study, settings or ())
@@ -95,9 +95,9 @@ def run_study(
 @app.command("status")
 def show_status(folder: Folder, plugin: Plugin = None, as_json: Json = False) -> None:
     """Show how far a study is."""
-    from lrlora.studies.cells import expand_cells
-    from lrlora.studies.progress import describe
-    from lrlora.studies.results import Results
+    from lrlora.studies.execution.progress import describe
+    from lrlora.studies.record.results import Results
+    from lrlora.studies.spec.cells import expand_cells
 
     load_plugins(plugin)
     results = Results.load(folder)
@@ -156,8 +156,8 @@ def compare_two(
     """Set two studies side by side: designs, figures, differences on shared seeds, and verdicts."""
     from rich.console import Console
 
-    from lrlora.studies.compare import compare_studies
     from lrlora.studies.report import print_comparison
+    from lrlora.studies.report.compare import compare_studies
     from lrlora.studies.report.study_tables import comparison_json, comparison_page
 
     load_plugins(plugin)
@@ -178,7 +178,7 @@ def list_claims(
     as_json: Json = False,
 ) -> None:
     """List the published claims that studies judged: the paper's figure, ours with its interval, and the verdict."""
-    from lrlora.studies import reproduction
+    from lrlora.studies.report import reproduction
 
     load_plugins(plugin)
     rows = reproduction.judged_claims(folders)
@@ -194,7 +194,7 @@ def list_claims(
 @app.command("schema")
 def show_schema() -> None:
     """Print the JSON schema of study files, for editors that complete YAML by one."""
-    from lrlora.studies.json_schema import study_schema
+    from lrlora.studies.spec.json_schema import study_schema
 
     print(json.dumps(study_schema(), indent=1))
 
@@ -202,7 +202,7 @@ def show_schema() -> None:
 def _load_ended(folder: Path) -> Results:
     """The record of a study that has at least one cell."""
     from lrlora.studies.errors import StudyError
-    from lrlora.studies.results import Results
+    from lrlora.studies.record.results import Results
 
     results = Results.load(folder)
     if not results.records:
@@ -225,7 +225,7 @@ def _write(text: str, out: Path | None) -> None:
 
 def _records(folder: Path | None) -> dict[str, dict[str, Any]]:
     """What is recorded in a folder, by cell; nothing where no study was run there."""
-    from lrlora.studies.results import read_records, read_study_file
+    from lrlora.studies.record.results import read_records, read_study_file
 
     saved = read_study_file(folder) if folder is not None else None
     if folder is None or saved is None or not (folder / "mlflow.db").exists():

@@ -25,7 +25,7 @@ def train(
 ) -> None:
     """Train one adapter as a file says, and record it as a study of one cell."""
     from lrlora.studies.cli.running import run_and_report
-    from lrlora.studies.single import BUDGET, load_single
+    from lrlora.studies.execution.single import BUDGET, load_single
 
     load_plugins(plugin)
     study = load_single(config, settings or ())

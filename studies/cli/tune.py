@@ -44,11 +44,11 @@ def tune(
     """
     from rich.console import Console
 
-    from lrlora.studies.tune.declaration import declare
-    from lrlora.studies.tune.report import print_outcome, write_report
-    from lrlora.studies.tune.run import run_tune
-    from lrlora.studies.tune.space import read_space
-    from lrlora.studies.tune.tuned_file import write_tuned
+    from lrlora.studies.search.declaration import declare
+    from lrlora.studies.search.report import print_outcome, write_report
+    from lrlora.studies.search.run import run_tune
+    from lrlora.studies.search.space import read_space
+    from lrlora.studies.search.tuned_file import write_tuned
 
     load_plugins(plugin)
     lines = settings or []
@@ -59,7 +59,7 @@ def tune(
     out = out or Path("runs") / f"{chosen.study.name}-tune-{budget}"
     outcome = run_tune(chosen, out, timeout, Console(stderr=True))
     if as_json:
-        from lrlora.studies.tune.report import report_data
+        from lrlora.studies.search.report import report_data
 
         print(json.dumps(report_data(outcome), indent=1))
     if not any(one.trials for one in outcome.variants):

@@ -12,7 +12,7 @@ from typing import Any
 from lrlora.analysis import LayerReport, layer_report
 from lrlora.policies.roles import ROLES
 from lrlora.studies.inspection.landscape import Landscape
-from lrlora.studies.snapshots import representative_curves
+from lrlora.studies.training.snapshots import representative_curves
 
 SETTINGS = ("r", "lora_alpha", "basis", "num_grid_points", "grid", "sharing", "input_scale", "residual", "centered")
 """Fields of a configuration that tell what an adapter is, those of them that its method has."""

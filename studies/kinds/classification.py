@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrlora.studies.backbones import Takes, empty_model, load_model
 from lrlora.studies.kinds.kind import Kind, Metrics, Rows
+from lrlora.studies.models.backbones import Takes, empty_model, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrlora.studies.backbones import Takes, load_image_model
 from lrlora.studies.kinds.classification import Classification, rows_of
 from lrlora.studies.kinds.kind import Rows
+from lrlora.studies.models.backbones import Takes, load_image_model
 
 if TYPE_CHECKING:
     from torch import Tensor

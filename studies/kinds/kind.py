@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from lrlora.studies.backbones import Takes, check_takes, load_tokenizer
+from lrlora.studies.models.backbones import Takes, check_takes, load_tokenizer
 from lrlora.studies.tasks import Columns, Task, draw
 
 if TYPE_CHECKING:

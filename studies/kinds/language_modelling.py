@@ -8,8 +8,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrlora.studies.backbones import Takes, empty_model, load_language_model
 from lrlora.studies.kinds.kind import Kind, Metrics, Rows
+from lrlora.studies.models.backbones import Takes, empty_model, load_language_model
 from lrlora.studies.tasks.task import drawn_order
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from einops import rearrange
 
-from lrlora.studies.backbones import Takes, empty_model, generates, load_model
 from lrlora.studies.kinds.classification import rows_of
 from lrlora.studies.kinds.kind import Kind, Metrics, Rows
 from lrlora.studies.kinds.language_modelling import Generating
+from lrlora.studies.models.backbones import Takes, empty_model, generates, load_model
 from lrlora.studies.tasks import Questions, Task
 
 if TYPE_CHECKING:

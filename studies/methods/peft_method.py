@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from lrlora.studies.methods.method import Method
-from lrlora.studies.schema import Strict, validate
+from lrlora.studies.spec.schema import Strict, validate
 
 if TYPE_CHECKING:
     from peft import PeftConfig

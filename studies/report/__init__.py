@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrlora.studies.compare import StudyComparison
+    from lrlora.studies.report.compare import StudyComparison
     from lrlora.studies.report.source import Results
 
 __all__ = ["FORMATS", "print_comparison", "print_summary", "report_text", "write_report"]

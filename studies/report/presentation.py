@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lrlora.studies.claims import Claim
 from lrlora.studies.report.formatting import (
     MISSING,
     Scale,
@@ -24,6 +23,7 @@ from lrlora.studies.report.source import Record
 from lrlora.studies.report.straight import straight_layers
 from lrlora.studies.report.summary import StudySummary, VariantSummary
 from lrlora.studies.report.verdicts import Verdict
+from lrlora.studies.spec.claims import Claim
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from lrlora.studies.compare import StudyComparison
+from lrlora.studies.report.compare import StudyComparison
 from lrlora.studies.report.formatting import MISSING, Scale, listed
 from lrlora.studies.report.presentation import Column, Table
 from lrlora.studies.report.statistics import Estimate, PairedDifference

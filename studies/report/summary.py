@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from lrlora.studies.claims import pairs
 from lrlora.studies.report.chance import at_chance
 from lrlora.studies.report.comparisons import Comparison, Unit, by_row, compare, unit_means, unit_of
 from lrlora.studies.report.designs import RankComparison, compare_ranks
@@ -15,6 +14,7 @@ from lrlora.studies.report.layers import LayerSummary, summarise_layers
 from lrlora.studies.report.source import Record, Results, finite, places
 from lrlora.studies.report.statistics import Estimate, estimate
 from lrlora.studies.report.verdicts import Verdict, decide, examine
+from lrlora.studies.spec.claims import pairs
 
 PARAMETER_KINDS = ("trainable", "adapter", "transfer", "total")
 STRAIGHT_LINE = 0.01
@@ -282,7 +282,7 @@ def judged_on(records: Sequence[Record]) -> str:
 def _tuning_budget(study: Any) -> str:
     if getattr(study, "tune", None) is None:
         return ""
-    from lrlora.studies.tuning import describe_budget
+    from lrlora.studies.execution.tuning import describe_budget
 
     return describe_budget(study)
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lrlora.studies.compare import StudyComparison
+from lrlora.studies.report.compare import StudyComparison
 from lrlora.studies.report.presentation import Table, cost_table, layer_table, result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
 from lrlora.studies.report.source import Results

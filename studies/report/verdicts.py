@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from lrlora.studies.claims import Claim
 from lrlora.studies.report.comparisons import Comparison, Unit, unit_of
 from lrlora.studies.report.designs import equivalence, inequivalence, trend
 from lrlora.studies.report.measures import measure
 from lrlora.studies.report.source import Record, label
 from lrlora.studies.report.statistics import ALPHA, PairedDifference, holm, paired_difference
+from lrlora.studies.spec.claims import Claim
 
 Decision = Literal["reproduced", "contradicted", "not decided at this scale", "not tested"]
 

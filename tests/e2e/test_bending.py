@@ -15,7 +15,7 @@ from peft import get_peft_model
 from lrlora import LRLoraConfig, LRLoraLayer, parameter_groups
 from lrlora.analysis.linalg import nonlinear_fraction
 from lrlora.engines import leading_monomials
-from lrlora.studies.backbones import BACKBONES, load_image_model
+from lrlora.studies.models.backbones import BACKBONES, load_image_model
 from lrlora.studies.tasks.digits import Digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:engine=:RuntimeWarning")]

@@ -14,8 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from lrlora import LRLoraConfig, parameter_groups
-from lrlora.studies.backbones import load_model, load_tokenizer
 from lrlora.studies.cli.main import run
+from lrlora.studies.models.backbones import load_model, load_tokenizer
 
 pytestmark = pytest.mark.e2e
 

@@ -68,7 +68,7 @@ def minilm() -> Callable[[], nn.Module]:
 
 @cache
 def _minilm() -> nn.Module:
-    from lrlora.studies.backbones import load_model
+    from lrlora.studies.models.backbones import load_model
 
     torch.manual_seed(0)
     model: nn.Module = load_model("minilm", ("no", "yes"))

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import torch
 
-from lrlora.studies.environment import describe_environment
+from lrlora.studies.record.environment import describe_environment
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -16,7 +16,7 @@ from lrlora import LRLoraConfig
 from lrlora.policies import depth_of, resolve_target_modules, role_of
 from lrlora.policies.placements import layer_counts, linear_module_names
 from lrlora.policies.roles import ATTENTION, MLP, known_families, stack_of
-from lrlora.studies.backbones import empty_model
+from lrlora.studies.models.backbones import empty_model
 from lrlora.tuner.layer import LRLoraLayer
 
 

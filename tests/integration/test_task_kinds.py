@@ -14,15 +14,15 @@ import torch
 from tiny_backbones import save_backbone
 
 from lrlora.policies.roles import role_of
-from lrlora.studies.backbones import BACKBONES, prepare_backbone
-from lrlora.studies.cells import expand_cells
-from lrlora.studies.checks import check_design, check_inputs
-from lrlora.studies.design import Study
-from lrlora.studies.digits_vit import DigitsVit
-from lrlora.studies.encoding import encode_seen, encode_split, encode_training, kind_for
 from lrlora.studies.errors import StudyError
+from lrlora.studies.execution.checks import check_design, check_inputs
 from lrlora.studies.kinds.multiple_choice import OptionLikelihood, OptionPairs
-from lrlora.studies.training import run_cell
+from lrlora.studies.models.backbones import BACKBONES, prepare_backbone
+from lrlora.studies.models.digits_vit import DigitsVit
+from lrlora.studies.spec.cells import expand_cells
+from lrlora.studies.spec.study import Study
+from lrlora.studies.training.encoding import encode_seen, encode_split, encode_training, kind_for
+from lrlora.studies.training.loop import run_cell
 
 WORDS = ["the", "of", "a", "rank", "basis", "layer", "grows", "falls", "learns", "holds", "wide", "narrow"]
 TRAINING = {

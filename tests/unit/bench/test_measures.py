@@ -15,9 +15,9 @@ from lrlora.studies.bench.compared import compared_methods, lrlora_config
 from lrlora.studies.bench.load import busy
 from lrlora.studies.bench.operations import operations_per_layer
 from lrlora.studies.bench.worker import run_worker
-from lrlora.studies.cells import expand_cells
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
+from lrlora.studies.spec.cells import expand_cells
+from lrlora.studies.spec.study import Study
 
 
 @pytest.mark.parametrize(

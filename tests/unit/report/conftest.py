@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrlora.studies.claims import Claim, Comparison
+from lrlora.studies.spec.claims import Claim, Comparison
 
 ROLES = ("q", "k", "v", "o", "up", "down")
 EFFECTS = {"lora": 0.0, "sinc": 0.006, "gaussian": 0.011, "bspline": 0.002, "fourier": -0.004, "polynomial": -0.013}

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lrlora.studies.claims import Claim
-from lrlora.studies.compare import StudyComparison, compare_studies, differing_settings
-from lrlora.studies.design import Study as DeclaredStudy
 from lrlora.studies.report import print_comparison
+from lrlora.studies.report.compare import StudyComparison, compare_studies, differing_settings
 from lrlora.studies.report.statistics import PairedDifference
 from lrlora.studies.report.study_tables import comparison_json, comparison_notes, comparison_page, comparison_tables
+from lrlora.studies.spec.claims import Claim
+from lrlora.studies.spec.study import Study as DeclaredStudy
 
 SCORES = st.dictionaries(
     st.tuples(st.sampled_from(["lora", "sinc", "extra"]), st.integers(0, 3), st.sampled_from("ab")),

@@ -10,12 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrlora.studies.claims import Claim, Comparison
 from lrlora.studies.report.chance import at_chance
 from lrlora.studies.report.presentation import claim_table, result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
 from lrlora.studies.report.statistics import holm
 from lrlora.studies.report.summary import StudySummary, VariantSummary, summarise
+from lrlora.studies.spec.claims import Claim, Comparison
 
 
 def variant(summary: StudySummary, name: str) -> VariantSummary:

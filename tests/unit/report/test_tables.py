@@ -11,8 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrlora.studies.claims import Claim
-from lrlora.studies.design import Study as DeclaredStudy
 from lrlora.studies.report import presentation
 from lrlora.studies.report.cell_tables import cell_table, divergence_table
 from lrlora.studies.report.design import design_facts
@@ -24,6 +22,8 @@ from lrlora.studies.report.straight import straight_layers
 from lrlora.studies.report.summary import StudySummary, summarise
 from lrlora.studies.report.tables import summary_json
 from lrlora.studies.report.tuning_table import tuning_table
+from lrlora.studies.spec.claims import Claim
+from lrlora.studies.spec.study import Study as DeclaredStudy
 
 MAKERS = (
     result_table,

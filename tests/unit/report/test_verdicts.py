@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrlora.studies.claims import Claim
 from lrlora.studies.report.comparisons import compare
 from lrlora.studies.report.measures import DERIVED, convergence_step, generalization_gap, measure
 from lrlora.studies.report.statistics import holm
 from lrlora.studies.report.verdicts import Verdict, decide, examine
+from lrlora.studies.spec.claims import Claim
 
 SEEDS = (1, 2, 3, 4, 5)
 

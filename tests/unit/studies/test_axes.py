@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrlora.studies.axes import Axis, expand_axes
-from lrlora.studies.cells import expand_cells, expand_variants
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
+from lrlora.studies.spec.axes import Axis, expand_axes
+from lrlora.studies.spec.cells import expand_cells, expand_variants
+from lrlora.studies.spec.study import Study
 
 
 def study(**fields: Any) -> Study:

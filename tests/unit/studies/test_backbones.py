@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrlora.studies.backbones import BACKBONES, locate
 from lrlora.studies.errors import StudyError
+from lrlora.studies.models.backbones import BACKBONES, locate
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *packages: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lrlora.studies.cells import expand_cells, expand_variants
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
+from lrlora.studies.spec.cells import expand_cells, expand_variants
+from lrlora.studies.spec.study import Study
 
 
 def study(**changes: Any) -> Study:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from lrlora.studies.cells import expand_cells
-from lrlora.studies.checks import check_folder
-from lrlora.studies.cost import estimate_seconds
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
-from lrlora.studies.recorder import StepRecorder, split_metrics
-from lrlora.studies.results import Results, write_study_file
+from lrlora.studies.execution.checks import check_folder
+from lrlora.studies.execution.cost import estimate_seconds
+from lrlora.studies.record.results import Results, write_study_file
+from lrlora.studies.spec.cells import expand_cells
+from lrlora.studies.spec.study import Study
+from lrlora.studies.training.history import StepRecorder, split_metrics
 
 
 def study(**changes: Any) -> Study:
@@ -100,7 +100,7 @@ def test_costs_come_from_what_ran_here_first() -> None:
 
 
 def test_memory_that_ran_out_is_told_from_other_errors() -> None:
-    from lrlora.studies.memory import is_out_of_memory
+    from lrlora.studies.training.memory import is_out_of_memory
 
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrlora.studies.cells import check_comparisons, expand_comparisons
-from lrlora.studies.claims import Claim, matching, pairs
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
+from lrlora.studies.spec.cells import check_comparisons, expand_comparisons
+from lrlora.studies.spec.claims import Claim, matching, pairs
+from lrlora.studies.spec.study import Study
 
 NAMES = ["lora,r=4", "lora,r=8", "lrlora,r=4", "lrlora,r=8", "frozen"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from lrlora.studies.catalog import catalog_names
-from lrlora.studies.cells import expand_cells, expand_variants
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
-from lrlora.studies.overrides import parse_overrides, parse_yaml
+from lrlora.studies.spec.cells import expand_cells, expand_variants
+from lrlora.studies.spec.overrides import parse_overrides, parse_yaml
+from lrlora.studies.spec.study import Study
 
 BASE: dict[str, Any] = {
     "name": "tiny",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lrlora.studies.diagnosis import find_origin
+from lrlora.studies.training.diagnostics import find_origin
 
 DEPTH = 5
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from lrlora.studies.interruption import postponed_interruption
+from lrlora.studies.execution.interruption import postponed_interruption
 
 
 def test_what_is_begun_is_ended_and_the_interruption_heard_after() -> None:

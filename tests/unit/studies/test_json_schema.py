@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from lrlora.studies.catalog import catalog_names, catalog_path
-from lrlora.studies.json_schema import study_schema
+from lrlora.studies.spec.json_schema import study_schema
 
 SCHEMA = catalog_path("basis").with_name("study.schema.json")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import TrainerControl, TrainerState
 
-from lrlora.studies.limits import Limits
+from lrlora.studies.training.limits import Limits
 
 
 class Clock:

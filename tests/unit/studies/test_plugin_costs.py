@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lrlora.bases import BASES, Basis, ShiftedBasis
+from lrlora.studies.authoring.basis_costs import measure_costs
+from lrlora.studies.authoring.operations import matched_grid_points, operations_per_entry
 from lrlora.studies.errors import StudyError
-from lrlora.studies.plugins.basis_costs import measure_costs
-from lrlora.studies.plugins.operations import matched_grid_points, operations_per_entry
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor
 from lrlora.bases import ShiftedBasis
 from lrlora.policies import AMPLITUDES, GRIDS, RANKS
 from lrlora.registry import UnknownNameError
+from lrlora.studies.authoring.basis_figure import RANK, SIZE, draw_basis, low_rank_product, make_config, spectrum
+from lrlora.studies.authoring.basis_figure import transfer_of as transfer
+from lrlora.studies.authoring.policy_figure import draw_policy
 from lrlora.studies.errors import StudyError
-from lrlora.studies.plugins.basis_figure import RANK, SIZE, draw_basis, low_rank_product, make_config, spectrum
-from lrlora.studies.plugins.basis_figure import transfer_of as transfer
-from lrlora.studies.plugins.policy_figure import draw_policy
 
 
 @dataclass(frozen=True)

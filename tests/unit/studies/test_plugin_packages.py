@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from lrlora.bases import BASES
 from lrlora.policies import KINDS
 from lrlora.registry import UnknownNameError, load_plugin
-from lrlora.studies.environment import describe_plugins, missing_plugins, plugin_registries
+from lrlora.studies.authoring import new_package
+from lrlora.studies.authoring.new_package import check_name, class_name_of, write_basis_package, write_policy_package
 from lrlora.studies.errors import StudyError
-from lrlora.studies.plugins import new_package
-from lrlora.studies.plugins.new_package import check_name, class_name_of, write_basis_package, write_policy_package
+from lrlora.studies.record.environment import describe_plugins, missing_plugins, plugin_registries
 
 pytestmark = pytest.mark.usefixtures("forgetting")
 

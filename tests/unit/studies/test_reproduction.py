@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrlora.studies.design import Study
-from lrlora.studies.reproduction import COLUMNS, cells, markdown, tally
+from lrlora.studies.report.reproduction import COLUMNS, cells, markdown, tally
+from lrlora.studies.spec.study import Study
 
 ROW: dict[str, Any] = {
     "study": "base-rank",

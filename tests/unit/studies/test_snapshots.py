@@ -17,8 +17,8 @@ from torch import nn
 
 from lrlora import LRLoraConfig
 from lrlora.analysis import layer_report
-from lrlora.studies.limits import Limits
-from lrlora.studies.snapshots import SHARES, Snapshots, look_at, representative
+from lrlora.studies.training.limits import Limits
+from lrlora.studies.training.snapshots import SHARES, Snapshots, look_at, representative
 
 
 def bert(layers: int = 3) -> nn.Module:

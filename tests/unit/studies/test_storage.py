@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from lrlora.studies.cells import Cell, expand_cells
-from lrlora.studies.design import Study
-from lrlora.studies.storage import CELL, CellQueue
+from lrlora.studies.execution.queue import CELL, CellQueue
+from lrlora.studies.spec.cells import Cell, expand_cells
+from lrlora.studies.spec.study import Study
 
 
 def cells(count: int = 3) -> list[Cell]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lrlora.studies.tune.importance import NEEDED, importances, why_not
-from lrlora.studies.tune.outcome import TrialFacts, VariantOutcome
-from lrlora.studies.tune.space import Dimension
+from lrlora.studies.search.importance import NEEDED, importances, why_not
+from lrlora.studies.search.outcome import TrialFacts, VariantOutcome
+from lrlora.studies.search.space import Dimension
 
 
 def variant_outcome(values: list[float], best_at: float = 0.5, **fields: Any) -> VariantOutcome:

@@ -17,23 +17,23 @@ import optuna
 import pytest
 from rich.console import Console
 
-from lrlora.studies import tracking
-from lrlora.studies.cells import Cell, expand_variants
-from lrlora.studies.checks import check_folder
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
-from lrlora.studies.recorder import StepListener
-from lrlora.studies.storage import open_storage
-from lrlora.studies.training import blank_record
-from lrlora.studies.tune import run
-from lrlora.studies.tune.declaration import Tune, declare
-from lrlora.studies.tune.importance import NEEDED
-from lrlora.studies.tune.outcome import Outcome, load_outcome
-from lrlora.studies.tune.report import page, print_outcome, report_data, write_report
-from lrlora.studies.tune.run import run_tune
-from lrlora.studies.tune.space import Dimension
-from lrlora.studies.tune.trials import Trials
-from lrlora.studies.tune.tuned_file import write_tuned
+from lrlora.studies.execution.checks import check_folder
+from lrlora.studies.execution.queue import open_storage
+from lrlora.studies.record import tracking
+from lrlora.studies.search import run
+from lrlora.studies.search.declaration import Tune, declare
+from lrlora.studies.search.importance import NEEDED
+from lrlora.studies.search.outcome import Outcome, load_outcome
+from lrlora.studies.search.report import page, print_outcome, report_data, write_report
+from lrlora.studies.search.run import run_tune
+from lrlora.studies.search.space import Dimension
+from lrlora.studies.search.trials import Trials
+from lrlora.studies.search.tuned_file import write_tuned
+from lrlora.studies.spec.cells import Cell, expand_variants
+from lrlora.studies.spec.study import Study
+from lrlora.studies.training.history import StepListener
+from lrlora.studies.training.loop import blank_record
 
 # What MLflow's tables say of the future, when they are first made.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore:The ``noload`` loader strategy")
@@ -263,7 +263,7 @@ def test_hyperband_stops_a_run_in_its_middle_and_never_the_untuned_variant(tmp_p
 
 
 def test_every_run_is_in_mlflow_under_its_trial(tmp_path: Path) -> None:
-    from lrlora.studies.tracking import open_client
+    from lrlora.studies.record.tracking import open_client
 
     out = tmp_path / "out"
     outcome = run_tune(declared(tmp_path, "lora", trials=2), out, console=QUIET, run_cell=formula)

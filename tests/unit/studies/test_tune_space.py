@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrlora.studies.cells import expand_variants
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
 from lrlora.studies.methods import METHODS, make_method
-from lrlora.studies.tune.declaration import declare
-from lrlora.studies.tune.pruning import PAIRS_TO_ACT, choose_pruner, describe_pruner
-from lrlora.studies.tune.space import Dimension, default_space, make_space, read_space
-from lrlora.studies.tune.subject import Subject, make_subject, settings_at
+from lrlora.studies.search.declaration import declare
+from lrlora.studies.search.pruning import PAIRS_TO_ACT, choose_pruner, describe_pruner
+from lrlora.studies.search.space import Dimension, default_space, make_space, read_space
+from lrlora.studies.search.subject import Subject, make_subject, settings_at
+from lrlora.studies.spec.cells import expand_variants
+from lrlora.studies.spec.study import Study
 
 RATE = {"low": 1e-4, "high": 1e-2, "log": True}
 TRAINING: dict[str, Any] = {"test_examples": 0, "steps": 4}

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lrlora.studies.cells import expand_cells, expand_variants
-from lrlora.studies.design import Study
 from lrlora.studies.errors import StudyError
-from lrlora.studies.plan import plan
-from lrlora.studies.tuning import choose, describe_budget, points, tuning_study
+from lrlora.studies.execution.plan import plan
+from lrlora.studies.execution.tuning import choose, describe_budget, points, tuning_study
+from lrlora.studies.spec.cells import expand_cells, expand_variants
+from lrlora.studies.spec.study import Study
 
 RATES = [1e-3, 4e-3]
 

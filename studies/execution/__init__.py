@@ -1,0 +1,1 @@
+"""Many runs: which cells run, in what order, and where."""

@@ -1,0 +1,59 @@
+"""What a study will cost, before it runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from lrlora.studies.spec.cells import Cell
+
+_FORWARD_SHARE = 0.35
+"""Of a training step on as many examples, what judging them costs: no gradient, no adapter update."""
+
+_SETUP_SECONDS = 2.0
+"""Per cell: loading the backbone, injecting the adapter, analysing and recording it."""
+
+
+def estimate_seconds(
+    cells: Sequence[Cell],
+    seconds_per_example: float | Mapping[str, float] | None,
+    ran: Sequence[tuple[Cell, Mapping[str, Any]]] = (),
+) -> float | None:
+    """Seconds that cells will take, one after the other.
+
+    Args:
+        cells: What is to be run.
+        seconds_per_example: The study's own figure, measured where it was written; or one by backbone.
+        ran: Cells of the study that have run here, with their records. What they took goes first, for cells of the same
+            task and backbone.
+
+    Returns:
+        The estimate, or None where there is a cell with nothing to go by.
+    """
+    took: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for cell, record in ran:
+        if record["status"] == "finished":
+            took[_place(cell)].append(record["duration_seconds"])
+    found = [_seconds(cell, seconds_per_example, took.get(_place(cell), ())) for cell in cells]
+    return None if None in found else sum(seconds for seconds in found if seconds is not None)
+
+
+def _seconds(cell: Cell, rates: float | Mapping[str, float] | None, took: Sequence[float]) -> float | None:
+    if took:
+        return median(took)
+    rate = rates.get(cell.backbone) if isinstance(rates, Mapping) else rates
+    return None if rate is None else _SETUP_SECONDS + rate * _examples(cell)
+
+
+def _place(cell: Cell) -> tuple[str, str]:
+    return str(cell.task["name"]), cell.backbone
+
+
+def _examples(cell: Cell) -> float:
+    """Examples trained on, and those that are judged, as if trained on."""
+    training = cell.variant.training
+    validations = 1 + (training.steps - 1) // training.eval_every if training.eval_every else 1
+    judged = validations * (training.validation_examples or 0) + (training.test_examples or 0)
+    return training.steps * training.batch_size + _FORWARD_SHARE * judged

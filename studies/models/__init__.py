@@ -1,0 +1,1 @@
+"""The pretrained backbones that adapters are trained on."""

@@ -1,0 +1,1 @@
+"""What was measured: the records of runs, and where they are kept."""

@@ -1,0 +1,216 @@
+"""What a search is: a study, the variants that are tuned, what is tried for each, and with what budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.execution.checks import check_design
+from lrlora.studies.execution.tuning import untuned
+from lrlora.studies.search.pruning import choose_pruner, validation_interval
+from lrlora.studies.search.space import Dimension, Space
+from lrlora.studies.search.subject import Subject, check_settings, make_subject
+from lrlora.studies.spec.cells import expand_variants
+from lrlora.studies.spec.study import Study, is_catalog_name
+
+TUNE_FILE = "tune.json"
+TRIALS = 20
+SEEDS = [7, 8]
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A search over the settings of some variants of a study, each with the same trials, seeds and steps.
+
+    Attributes:
+        study: Resolved and untuned.
+        source: The study's name in the catalogue, or the whole path of its file.
+        budget: What it was resolved for.
+        overrides: What was changed of the study on the way, by dotted key.
+        subjects: The variants that are tuned now.
+        trials: For each of them.
+        pruner: Name of the pruner.
+    """
+
+    study: Study
+    source: str
+    budget: str
+    overrides: dict[str, Any]
+    subjects: list[Subject]
+    trials: int
+    pruner: str
+
+    @property
+    def name(self) -> str:
+        """What the search is called in MLflow."""
+        return f"{self.study.name}-tune"
+
+    @property
+    def runs_per_trial(self) -> int:
+        """Seeds times backbones times tasks."""
+        return len(self.subjects[0].cells({}))
+
+    def content(self) -> dict[str, Any]:
+        """The declaration as plain data; a folder is known by it."""
+        first = self.subjects[0].study
+        return {
+            "study": self.study.name,
+            "source": self.source,
+            "budget": self.budget,
+            "overrides": self.overrides,
+            "pruner": self.pruner,
+            "metric": self.study.metric.model_dump(),
+            "seeds": first.seeds,
+            "steps": first.training.steps,
+            "runs_per_trial": self.runs_per_trial,
+            "variants": {
+                subject.name: {
+                    "method": subject.default.config["method"],
+                    "config": subject.default.config,
+                    "training": subject.default.training.resolved(),
+                    "space": {key: value.model_dump(exclude_defaults=True) for key, value in subject.space.items()},
+                    "default": {key: subject.default_of(key) for key in subject.space},
+                }
+                for subject in self.subjects
+            },
+        }
+
+
+def declare(
+    source: str,
+    variants: Sequence[str],
+    budget: str = "quick",
+    overrides: Sequence[str] = (),
+    space: Space | None = None,
+    trials: int = TRIALS,
+    pruner: str | None = None,
+) -> Tune:
+    """Check all that a search needs, without touching data, model or disk.
+
+    Args:
+        source: A catalogue name, or the path of a study's file.
+        variants: Names of its variants and baselines; ``all`` for every one.
+        budget: One of the study's.
+        overrides: ``"a.b=c"`` lines, laid over the study. ``tune.seeds`` and ``tune.steps`` are the search's own.
+        space: What is tried; None for each method's own.
+        trials: For each variant.
+        pruner: ``wilcoxon``, ``hyperband`` or ``none``; None chooses by the number of runs in a trial.
+
+    Raises:
+        ValueError: The first thing that is wrong, in one line.
+    """
+    if trials < 1:
+        raise StudyError(f"--trials {trials}: at least 1, which is the variant as it stands")
+    loaded = Study.load(source, overrides)
+    study = untuned(loaded.resolve(budget))
+    check_design(study)
+    everything = expand_variants(study)
+    names = [variant.name for variant in everything]
+    chosen = names if ALL in variants and ALL not in names else list(dict.fromkeys(variants))
+    for name in chosen:
+        if name not in names:
+            message = str(unknown_key(name, [*names, ALL], f"study {study.name}: --variant"))
+            raise StudyError(message.replace("unknown key", "unknown variant", 1))
+    if space is not None:
+        check_settings([variant for variant in everything if variant.name in chosen], space)
+    seeds = _seeds(loaded, study, budget)
+    shared = sorted(set(seeds) & set(study.seeds))
+    if shared:
+        raise StudyError(f"study {study.name}: tune.seeds has {shared[0]}, which is a seed of the study: choose others")
+    if not seeds:
+        raise StudyError(
+            f"study {study.name}: uses all of the seeds {SEEDS} itself; give others as --set tune.seeds=[…]"
+        )
+    runs = len(seeds) * len(study.backbones) * len(study.tasks)
+    named = pruner if pruner is not None else choose_pruner(runs)
+    # No test split: a search that sees it has used it up.
+    training: dict[str, Any] = {"test_examples": 0}
+    if study.tune is not None and study.tune.steps is not None:
+        training["steps"] = study.tune.steps
+    steps = training.get("steps", study.training.steps)
+    training["eval_every"] = validation_interval(named, steps, study.training.eval_every)
+    subjects = [make_subject(study, name, space, seeds, training) for name in chosen]
+    place = source if is_catalog_name(source) else str(Path(source).resolve())
+    return Tune(study, place, budget, dict(loaded._overrides), subjects, trials, named)
+
+
+def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
+    """The seeds that the study, or one of its budgets, gives its tuning; else two that are none of the study's."""
+    given = [loaded.tune is not None and "seeds" in loaded.tune.model_fields_set]
+    given += ["seeds" in (loaded.budgets[budget].get("tune") or {})]
+    if any(given) and resolved.tune is not None:
+        return resolved.tune.seeds
+    return [seed for seed in SEEDS if seed not in resolved.seeds]
+
+
+def read_tune_file(out: Path) -> dict[str, Any] | None:
+    """What tune.json holds, or None where there is none.
+
+    Raises:
+        StudyError: It is not readable.
+    """
+    path = out / TUNE_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path}: cannot be read: {error}") from None
+    return dict(found)
+
+
+def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
+    """See that a folder is free for a search, or holds the same one.
+
+    More trials and further variants may join what is there.
+
+    Returns:
+        The declaration that the folder is to hold, the variants of earlier commands among it.
+
+    Raises:
+        StudyError: The folder holds something else; with the first thing that differs.
+    """
+    if out.exists() and not out.is_dir():
+        raise StudyError(f"--out {out}: is a file")
+    here = json.loads(json.dumps(tune.content()))
+    there = read_tune_file(out)
+    if there is None:
+        if any((out / name).exists() for name in ("mlflow.db", "optuna.db", "study.json")):
+            raise StudyError(f"--out {out}: holds the record of something else; give another folder")
+        return dict(here)
+    for key, value in here.items():
+        before = there.get(key)
+        if key in ("variants", "source", "overrides"):
+            continue
+        if before != value:
+            raise StudyError(
+                f"--out {out}: holds another search: {key} is {before!r} there and {value!r} here; give another folder"
+            )
+    for name, declared in here["variants"].items():
+        for key, value in declared.items():
+            before = there["variants"].get(name, declared).get(key)
+            if before != value:
+                part = next((one for one in [*before, *value] if before.get(one) != value.get(one)), None)
+                both = (before.get(part), value.get(part)) if part is not None else (before, value)
+                raise StudyError(
+                    f"--out {out}: holds another search: {key} of {name}: {part} is {both[0]!r} there and "
+                    f"{both[1]!r} here; give another folder"
+                )
+    return here | {"variants": there["variants"] | here["variants"]}
+
+
+def write_tune_file(out: Path, content: dict[str, Any]) -> None:
+    """Write tune.json, whole or not at all."""
+    partial = out / f".{TUNE_FILE}.partial"
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    partial.replace(out / TUNE_FILE)
+
+
+def space_of(declared: dict[str, Any]) -> Space:
+    """The space of a variant as tune.json has it."""
+    return {key: Dimension(**value) for key, value in declared["space"].items()}

@@ -1,0 +1,230 @@
+"""The report of a search: ``index.html`` and ``report.json``, and the table on the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from markupsafe import Markup
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lrlora.studies.report.formatting import MISSING, Scale, listed, plural
+from lrlora.studies.report.palette import looks
+from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.templates import page_environment
+from lrlora.studies.report.writing import FOLDER, replace_folder
+from lrlora.studies.search.figures import figures_of
+from lrlora.studies.search.importance import importances, why_not
+from lrlora.studies.search.outcome import Outcome, TrialFacts, VariantOutcome, show
+from lrlora.studies.search.pruning import describe_pruner
+from lrlora.studies.search.tuned_file import TUNED_FILE
+
+
+def write_report(outcome: Outcome) -> Path:
+    """Write the files of the report and return their folder, ``report`` in that of the search."""
+    # One at a time: two processes that share a search end at about the same moment.
+    with FileLock(outcome.out / ".report.lock"):
+        return replace_folder(
+            outcome.out / FOLDER,
+            {"index.html": page(outcome), "report.json": json.dumps(report_data(outcome), indent=1, allow_nan=False)},
+        )
+
+
+def report_data(outcome: Outcome) -> dict[str, Any]:
+    """All that was found, as plain data."""
+    return {
+        **outcome.content,
+        "budget_of_each": outcome.budget(),
+        "warnings": outcome.warnings(),
+        "found": {
+            one.name: {
+                "counts": one.counts(),
+                "best": None if one.best is None else dataclasses.asdict(one.best),
+                "default": None if one.default is None else dataclasses.asdict(one.default),
+                "difference": one.difference,
+                "standard_error": one.standard_error,
+                "importance": importances(one),
+                "no_importance": why_not(one),
+                "trials": [dataclasses.asdict(trial) for trial in one.trials],
+            }
+            for one in outcome.variants
+        },
+    }
+
+
+def headline(outcome: Outcome) -> str:
+    """What was found, in a sentence."""
+    ended = [one for one in outcome.variants if one.best is not None]
+    if not ended:
+        return "No trial is complete yet."
+    scale = Scale.of(outcome.metric)
+    told = []
+    for one in ended:
+        assert one.best is not None
+        gain = one.difference
+        text = f"{one.name} {scale.value(one.best.value)}{scale.unit}"
+        if gain is not None:
+            text += " (untuned)" if one.best.number == 0 else f" ({scale.value(gain, signed=True)} to untuned)"
+        told.append(text)
+    return f"Best {outcome.metric} on the validation split: {listed(told)}."
+
+
+def result_table(outcome: Outcome) -> Table:
+    """Best and default per variant, their difference, and how the trials ended."""
+    scale = Scale.of(outcome.metric)
+    seen = [name for name in outcome.counts() if name != "complete"]
+    columns = [
+        Column("Variant", False),
+        Column(f"best {outcome.metric}{scale.unit.replace(' ', ', ')}", wraps=True),
+        Column("untuned"),
+        Column("difference" + scale.difference_unit.replace(" ", ", ")),
+        Column("± SE"),
+        Column("best trial"),
+        Column("complete"),
+        *(Column(name) for name in seen),
+    ]
+    rows = []
+    for one in outcome.variants:
+        best, default, counts = one.best, one.default, one.counts()
+        rows.append(
+            (
+                one.name,
+                scale.value(best.value if best else None),
+                scale.value(default.value if default else None),
+                scale.value(one.difference, signed=True),
+                scale.value(one.standard_error),
+                MISSING if best is None else str(best.number),
+                *(str(counts.get(name, 0)) for name in ("complete", *seen)),
+            )
+        )
+    caption = (
+        f"{outcome.metric.capitalize()} on the validation split, averaged over the runs of a trial. SE is the standard "
+        "error of the difference over paired runs; it knows nothing of the choice of the best."
+    )
+    return Table("results", caption, tuple(columns), tuple(rows))
+
+
+def settings_table(outcome: Outcome) -> Table:
+    """The settings of each best trial beside the untuned ones."""
+    names = list(dict.fromkeys(setting for one in outcome.variants for setting in one.space))
+    columns = (Column("Setting", False), *(Column(f"{one.name}, best (untuned)") for one in outcome.variants))
+    rows = [(name.removeprefix("training."), *(_setting(one, name) for one in outcome.variants)) for name in names]
+    return Table(
+        "settings",
+        "The settings of the best trials; what was not searched for a variant is left out.",
+        columns,
+        tuple(rows),
+    )
+
+
+def trial_table(one: VariantOutcome, metric: str) -> Table:
+    """Every trial of a variant."""
+    scale = Scale.of(metric)
+    columns = (
+        Column("Trial", False),
+        Column("outcome", False),
+        Column(f"{metric}{scale.unit.replace(' ', ', ')}"),
+        Column("of each run"),
+        *(Column(name.removeprefix("training.")) for name in one.space),
+        Column("MLflow runs", False),
+    )
+    rows = tuple(_trial_row(trial, one, scale) for trial in one.trials)
+    best = frozenset(index for index, trial in enumerate(one.trials) if trial is one.best)
+    return Table(f"trials-{one.name}", f"Trials of {one.name}.", columns, rows, best)
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """Print the table of results, the settings that were found, and what to mind."""
+    for table in (result_table(outcome), settings_table(outcome)):
+        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in table.columns:
+            shown.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        console.print(shown)
+    console.print(Text(headline(outcome), style="bold"))
+    for note in (outcome.budget(), *outcome.warnings()):
+        console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
+
+
+def page(outcome: Outcome) -> str:
+    """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
+    look = looks([one.name for one in outcome.variants], None)
+    sections = [
+        {
+            "name": one.name,
+            "best": None if one.best is None else f"trial {one.best.number}; MLflow runs {', '.join(one.best.runs)}",
+            "figures": [
+                # The drawing is our own markup, its words were escaped when it was drawn.
+                {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
+                for figure in figures_of(one, outcome.metric, look[one.name], f"v{index}")
+            ],
+            "no_importance": why_not(one),
+            "trials": trial_table(one, outcome.metric),
+        }
+        for index, one in enumerate(outcome.variants)
+    ]
+    return (
+        page_environment("lrlora.studies.search")
+        .get_template("page.html")
+        .render(
+            study=outcome.content["study"],
+            headline=headline(outcome),
+            caveats=outcome.warnings(),
+            design=design_facts(outcome),
+            results=result_table(outcome),
+            settings=settings_table(outcome),
+            sections=sections,
+            tuned=TUNED_FILE,
+        )
+    )
+
+
+def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
+    """What was searched and with what, as (term, description)."""
+    content = outcome.content
+    facts = [
+        ("study", f"{content['study']} at budget {content['budget']}"),
+        ("given to each", outcome.budget()),
+        ("sampler", "TPE (multivariate, seeded by trial). Trial 0 is the untuned variant; trials 1 to 9 are random."),
+        ("pruner", describe_pruner(content["pruner"], content["runs_per_trial"])),
+        ("changed", ", ".join(f"{key}={value}" for key, value in content["overrides"].items()) or "nothing"),
+    ]
+    for one in outcome.variants:
+        space = "; ".join(f"{name.removeprefix('training.')} {_dimension(one, name)}" for name in one.space)
+        facts.append((f"space of {one.name}", space))
+    return facts
+
+
+def _dimension(one: VariantOutcome, name: str) -> str:
+    dimension = one.space[name]
+    if dimension.values is not None:
+        text = "in " + ", ".join(show(value) for value in dimension.choices(one.defaults.get(name)))
+    else:
+        text = f"{dimension.low:g} to {dimension.high:g}" + (" (log)" if dimension.log else "")
+    return text + (f" where {dimension.when}" if dimension.when else "")
+
+
+def _setting(one: VariantOutcome, name: str) -> str:
+    if name not in one.space or one.best is None:
+        return MISSING
+    default = one.defaults.get(name)
+    untuned = MISSING if default is None else show(default)
+    return f"{show(one.best.settings[name])} ({untuned})" if name in one.best.settings else f"{MISSING} ({untuned})"
+
+
+def _trial_row(trial: TrialFacts, one: VariantOutcome, scale: Scale) -> tuple[str, ...]:
+    settings = (show(trial.settings[name]) if name in trial.settings else MISSING for name in one.space)
+    each = ", ".join(scale.value(value) for value in trial.values) or MISSING
+    return (str(trial.number), trial.outcome, scale.value(trial.value), each, *settings, _runs(trial))
+
+
+def _runs(trial: TrialFacts) -> str:
+    return f"{plural(len(trial.runs), 'run')} {', '.join(run[:8] for run in trial.runs)}" if trial.runs else MISSING

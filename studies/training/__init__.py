@@ -1,0 +1,1 @@
+"""One run: a cell's training loop, its history and its limits."""
