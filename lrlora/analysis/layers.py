@@ -196,7 +196,7 @@ def _of_transfer(layer: LRLoraLayer, adapter_name: str, delta: Tensor, product: 
         "nonlinear_fraction": fraction,
         "max_abs_z": float(z.abs().max()),
         "outside_grid": float((z.abs() > layer.lrlora_config[adapter_name].grid_bound).float().mean()),
-        "evaluation": layer.lrlora_engine[adapter_name].describe(A, B, transfer),
+        "evaluation": layer.describe_evaluation(adapter_name),
         "evaluation_error": _evaluation_error(delta, A, B, transfer),
         "active_basis": active_share(transfer.amplitude),
         "input_scale": transfer.input_scale,

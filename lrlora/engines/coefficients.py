@@ -20,8 +20,9 @@ class Coefficients:
     """c = M · s_out · f(points).
 
     Attributes:
-        points: Where f is evaluated, in units of z, ``(p,)``. If the update is centred, 0 is appended.
-        matrix: s_out · M, ``(k, p)``; None for s_out times the identity.
+        points: Where φ is evaluated, in units of z, ``(p,)``. If the update is centred, 0 is appended.
+        matrix: From φ there to c, ``(k, p)``: s_out · M, with a last column that subtracts φ(0); None for s_out times
+            the identity.
         linear: What λz contributes, ``(k,)``; None without a linear path.
         scale: s_out.
         centered: Whether the last point is 0 and its value is subtracted.
@@ -52,17 +53,16 @@ class Coefficients:
             linear = scale * points if scaled is None else scaled @ points
         if centered:
             points = torch.cat([points, points.new_zeros(1)])
+            if scaled is not None:
+                scaled = torch.cat([scaled, -scaled.sum(1, keepdim=True)], dim=1)
         return cls(points, scaled, linear, scale, centered)
 
     def __call__(self, transfer: TransferFunction, dtype: torch.dtype) -> Tensor:
         """Returns c, ``(k,)``, in ``dtype``: computed in float64 where the device has it, else in float32."""
         transfer = transfer.to(self.points.dtype)
-        features = transfer.features(self.points)
-        if self.centered:
-            features = features[:-1] - features[-1]
-        phi = features @ transfer.amplitude
+        phi = transfer.features(self.points) @ transfer.amplitude
         if self.matrix is None:
-            phi = self.scale * phi
+            phi = self.scale * (phi[:-1] - phi[-1] if self.centered else phi)
             return (phi if self.linear is None else phi + self.linear).to(dtype)
         if self.linear is None:
             return (self.matrix @ phi).to(dtype)

@@ -85,8 +85,3 @@ class Engine(ABC):
     def prefers_weight(self, plan: Any) -> bool:
         """Whether :meth:`linear` with the weight is cheaper than calling the base layer and :meth:`add_to`."""
         return False
-
-    def describe(self, A: Tensor, B: Tensor, transfer: TransferFunction) -> str:
-        """Returns how this engine evaluates at these values, in a few words."""
-        plan = self.plan(A, B, transfer)
-        return type(self).__name__ if plan is None else plan.describe()

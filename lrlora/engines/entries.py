@@ -30,7 +30,8 @@ class Entries:
             concentrated in few components.
         largest: max |BV| and max |VᵀA| of each component, ``(2, r)``.
         bound: A bound on |z|, by Cauchy and Schwarz in the frame, with components balanced between A and B.
-        rows, columns: Indices of the sample.
+        sampled_A: The columns of A in the sample, ``(r, c)``, float64.
+        sampled_B: The rows of B in the sample, ``(c, r)``, float64.
     """
 
     A: Tensor
@@ -39,8 +40,8 @@ class Entries:
     frame: Array
     largest: Array
     bound: float
-    rows: Array
-    columns: Array
+    sampled_A: Array
+    sampled_B: Array
 
     @classmethod
     @torch.no_grad()
@@ -50,36 +51,40 @@ class Entries:
         Raises:
             FloatingPointError: If A or B is not finite.
         """
-        A, B = A.detach(), B.detach()
-        row_norms, column_norms = (
-            torch.linalg.vector_norm(side, dim=dim).cpu().double().numpy() for side, dim in ((B, 1), (A, 0))
-        )
-        gram = (B.mT @ B).cpu().double().numpy()
-        if not np.isfinite(gram).all() or not np.isfinite(column_norms).all():
+        # In NumPy and not in PyTorch, which would start all its threads for these small products.
+        # Copies, since NumPy makes the storage that it looks at immovable, and FSDP frees that of parameters.
+        a, b = (side.detach().cpu().to(torch.float64, copy=True).numpy() for side in (A, B))
+        gram, column_squares = b.T @ b, np.sum(a * a, axis=0)
+        if not (np.isfinite(gram).all() and np.isfinite(column_squares).all()):
             raise FloatingPointError("A or B is not finite")
         frame = np.linalg.eigh(gram).eigenvectors
-        V = torch.from_numpy(frame).to(A)
-        b, a = (B @ V).mT, V.mT @ A
-        largest = np.stack([_largest(side.abs()) for side in (b, a)])
-        squares = [_or_one(largest[1]) / _or_one(largest[0]), _or_one(largest[0]) / _or_one(largest[1])]
-        sides = [torch.from_numpy(square).to(A) @ side.square() for square, side in zip(squares, (b, a), strict=True)]
-        bound = scale * float(np.sqrt(np.prod([_largest(side[None])[0] for side in sides])))
-        return cls(A, B, scale, frame, largest, bound, _evenly(row_norms), _evenly(column_norms))
-
-    @cached_property
-    def sampled_A(self) -> Array:
-        """The columns of A in the sample, ``(r, c)``, float64."""
-        return np.asarray(self.A[:, torch.as_tensor(self.columns, device=self.A.device)].cpu().double())
-
-    @cached_property
-    def sampled_B(self) -> Array:
-        """The rows of B in the sample, ``(c, r)``, float64."""
-        return np.asarray(self.B[torch.as_tensor(self.rows, device=self.B.device)].cpu().double())
+        b_in_frame, a_in_frame = (b @ frame).T, frame.T @ a
+        largest = np.stack([np.abs(side).max(axis=1, initial=0.0) for side in (b_in_frame, a_in_frame)])
+        largest_b, largest_a = np.where(largest > 0, largest, 1.0)
+        reach_b = (largest_a / largest_b) @ b_in_frame**2
+        reach_a = (largest_b / largest_a) @ a_in_frame**2
+        bound = scale * float(np.sqrt(reach_b.max(initial=0.0) * reach_a.max(initial=0.0)))
+        rows, columns = _evenly(np.sum(b * b, axis=1)), _evenly(column_squares)
+        return cls(
+            A=A.detach(),
+            B=B.detach(),
+            scale=scale,
+            frame=frame,
+            largest=largest,
+            bound=bound,
+            sampled_A=a[:, columns],
+            sampled_B=b[rows],
+        )
 
     @cached_property
     def z(self) -> Array:
         """The entries of z in the sample, ``(c, c)``, float64."""
         return np.asarray(self.scale * self.sampled_B @ self.sampled_A)
+
+    @cached_property
+    def sorted(self) -> Array:
+        """The entries of z in the sample in ascending order, ``(c²,)``."""
+        return np.sort(self.z, axis=None)
 
     @cached_property
     def peak(self) -> float:
@@ -91,18 +96,9 @@ class Entries:
         return self.scale * float(torch.stack(peaks).abs().amax())
 
 
-def _largest(side: Tensor) -> Array:
-    """Returns the largest entry of each row; 0 of empty ones."""
-    return (side.amax(1) if side.shape[1] else side.new_zeros(len(side))).cpu().double().numpy()
-
-
-def _or_one(values: Array) -> Array:
-    return np.where(values > 0, values, 1.0)
-
-
-def _evenly(norms: Array) -> Array:
+def _evenly(squares: Array) -> Array:
     """Returns indices of at most :data:`ROWS` norms, evenly spaced in the order of the norms."""
-    if len(norms) <= ROWS:
-        return np.arange(len(norms))
-    order = np.argsort(norms, kind="stable")
-    return np.sort(order[np.linspace(0, len(norms) - 1, ROWS).round().astype(int)])
+    if len(squares) <= ROWS:
+        return np.arange(len(squares))
+    order = np.argsort(squares, kind="stable")
+    return np.sort(order[np.linspace(0, len(squares) - 1, ROWS).round().astype(int)])

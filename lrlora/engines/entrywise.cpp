@@ -55,6 +55,14 @@ struct Scratch {
     float* A;  // (r, TILE), for the same: zero where there are no columns
 };
 
+// Starts to read a row of a tile that the next iteration works on: the matrices come from memory and not from cache.
+template <int WRITTEN>
+void fetch(const Rows& matrix, int64_t i, int64_t j, int width) {
+    if (!matrix.data) return;
+    const float* row = matrix.data + i * matrix.stride + j;
+    for (int k = 0; k < width; k += 16) __builtin_prefetch(row + k, WRITTEN, 2);
+}
+
 void row_of_tile(const Job& job, Scratch& s, const float* t, int64_t i, int64_t j, int width, int vectors) {
     float* gradient = job.gradient.data ? job.gradient.data + i * job.gradient.stride + j : nullptr;
     const float* base = job.base.data ? job.base.data + i * job.base.stride + j : nullptr;
@@ -137,6 +145,11 @@ void block(const Job& job, Scratch& s, int64_t first, int64_t last, double* sums
         for (int64_t i = first; i < last; i += ROWS) {
             int rows = last - i < ROWS ? int(last - i) : ROWS;
             const float* B = job.B.data + i * job.B.stride;
+            for (int64_t k = i + ROWS; k < i + 2 * ROWS && k < last; k++) {
+                fetch<0>(job.base, k, j, width);
+                fetch<1>(job.gradient, k, j, width);
+                fetch<1>(job.out, k, j, width);
+            }
             if (rows == ROWS) {
                 product<ROWS>(B, job.B.stride, A, lda, job.r, vectors, s.t);
             } else {

@@ -127,11 +127,12 @@ class EntrywisePlan(Plan):
         c = self.coefficients(transfer, dtype)
         if self.table or not self.coefficients.centered:
             return c
-        # A series that is zero at 0 but for rounding is made so: entries of BA that are zero leave W as it is.
-        with torch.no_grad():
-            zero = c.new_zeros(1, 1)
-            at_zero = passes.values(zero, zero, passes.Series(c.detach()))[0]
-        return torch.cat([c[:1] - at_zero, c[1:]])
+        # A series that is zero at 0 but for rounding is made so: entries of BA that are zero leave W as it is. What is
+        # subtracted is a constant, so it can be written into c without autograd.
+        held = c.detach()
+        zero = held.new_zeros(1, 1)
+        held[:1] -= passes.values(zero, zero, passes.Series(held))[0]
+        return c
 
     def add_to(self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
         """See :meth:`Plan.add_to`."""

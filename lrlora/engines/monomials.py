@@ -75,12 +75,19 @@ class MonomialPlan(Plan):
 
     @classmethod
     def made(
-        cls, entries: Entries, transfer: TransferFunction, fit: PolynomialFit, tolerance: float, most: int
+        cls,
+        entries: Entries,
+        transfer: TransferFunction,
+        fit: PolynomialFit,
+        tolerance: float,
+        most: int,
+        growth: float = 1.0,
     ) -> MonomialPlan | None:
         """Returns the plan for a fitted polynomial; None if more than ``most`` monomials are needed."""
         frame = Frame.of(entries, fit.rho)
         matrix, values = fit.in_powers()
-        chosen = leading_monomials(entries, frame, values[1:], fit.rho, tolerance, most)
+        grown = values[1:] * growth ** np.arange(fit.degree)
+        chosen = leading_monomials(entries, frame, grown, fit.rho, tolerance, most)
         if chosen is None:
             return None
         monomials, error = chosen

@@ -20,6 +20,9 @@ class Plan(ABC):
     form: ClassVar[str]
     """Name of the form; the entry ``"form"`` of :meth:`to_dict`."""
 
+    rho: float
+    """ρ > 0: the plan is accurate while |z| ≤ ρ."""
+
     @property
     @abstractmethod
     def device(self) -> torch.device:

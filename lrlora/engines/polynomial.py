@@ -74,7 +74,7 @@ def fit_polynomial(
 
     Args:
         transfer: The function.
-        z: A sample of entries.
+        z: A sample of entries, in ascending order.
         rho: ρ.
         tolerance: Relative error allowed in ΔW.
         highest: Largest degree to try.
@@ -85,7 +85,7 @@ def fit_polynomial(
         The fit of lowest degree, or None if none is good enough.
     """
     t, edges = _points(highest, warp)
-    weight = _weights(np.abs(z) / rho, edges, growth)
+    weight = _weights(z, rho * edges, growth)
     points, some = rho * t, _some(z)
     f, features = values_at(transfer, np.concatenate([points, some]))
     f, f_of_some, features = f[: len(points)], f[len(points) :], features[: len(points)]
@@ -162,11 +162,10 @@ def _points(highest: int, warp: int) -> tuple[Array, Array]:
 
 
 def _some(z: Array) -> Array:
-    """Returns at most :data:`VERIFIED` of the entries, evenly spaced in the order of their sizes."""
+    """Returns at most :data:`VERIFIED` of the sorted entries, evenly spaced in their order."""
     if z.size <= VERIFIED:
         return z
-    order = np.argsort(np.abs(z), kind="stable")
-    return np.asarray(z[order[np.linspace(0, z.size - 1, VERIFIED).round().astype(int)]])
+    return np.asarray(z[np.linspace(0, z.size - 1, VERIFIED).round().astype(int)])
 
 
 def _columns(t: Array, highest: int, centered: bool) -> Array:
@@ -174,14 +173,20 @@ def _columns(t: Array, highest: int, centered: bool) -> Array:
     return np.asarray((values - _at_zero(highest))[:, 1:] if centered else values)
 
 
-def _weights(sizes: Array, edges: Array, growth: float) -> Array:
-    count = np.histogram(sizes, edges)[0] / max(1, sizes.size)
+def _weights(z: Array, edges: Array, growth: float) -> Array:
+    count = shares(z, edges)
     if growth > 1:
-        count = (count + np.histogram(growth * sizes, edges)[0] / max(1, sizes.size)) / 2
-    # Of few entries a histogram says little: they may lie anywhere in their cells.
-    weight = count + max(EDGES, 1 / (1 + sizes.size)) / len(count)
+        count = (count + shares(z, edges / growth)) / 2
+    # Few entries tell little: others may lie anywhere in their cells.
+    weight = count + max(EDGES, 1 / (1 + z.size)) / len(count)
     weight /= 2 * weight.sum()
     return np.concatenate([weight[::-1], weight])
+
+
+def shares(z: Array, edges: Array) -> Array:
+    """Returns the share of the sorted entries ``z`` whose size lies between neighbouring edges, ``(edges - 1,)``."""
+    below = np.searchsorted(z, edges) - np.searchsorted(z, -edges, side="right")
+    return np.diff(below) / max(1, z.size)
 
 
 @lru_cache(maxsize=32)

@@ -186,7 +186,7 @@ class _Search:
         rho = max(self.entries.bound * self.growth * (1 + 1e-4), SMALLEST)
         fit = fit_polynomial(
             self.transfer,
-            self.entries.z.ravel(),
+            self.entries.sorted,
             rho,
             self.tolerance,
             highest=HIGHEST_OF_MONOMIALS,
@@ -195,14 +195,14 @@ class _Search:
         )
         if fit is None:
             return None
-        return MonomialPlan.made(self.entries, self.transfer, fit, self.tolerance, most)
+        return MonomialPlan.made(self.entries, self.transfer, fit, self.tolerance, most, self.growth)
 
     def series(self) -> EntrywisePlan | None:
         """Returns a plan with a Chebyshev series, if there is one."""
         for highest in (16, HIGHEST_OF_SERIES):
             fit = fit_polynomial(
                 self.transfer,
-                self.entries.z.ravel(),
+                self.entries.sorted,
                 self._entrywise_range,
                 self.tolerance,
                 highest=highest,
@@ -217,8 +217,7 @@ class _Search:
         start = 0
         if isinstance(self.previous, EntrywisePlan) and self.previous.table:
             start = self.previous.size // 2
-        sizes = abs(self.entries.z).ravel()
-        fit, good = fit_table(self.transfer, sizes, self._entrywise_range, self.tolerance, start=start)
+        fit, good = fit_table(self.transfer, self.entries.sorted, self._entrywise_range, self.tolerance, start=start)
         return EntrywisePlan.made(self.transfer, fit), good
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrlora.engines.entries import Array
-from lrlora.engines.polynomial import values_at
+from lrlora.engines.polynomial import shares, values_at
 from lrlora.transfer import TransferFunction
 
 FEWEST, MOST = 64, 1 << 15
@@ -40,13 +40,13 @@ def table_points(rho: float, cells: int) -> Array:
 
 
 def fit_table(
-    transfer: TransferFunction, sizes: Array, rho: float, tolerance: float, *, start: int = FEWEST
+    transfer: TransferFunction, z: Array, rho: float, tolerance: float, *, start: int = FEWEST
 ) -> tuple[TableFit, bool]:
     """Returns the smallest table that is good enough and True, or the largest there is and False.
 
     Args:
         transfer: The function.
-        sizes: |z| of a sample of entries.
+        z: A sample of entries, in ascending order.
         rho: ρ.
         tolerance: Relative error allowed in ΔW.
         start: Cells to begin with, a power of two.
@@ -57,7 +57,7 @@ def fit_table(
         finer = values_at(transfer, table_points(rho, 2 * cells))[0]
         middle = finer[2:-2:2]  # at the midpoints of the cells
         cubic = (9 * (values[1:-2] + values[2:-1]) - (values[:-3] + values[3:])) / 16
-        weight = _weights(sizes / rho, cells)
+        weight = _weights(z, rho, cells)
         whole = float(weight @ middle**2)
         error = float(np.sqrt(weight @ (cubic - middle) ** 2 / whole)) if whole > 0 else 0.0
         if error <= 0.5 * tolerance:
@@ -67,8 +67,8 @@ def fit_table(
         cells, values = 2 * cells, finer
 
 
-def _weights(sizes: Array, cells: int) -> Array:
-    count = np.histogram(sizes, np.linspace(0, 1, cells // 2 + 1))[0] / max(1, sizes.size)
+def _weights(z: Array, rho: float, cells: int) -> Array:
+    count = shares(z, rho * np.linspace(0, 1, cells // 2 + 1))
     # Smoothed over sixteenths of the range: the sample says little of single cells.
     width = max(1, cells // 32)
     smooth = np.convolve(count, np.ones(width) / width, mode="same") + 1e-3 / len(count)

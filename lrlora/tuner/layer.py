@@ -192,8 +192,7 @@ class LRLoraLayer(BaseTunerLayer):
         if self.r[adapter] == 0:
             return torch.zeros(self.out_features, self.in_features, dtype=dtype, device=A.device)
         transfer = self.transfer(adapter)
-        with torch.no_grad():
-            plan = self.lrlora_engine[adapter].plan(A, B, transfer)
+        plan = self.plan(adapter, A, B, transfer, training=False)
         with torch.autocast(A.device.type, enabled=False):
             return self.lrlora_engine[adapter].delta(A, B, transfer, plan).to(dtype)
 
@@ -204,6 +203,12 @@ class LRLoraLayer(BaseTunerLayer):
             return A, B
         return A.float(), B.float()
 
+    def describe_evaluation(self, adapter: str) -> str:
+        """Returns how an adapter of rank > 0 is evaluated at its present parameters, in a few words."""
+        A, B = self.factors(adapter)
+        plan = self.plan(adapter, A, B, self.transfer(adapter), training=False)
+        return type(self.lrlora_engine[adapter]).__name__ if plan is None else plan.describe()
+
     def held_factors(self, adapter: str) -> tuple[Tensor, Tensor]:
         """Returns A and B as they are held, in the dtype of the adapter."""
         A, B = (getattr(self, name)[adapter].weight for name in FACTORS)
@@ -213,14 +218,18 @@ class LRLoraLayer(BaseTunerLayer):
         """Returns the parts of θ that an adapter has, by their names in :data:`~lrlora.tuner.theta.THETA`."""
         return {part: getattr(self, part)[adapter] for part in THETA if adapter in getattr(self, part)}
 
-    def plan(self, adapter: str, A: Tensor, B: Tensor, transfer: TransferFunction) -> Any:
-        """Returns the plan that an adapter is evaluated with now."""
+    def plan(
+        self, adapter: str, A: Tensor, B: Tensor, transfer: TransferFunction, *, training: bool | None = None
+    ) -> Any:
+        """Returns the plan that an adapter is evaluated with now; ``training``: in that mode instead of the layer's."""
         engine = self.lrlora_engine[adapter]
         if not engine.plans or transforms_active():
             return None
         parameters = [*self.held_factors(adapter), *(part.weight for part in self.theta(adapter).values())]
         plans: Any = self.lrlora_plan[adapter]
-        return plans.current(engine, A, B, transfer, parameters, training=self.training)
+        return plans.current(
+            engine, A, B, transfer, parameters, training=self.training if training is None else training
+        )
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add ΔW of the adapters to the base weight, which is kept aside so that :meth:`unmerge` is exact.

@@ -1,8 +1,9 @@
 """When a layer's plan is made: it is kept between steps, and remade before it is stale.
 
-**In training** a plan is made at steps 0, 1, 2, 3, 4, 6, 9, 13, … and then every :data:`LONGEST` steps: under
-optimizers such as Adam, BA grows at most in proportion to the number of steps, and a plan has room for growth until the
-next one. No value is read in between, so a step does not synchronise with the device. A plan is also made when the
+**In training** a plan has room for BA to grow by :data:`GROWTH`, and the next one is made when it should have done so:
+BA is taken to go on growing with the power of the number of steps with which it grew between the last two plans. That
+gives plans at steps 0, 1, 2, 3, 4, 6, 9 … and later every :data:`LONGEST` steps at the latest. No value is read in
+between, so a step does not synchronise with the device. A plan is also made when the
 parameters were changed other than by training: when they changed although no backward pass ran, or by more (or fewer)
 in-place operations than from step to step before. The plan is part of the layer's state, so a run that is resumed from
 a checkpoint goes on to the bit; reading the state changes nothing.
@@ -15,6 +16,7 @@ what is written through ``.data``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +27,13 @@ from lrlora.engines import Engine, Plan
 from lrlora.transfer import TransferFunction
 
 GROWTH = 1.5
-"""Room of a plan for the growth of BA, as a factor, and the ratio of the steps at which plans are made."""
+"""Room of a plan for the growth of BA, as a factor."""
+
+POWERS = (0.75, 3.0)
+"""Least and largest power of the number of steps that BA is taken to grow with. In trained models it was 0.4 to 1.8."""
+
+MARGIN = 0.25
+"""What is added to the power that was observed."""
 
 LONGEST = 64
 """Most steps that a plan is used for."""
@@ -41,6 +49,7 @@ class Plans(nn.Module):
         self._in_evaluation: Plan | None = None
         self._age = 0
         self._until = 0
+        self._made_at = 0
         self._stepped = False
         self._versions: tuple[int, ...] | None = None
         self._usual: tuple[int, ...] | None = None
@@ -118,9 +127,19 @@ class Plans(nn.Module):
         else:
             due = changes is not None and any(changes)
         if plan is None or due or plan.device != A.device:
-            plan = self._in_training = _made(engine, A, B, transfer, growth=GROWTH, previous=plan)
-            self._until = min(max(self._age + 1, int(self._age * GROWTH)), self._age + LONGEST)
+            self._in_training = _made(engine, A, B, transfer, growth=GROWTH, previous=plan)
+            self._until = self._age + self._interval(plan, self._in_training)
+            self._made_at = self._age
+            plan = self._in_training
         return plan
+
+    def _interval(self, last: Plan | None, new: Plan | None) -> int:
+        """Returns for how many steps the new plan is used."""
+        power = 1.0
+        if last is not None and new is not None and self._age > self._made_at > 0:
+            observed = math.log(new.rho / last.rho) / math.log(self._age / self._made_at)
+            power = min(max(observed + MARGIN, POWERS[0]), POWERS[1])
+        return min(max(1, int(self._age * (GROWTH ** (1 / power) - 1))), LONGEST)
 
     def _is_usual(self, changes: tuple[int, ...] | None) -> bool:
         """Whether parameters changed as from step to step before; not at all if gradients are accumulated."""
@@ -137,7 +156,13 @@ class Plans(nn.Module):
         plan = self._saved if self._in_training is None else self._in_training.to_dict()
         if plan is None:
             return torch.empty(0, dtype=torch.uint8)
-        state = {"plan": plan, "age": self._age, "until": self._until, "stepped": self._stepped}
+        state = {
+            "plan": plan,
+            "age": self._age,
+            "until": self._until,
+            "made_at": self._made_at,
+            "stepped": self._stepped,
+        }
         return torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -147,12 +172,13 @@ class Plans(nn.Module):
             ValueError: If the bytes are no such plan.
         """
         self._versions = self._usual = self._in_training = self._saved = None
-        self._age, self._until, self._stepped = 0, 0, False
+        self._age, self._until, self._made_at, self._stepped = 0, 0, 0, False
         if state.numel() == 0:
             return
         try:
             data = json.loads(bytes(state.to(device="cpu", dtype=torch.uint8).tolist()))
-            self._age, self._until, self._stepped = int(data["age"]), int(data["until"]), bool(data["stepped"])
+            self._age, self._until, self._made_at = int(data["age"]), int(data["until"]), int(data["made_at"])
+            self._stepped = bool(data["stepped"])
             self._saved = dict(data["plan"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"the saved plan of an adapted layer is damaged: {error!r}") from error

@@ -53,7 +53,7 @@ def identity_error(basis: Basis) -> float:
 def evaluation(basis: Basis, max_z: float) -> str:
     """What ``auto`` does with a φ of order one at ω = 1, for a weight of 256 × 256 at rank 8."""
     A, B, *theta = drawn(max_z, seed=0)
-    told = ENGINES.create("auto", tolerance=TOLERANCE).describe(A, B, TransferFunction(basis, *theta))
+    told = ENGINES.create("auto", tolerance=TOLERANCE).plan(A, B, TransferFunction(basis, *theta)).describe()
     found = re.match(r"(?:\d+ )?(monomials|polynomial) of degree (\d+)|(table) of (\d+) cells", told)
     assert found is not None, told
     return " ".join(part for part in found.groups() if part)
