@@ -25,7 +25,7 @@ _CURVE_POINTS, _SHOWN_BINS = 49, 24
 _FINE_BINS = 2047  # odd, so that zero, where most entries are, is the middle of a bin
 _REACH = 100.0
 _STEP = math.sqrt(2.0)
-_HALVINGS = 30
+_HALVINGS = 12
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,11 @@ class Engine(ABC):
         """Returns ``result`` + x ΔWᵀ, in the dtype of ``result``; ``result`` is ``(..., out)`` and is not changed."""
         return result + self.linear(x, None, None, A, B, transfer, plan).to(result.dtype)
 
-    def prefers_weight(self, plan: Any) -> bool:
-        """Whether :meth:`linear` with the weight is cheaper than calling the base layer and :meth:`add_to`."""
+    def prefers_weight(self, plan: Any, tokens: int) -> bool:
+        """Whether :meth:`linear` with the weight is cheaper than calling the base layer and :meth:`add_to`.
+
+        Args:
+            plan: Of the layer.
+            tokens: Rows of the input.
+        """
         return False

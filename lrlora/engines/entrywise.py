@@ -96,8 +96,7 @@ class EntrywisePlan(Plan):
         how = f"table of {self.size} cells" if self.table else f"polynomial of degree {self.size}"
         return f"{how} on |z| ≤ {self.rho:.3g}, relative error {self.error:.1e}"
 
-    @property
-    def prefers_weight(self) -> bool:
+    def prefers_weight(self, tokens: int) -> bool:
         """True: ΔW is formed anyway, and one product with W + ΔW is saved."""
         return True
 

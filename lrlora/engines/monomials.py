@@ -261,6 +261,26 @@ class FrozenMonomials(MonomialPlan):
     a: Tensor
     b: Tensor
 
+    def prefers_weight(self, tokens: int) -> bool:
+        """Whether there are so many tokens that a product with each takes longer than forming ΔW."""
+        n, m = self.a.shape[1], self.b.shape[1]
+        return tokens * (n + m) > n * m
+
+    def linear(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        A: Tensor,
+        B: Tensor,
+        transfer: TransferFunction,
+    ) -> Tensor:
+        """See :meth:`Plan.linear`. The parameters are those of the factors."""
+        if weight is None:
+            return super().linear(x, weight, bias, A, B, transfer)
+        merged = torch.addmm(weight.to(self.b.dtype), self.b.mT, self.a).to(x.dtype)
+        return F.linear(x, merged, None if bias is None else bias.to(x.dtype))
+
     def add_to(self, result: Tensor, x: Tensor, A: Tensor, B: Tensor, transfer: TransferFunction) -> Tensor:
         """See :meth:`Plan.add_to`. The parameters are those of the factors."""
         rows, base = as_rows(x).to(self.a.dtype), as_rows(result)

@@ -69,7 +69,6 @@ class Plan(ABC):
         """Returns a plan for these values of the parameters alone, which takes no gradient in them."""
         return self
 
-    @property
-    def prefers_weight(self) -> bool:
+    def prefers_weight(self, tokens: int) -> bool:
         """Whether :meth:`linear` with the weight is cheaper than the base layer and :meth:`add_to`."""
         return False

@@ -145,9 +145,9 @@ class PlannedEngine(Engine):
             return DirectEngine().add_to(result, x, A, B, transfer)
         return (plan or self.plan(A, B, transfer)).add_to(result, x, A, B, transfer)
 
-    def prefers_weight(self, plan: Any) -> bool:
+    def prefers_weight(self, plan: Any, tokens: int) -> bool:
         """See :meth:`Engine.prefers_weight`."""
-        return plan is not None and bool(plan.prefers_weight)
+        return plan is not None and bool(plan.prefers_weight(tokens))
 
     def plan(
         self, A: Tensor, B: Tensor, transfer: TransferFunction, *, growth: float = 1.0, previous: Plan | None = None

@@ -86,7 +86,7 @@ class Linear(AdaptedModule):
         base = self.base_layer
         weight = getattr(base, "weight", None)
         return (
-            self.lrlora_engine[adapter].prefers_weight(plan)
+            self.lrlora_engine[adapter].prefers_weight(plan, x.shape[:-1].numel())
             and not args
             and not kwargs
             and type(base) in (nn.Linear, Conv1D)
