@@ -198,9 +198,10 @@ def _linear_pull_back(ctx: Any, grad: Tensor, x: Tensor, A: Tensor, B: Tensor, c
     wants_x, wants_weight, wants_bias, wants_A, wants_B, wants_c, *_ = ctx.needs_input_grad
     weight, scaled, p = ctx.weight, ctx.scale * B, _function(c, ctx.table)
     out_rows, in_rows = as_rows(grad), as_rows(x)
-    grad_x = torch.zeros_like(in_rows) if wants_x else None
+    grad_x: Tensor | None = None
+    grad_A: Tensor | None = None
     grad_weight = torch.empty_like(weight) if wants_weight else None
-    grad_A, grad_B = torch.zeros_like(A), torch.empty_like(B)
+    grad_B = torch.empty_like(B)
     grad_c = torch.zeros_like(c, dtype=widest_float(c.device))
     for rows in _blocks(B, A):
         base = None if weight is None else weight[rows]
@@ -213,11 +214,11 @@ def _linear_pull_back(ctx: Any, grad: Tensor, x: Tensor, A: Tensor, B: Tensor, c
             entries = torch.empty_like(gradient) if wants_x else None
             grad_c += passes.pull_back(scaled[rows], A, p, gradient, base=base, out=entries)
             torch.mm(gradient, A.mT, out=grad_B[rows])
-            grad_A.addmm_(scaled[rows].mT, gradient)
-        if grad_x is not None:
+            grad_A = _plus_product(grad_A, scaled[rows].mT, gradient)
+        if wants_x:
             if entries is None:
                 entries = passes.values(scaled[rows], A, p, base=base)
-            grad_x.addmm_(incoming, entries.to(grad_x.dtype))
+            grad_x = _plus_product(grad_x, incoming, entries.to(x.dtype))
     return (
         None if grad_x is None else grad_x.view(x.shape),
         grad_weight,
@@ -228,6 +229,10 @@ def _linear_pull_back(ctx: Any, grad: Tensor, x: Tensor, A: Tensor, B: Tensor, c
         None,
         None,
     )
+
+
+def _plus_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    return left @ right if total is None else total.addmm_(left, right)
 
 
 def _blocks(B: Tensor, A: Tensor) -> list[slice]:
