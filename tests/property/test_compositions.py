@@ -35,7 +35,7 @@ from lrlora.bases.sinc import Sinc
 from lrlora.bases.sine import Sine
 from lrlora.bases.sum import Sum
 from lrlora.testing import NotApplicableError, parametrize_with_checks
-from lrlora.testing.check_basis import claims
+from lrlora.testing.basis_checks import claims
 
 F64 = torch.float64
 
