@@ -1,16 +1,15 @@
-"""Tiny models, and configurations of adapters for them that are valid by construction."""
+"""Tiny models, and configurations of adapters for them that are valid."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
+from peft import get_peft_model
 
-from lrlora.bases import BASES
-from lrlora.policies import GRIDS, RANKS, Start, resolve_target_modules
 from lrlora.policies import KINDS as POLICY_KINDS
 from lrlora.testing.strategies.functions import named_bases
 from lrlora.testing.tiny_models import KINDS, TinyModel, seeded
@@ -68,7 +67,7 @@ def variants(draw: st.DrawFn, /, model: TinyModel | None = None, **fields: st.Se
     Args:
         draw: Supplied by hypothesis.
         model: What is to be adapted: its targets are named where it has no roles. None: any placement and layers.
-        **fields: Strategies that take the place of those of single fields; what they draw is not checked.
+        **fields: Strategies that take the place of those of single fields.
 
     Returns:
         A strategy of configurations. Shrinks to ``LRLoraConfig()``: a field that does not matter is left out.
@@ -77,69 +76,32 @@ def variants(draw: st.DrawFn, /, model: TinyModel | None = None, **fields: st.Se
     specs = _NUMBERS | {
         field: [*registry.complete_names(), *_WITH_ARGUMENTS.get(field, ())] for field, registry in POLICY_KINDS.items()
     }
-    targets = None if model is None else model.targets
-    if targets is not None:  # a model without roles
-        del specs["placement"], specs["layers"]
-        specs["rank_allocation"] = [spec for spec in specs["rank_allocation"] if _needs_no_roles(spec)]
-    # Of the basis it is drawn whether it takes the place of the default.
     optional: dict[str, Any] = {field: st.sampled_from(values) for field, values in specs.items()}
+    if model is not None and model.targets is not None:  # a model without roles
+        del optional["placement"], optional["layers"]
+        fields = {"target_modules": st.just(model.targets), **fields}
+    # Of the basis it is drawn whether it takes the place of the default.
     chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional={"basis": st.just(name), **optional}))
     if "basis" in chosen and options:
         chosen["basis_kwargs"] = options
     chosen |= {field: draw(strategy) for field, strategy in fields.items()}
-    if targets is not None:
-        chosen["target_modules"] = targets
-    elif model is not None:
-        for field in ("layers", "placement"):  # left out in turn, where no module of the model is in both
-            if not _resolves(model, chosen.get("placement", "all"), chosen.get("layers", "all")):
-                chosen.pop(field, None)
-    _make_valid(chosen, fields)
+    assume(_is_accepted(chosen, model))
     return draw(st.builds(LRLoraConfig, **{field: st.just(value) for field, value in chosen.items()}))
 
 
-def _make_valid(chosen: dict[str, Any], given: dict[str, Any]) -> None:
-    """Put right the few pairs of choices that a configuration refuses or warns of, by the simplest other one."""
-    basis = BASES.create(chosen.get("basis", "sinc"), **chosen.get("basis_kwargs", {}))
-    if "grid" in chosen and "grid" not in given and GRIDS.create(chosen["grid"]).learned and not basis.uses_grid:
-        chosen["grid"] = "uniform"
-    preset = PRESETS[chosen.get("preset", "default")]
-    start, centered, residual = (
-        chosen.get(field, preset[field]) for field in ("amplitude_init", "centered", "residual")
-    )
-    nothing_trains = start == "zero" and centered and not residual
-    if "amplitude_init" not in given and (nothing_trains or _start_warns(start, chosen)):
-        chosen["amplitude_init"] = "small"
-
-
-def _start_warns(spec: Any, chosen: dict[str, Any]) -> bool:
-    """Whether the amplitudes' start says that this basis does not suit it, on any grid that may be drawn."""
-    if spec == "zero":
-        return False
-    config = LRLoraConfig(**{**chosen, "amplitude_init": spec, "residual": True})
-    with warnings.catch_warnings(record=True) as said, seeded():
-        warnings.simplefilter("always")
-        points = config.policy("grid").points(config.num_grid_points, config.grid_bound)
-        for depth in (0.0, 1.0):
-            omega = points.new_full(points.shape, config.policy("bandwidth_init").value(depth))
-            start = Start(config.make_basis(), points, omega, config.grid_bound, depth)
-            config.policy("amplitude_init").values(start)
-    # A random grid is another one later, of which nothing is known now.
-    return bool(said) or (str(spec).startswith("identity") and str(chosen.get("grid")) == "random")
-
-
-@cache
-def _resolves(model: TinyModel, placement: str, layers: str) -> bool:
-    with warnings.catch_warnings():
+def _is_accepted(chosen: dict[str, Any], model: TinyModel | None) -> bool:
+    """Whether the configuration, and the model that it is for, say nothing against it."""
+    start = chosen.get("amplitude_init", PRESETS[chosen.get("preset", "default")]["amplitude_init"])
+    if str(start).startswith("identity") and chosen.get("grid") == "random":
+        return False  # the grid is another one later, of which nothing is known now
+    if model is None:  # any plain layer; what asks for roles is left to the model that it is for
+        model, of_roles = TinyModel(), ("placement", "layers", "rank_allocation")
+        chosen = {field: value for field, value in chosen.items() if field not in of_roles}
+        chosen["target_modules"] = model.targets
+    with warnings.catch_warnings(), seeded():
         warnings.simplefilter("error", UserWarning)
         try:
-            return bool(resolve_target_modules(model.build(), placement, layers))
+            get_peft_model(model.build(), LRLoraConfig(**chosen))
         except (ValueError, UserWarning):
             return False
-
-
-def _needs_no_roles(spec: str) -> bool:
-    try:
-        RANKS.create(spec).rank(8, None, 0, 1)
-    except ValueError:
-        return False
     return True
