@@ -36,23 +36,14 @@ class NotApplicableError(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one thing.
-
-    Attributes:
-        name: ``check_shape``, for example.
-        about: What it protects: the first line of the function's docstring.
-        run: Runs it; returns a note, or None.
-    """
+    """One check of one thing: its name, the first line of its docstring, and what runs it and may return a note."""
 
     name: str
     about: str
     run: Callable[[], str | None]
 
     def __call__(self) -> str | None:
-        """Run the check without warnings; global settings are restored afterwards.
-
-        Returns:
-            What it has to report, or None.
+        """Run the check without warnings, return its note, and restore global settings.
 
         Raises:
             ConformanceError: The thing does not conform, or raises an exception.
@@ -70,14 +61,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended.
+    """How a check ended, and why it failed or did not apply, the announced reason, or the note of one that passed.
 
-    Attributes:
-        check: Its name.
-        about: What it protects.
-        status: ``"expected"`` is a failure that was announced. ``"passed unexpectedly"`` is an announced failure that
-            did not occur, and counts as a failure.
-        message: Why it failed or did not apply; the announced reason; the note of a check that passed.
+    ``"expected"`` is a failure that was announced; ``"passed unexpectedly"`` is one that did not occur, and counts as a
+    failure.
     """
 
     check: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -300,20 +300,19 @@ def check_survives_saving(policy: Any) -> None:
     demand(same, f"the output of {tiny} is {apart:.2g} off after its adapter was saved and loaded")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """How policies of one kind are checked.
 
     Attributes:
         registry: Of the kind.
-        answers: Asks a policy all that it can be asked: each question, for a message, and the answer.
         own: The checks of this kind alone, the plain contract first.
+        answers: Asks a policy all that it can be asked: each question, for a message, and the answer.
         tiny: The model on which an adapter with a policy is trained.
     """
 
     registry: of.PolicyKind[Any]
-    answers: Callable[[Any], Iterator[tuple[str, Any]]]
     own: tuple[Callable[[Any], None], ...]
+    answers: Callable[[Any], Iterator[tuple[str, Any]]]
     tiny: Callable[[Any], TinyModel] = lambda policy: PLAIN
 
 
@@ -331,8 +330,8 @@ def _deep_enough(choice: of.LayerChoice) -> TinyModel:
     return TinyModel("llama", layers=next(n for n in range(2, 25) if any(choice.has(i, n) for i in range(n))))
 
 
-def _asking(method: str, questions: Collection[tuple[Any, ...]]) -> Callable[[Any], Iterator[tuple[str, Any]]]:
-    return lambda policy: ask(policy, method, questions)
+def _blocks(policy: Any) -> TinyModel:
+    return BLOCKS
 
 
 def _names(policy: Any) -> Iterator[tuple[str, Any]]:
@@ -344,33 +343,28 @@ def _map_values(positive: of.PositiveMap) -> Iterator[tuple[str, Any]]:
     yield "inverse", positive.inverse(torch.tensor([0.5, 1.0, 4.0], dtype=F64))
 
 
+def _start_values(init: of.AmplitudeInit) -> Iterator[tuple[str, Any]]:
+    yield from ((asked, init.values(start)) for asked, start in _starts())
+
+
+_points = partial(ask, method="points", questions=list(product(NUMBERS, BOUNDS)))
+_groups = partial(ask, method="group", questions=[(name,) for name in MODULES])
+_layers = partial(ask, method="has", questions=[(i, n) for n in (1, 2, 7, 24) for i in range(n)])
+_ranks = partial(ask, method="rank", questions=list(product((1, 8), ROLES, range(12), (12,))))
+_at_depths = partial(ask, method="value", questions=[(depth,) for depth in DEPTHS])
+_of_sizes = partial(ask, method="value", questions=SIZES)
+
 KINDS: dict[type, Kind] = {
-    of.Grid: Kind(
-        of.GRIDS,
-        _asking("points", list(product(NUMBERS, BOUNDS))),
-        (check_points, check_scales_with_the_bound),
-    ),
-    of.Sharing: Kind(of.SHARINGS, _names, (check_parts,), lambda sharing: BLOCKS),
-    of.Scope: Kind(of.SCOPES, _asking("group", [(name,) for name in MODULES]), (check_groups,), lambda scope: BLOCKS),
-    of.Placement: Kind(of.PLACEMENTS, _names, (check_roles, check_resolves), _placed),
-    of.LayerChoice: Kind(
-        of.LAYER_CHOICES,
-        _asking("has", [(i, n) for n in (1, 2, 7, 24) for i in range(n)]),
-        (check_choice,),
-        _deep_enough,
-    ),
-    of.RankAllocation: Kind(
-        of.RANKS,
-        _asking("rank", list(product((1, 8), ROLES, range(12), (12,)))),
-        (check_ranks,),
-        lambda allocation: BLOCKS,
-    ),
-    of.AmplitudeInit: Kind(
-        of.AMPLITUDES, lambda init: ((asked, init.values(start)) for asked, start in _starts()), (check_amplitudes,)
-    ),
-    of.BandwidthInit: Kind(of.BANDWIDTHS, _asking("value", [(depth,) for depth in DEPTHS]), (check_bandwidths,)),
-    of.PositiveMap: Kind(of.POSITIVE_MAPS, _map_values, (check_positive, check_bijection, check_smooth)),
-    of.InputScale: Kind(of.INPUT_SCALES, _asking("value", SIZES), (check_scales,)),
+    of.Grid: Kind(of.GRIDS, (check_points, check_scales_with_the_bound), _points),
+    of.Sharing: Kind(of.SHARINGS, (check_parts,), _names, _blocks),
+    of.Scope: Kind(of.SCOPES, (check_groups,), _groups, _blocks),
+    of.Placement: Kind(of.PLACEMENTS, (check_roles, check_resolves), _names, _placed),
+    of.LayerChoice: Kind(of.LAYER_CHOICES, (check_choice,), _layers, _deep_enough),
+    of.RankAllocation: Kind(of.RANKS, (check_ranks,), _ranks, _blocks),
+    of.AmplitudeInit: Kind(of.AMPLITUDES, (check_amplitudes,), _start_values),
+    of.BandwidthInit: Kind(of.BANDWIDTHS, (check_bandwidths,), _at_depths),
+    of.PositiveMap: Kind(of.POSITIVE_MAPS, (check_positive, check_bijection, check_smooth), _map_values),
+    of.InputScale: Kind(of.INPUT_SCALES, (check_scales,), _of_sizes),
 }
 """The kinds of policies, by their class."""
 

@@ -61,20 +61,18 @@ class RankPrediction:
     """The rank that φ(BA) has to a precision, for every B and A of rank r whose entries keep to a range.
 
     Attributes:
-        degree: Of the lowest polynomial that follows φ on the range to eps · size.
+        degree: Of the lowest polynomial that follows φ on the range to the precision.
         rank: C(degree + r, degree), less one where φ(0) = 0.
-        size: max |φ| on the range.
-        eps: Relative to ``size``.
+        error: Of an entry, at most: eps · max|φ|.
     """
 
     degree: int
     rank: int
-    size: float
-    eps: float
+    error: float
 
     def threshold(self, m: int, n: int) -> float:
-        """What bounds the singular values of an m × n update past ``rank``: eps · size · √(mn)."""
-        return self.eps * self.size * math.sqrt(m * n)
+        """What bounds the singular values of an m × n update past ``rank``."""
+        return self.error * math.sqrt(m * n)
 
 
 def rank_at_precision(function: Callable[[Tensor], Tensor], r: int, bound: float, eps: float) -> RankPrediction:
@@ -117,7 +115,7 @@ def rank_at_precision(function: Callable[[Tensor], Tensor], r: int, bound: float
     # again), which is taken to be no larger than that of the second half of the series.
     enough = tails + 2 * rest <= (eps / 2 if centered else eps) * size
     degree = int(enough.nonzero()[0])
-    return RankPrediction(degree, degree_rank_bound(r, degree, centered=centered), size, eps)
+    return RankPrediction(degree, degree_rank_bound(r, degree, centered=centered), eps * size)
 
 
 def epsilon_rank(matrix: Tensor, threshold: float) -> int:
