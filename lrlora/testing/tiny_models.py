@@ -137,7 +137,7 @@ def train(tiny: TinyModel, model: nn.Module, steps: int = 2, rate: float = 0.1) 
         Names of trained parameters that no gradient reached.
 
     Raises:
-        ConformanceError: The loss, a gradient or a parameter is not finite.
+        ConformanceError: The loss or a gradient is not finite.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     unreached = set(trained)
