@@ -1,21 +1,27 @@
-"""The machinery of the conformance kit: small named checks, from one generator, behind a call and a pytest decorator.
+"""Named checks of plugins: how each ends, one error for all that fail, and a pytest decorator.
 
 A check is a function ``check_*`` of the thing it checks. It returns when the thing conforms, with a note where there is
-a number to report, and raises :class:`ConformanceError` with one line when it does not: what is wrong, and at which
-input. The checks of a kind of thing are registered on :func:`checks_of`, by the class of the thing.
+a number to report, and raises :class:`ConformanceError` with one line when it does not. :func:`checks_of` finds the
+checks of a thing by its class.
 """
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import torch
+
+from lrlora.registry import UnknownNameError
+
 if TYPE_CHECKING:
     import pytest
-    import torch
 
 Status = Literal["passed", "failed", "expected", "not applicable", "passed unexpectedly"]
 
@@ -25,52 +31,40 @@ class ConformanceError(AssertionError):
 
 
 class NotApplicableError(Exception):
-    """A check that asks nothing of this thing; the reason."""
+    """The check does not apply to this thing; the reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one thing.
-
-    Attributes:
-        name: ``check_shape``, for example.
-        about: What it protects: the first line of the function's docstring.
-        run: Runs it; returns a note, or None.
-    """
+    """One check of one thing: its name, the first line of its docstring, and what runs it and may return a note."""
 
     name: str
     about: str
     run: Callable[[], str | None]
 
     def __call__(self) -> str | None:
-        """Run the check.
-
-        Returns:
-            What it has to report, or None.
+        """Run the check without warnings, return its note, and restore global settings.
 
         Raises:
-            ConformanceError: The thing does not conform.
-            NotApplicableError: Nothing is asked of this thing.
+            ConformanceError: The thing does not conform, or raises an exception.
+            NotApplicableError: The check does not apply.
         """
-        try:
-            return self.run()
-        except (ConformanceError, NotApplicableError):
-            raise
-        except Exception as error:  # a thing that raises where it should not has failed as well
-            raise ConformanceError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        with restored_state(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return self.run()
+            except (ConformanceError, NotApplicableError):
+                raise
+            except Exception as error:
+                raise ConformanceError(one_line(error)) from error
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended.
+    """How a check ended, and why it failed or did not apply, the announced reason, or the note of one that passed.
 
-    Attributes:
-        check: Its name.
-        about: What it protects.
-        status: ``"expected"`` is a failure that was announced; ``"passed unexpectedly"`` is an announced one that did
-            not come, and counts as a failure, since the announcement is out of date.
-        message: Why it failed or did not apply; the announced reason of one that was expected; the note of one that
-            passed.
+    ``"expected"`` is a failure that was announced; ``"passed unexpectedly"`` is one that did not occur, and counts as a
+    failure.
     """
 
     check: str
@@ -86,7 +80,7 @@ class Outcome:
 
 @singledispatch
 def checks_of(thing: Any) -> Iterator[Check]:
-    """All checks of a thing, in the order in which their messages help most: the plain contract first.
+    """Return all checks of a thing, the plain contract first.
 
     Raises:
         TypeError: There are none for things of this class.
@@ -100,14 +94,30 @@ def checks_of(thing: Any) -> Iterator[Check]:
 
 
 def bind(functions: Sequence[Callable[..., str | None]], *arguments: Any) -> Iterator[Check]:
-    """The checks that plain functions make, each called with the same arguments."""
+    """Make a check of each function, called with these arguments."""
     for function in functions:
-        about = (function.__doc__ or "").strip().partition("\n")[0].strip()
-        yield Check(function.__name__, about, partial(function, *arguments))
+        yield Check(function.__name__, first_line(function), partial(function, *arguments))
+
+
+def first_line(function: Callable[..., Any]) -> str:
+    """The first line of a docstring."""
+    return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+def functions_of(namespace: Mapping[str, Any], prefix: str = "check_") -> tuple[Callable[..., Any], ...]:
+    """The functions with this prefix that a module defines, in their order, from its ``vars``."""
+    own = (value for name, value in namespace.items() if name.startswith(prefix))
+    return tuple(one for one in own if getattr(one, "__module__", None) == namespace["__name__"])
+
+
+def demand(holds: Any, message: str) -> None:
+    """Raise :class:`ConformanceError` with the message unless something holds."""
+    if not holds:
+        raise ConformanceError(message)
 
 
 def one_line(error: Exception) -> str:
-    """An exception for a message: its kind, and the first 160 characters of what it says."""
+    """An exception for a message: its class, and the first 160 characters of what it says."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
@@ -116,46 +126,74 @@ def short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def global_state() -> dict[str, Any]:
+    """What a plugin must not change, by the names that messages use. Tensors are lists, so that states compare."""
+    keys: Any = np.random.get_state()  # noqa: NPY002  # the generator that others use
+    return {
+        "the state of Python's random numbers": random.getstate(),
+        "the state of NumPy's random numbers": (keys[0], keys[1].tolist(), *keys[2:]),
+        "the state of PyTorch's random numbers": torch.get_rng_state().tolist(),
+        "PyTorch's default dtype": torch.get_default_dtype(),
+        "PyTorch's default device": torch.get_default_device(),
+        "whether gradients are recorded": torch.is_grad_enabled(),
+        "PyTorch's number of threads": torch.get_num_threads(),
+        "whether algorithms are deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+@contextmanager
+def restored_state() -> Iterator[None]:
+    """Restore the states of random numbers, the default dtype and whether gradients are recorded."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    of_torch, dtype, gradients = torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        torch.set_rng_state(of_torch)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+
+
 def run_checks(
     thing: Any,
     expected_failures: Mapping[str, str] | None = None,
-    listener: Callable[[Outcome], None] | None = None,
+    listener: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Run all checks of a thing and say how each ended.
+    """Run all checks of a thing and return how each ended.
 
     Args:
         thing: What :func:`checks_of` takes.
         expected_failures: Names of checks that will fail, each with the reason.
-        listener: Told of every outcome as it comes.
+        listener: Called with every outcome as it comes.
 
     Raises:
-        ValueError: An expected failure names no check.
+        UnknownNameError: An expected failure names no check.
     """
     expected = dict(expected_failures or {})
-    checks = list(checks_of(thing))
-    _check_names(expected, checks)
     outcomes = []
-    for check in checks:
-        outcome = _outcome(check, expected.get(check.name))
-        outcomes.append(outcome)
-        if listener is not None:
-            listener(outcome)
+    for check in _known_checks(thing, expected):
+        outcomes.append(_outcome(check, expected.get(check.name)))
+        listener(outcomes[-1])
     return outcomes
 
 
-def require(outcomes: Sequence[Outcome], thing: Any) -> None:
-    """Raise if anything is wrong.
+def require(thing: Any, expected_failures: Mapping[str, str] | None = None) -> list[Outcome]:
+    """Run all checks of a thing, as :func:`run_checks`, and raise if one fails.
 
     Raises:
-        ConformanceError: With a line per failure.
+        ConformanceError: With one line per failed check.
+        UnknownNameError: An expected failure names no check.
     """
-    wrong = [f"{one.check}: {one.message or one.status}" for one in outcomes if not one.ok]
-    if wrong:
+    outcomes = run_checks(thing, expected_failures)
+    if wrong := [f"{one.check}: {one.message or one.status}" for one in outcomes if not one.ok]:
         raise ConformanceError("\n  ".join([f"{_called(thing)} fails {len(wrong)} of {len(outcomes)} checks", *wrong]))
+    return outcomes
 
 
 def parametrize_with_checks(
-    things: Sequence[Any], expected_failures: Callable[[Any], Mapping[str, str]] | None = None
+    things: Sequence[Any], expected_failures: Callable[[Any], Mapping[str, str]] = lambda thing: {}
 ) -> pytest.MarkDecorator:
     """A pytest decorator: the test gets every check of every thing as its argument ``check``, and calls it.
 
@@ -165,43 +203,32 @@ def parametrize_with_checks(
 
     Args:
         things: What :func:`checks_of` takes.
-        expected_failures: From a thing to the names of the checks that will fail, each with the reason. They are
-            strict: one that passes fails the test.
+        expected_failures: From a thing to the names of the checks that will fail, each with the reason. A check that
+            passes all the same fails the test.
 
     Raises:
         ImportError: pytest is not installed.
-        ValueError: An expected failure names no check.
+        UnknownNameError: An expected failure names no check.
     """
     try:
         import pytest
     except ImportError as error:
         raise ImportError("parametrize_with_checks needs pytest: pip install 'lrlora[testing]'") from error
 
-    found = []
-    for thing in things:
-        expected = dict(expected_failures(thing)) if expected_failures is not None else {}
-        checks = list(checks_of(thing))
-        _check_names(expected, checks)
-        for check in checks:
-            reason = expected.get(check.name)
-            marks = [pytest.mark.xfail(reason=reason, strict=True, raises=ConformanceError)] if reason else []
-            found.append(pytest.param(_Skipping(check), id=f"{_called(thing)}-{check.name}", marks=marks))
-    return pytest.mark.parametrize("check", found)
-
-
-@dataclass(frozen=True)
-class _Skipping:
-    """A check under pytest: what asks nothing of the thing is skipped, with the reason."""
-
-    check: Check
-
-    def __call__(self) -> None:
-        import pytest
-
+    def skipping(check: Check) -> None:
         try:
-            self.check()
+            check()
         except NotApplicableError as reason:
             pytest.skip(str(reason))
+
+    found = []
+    for thing in things:
+        expected = dict(expected_failures(thing))
+        for check in _known_checks(thing, expected):
+            reason = expected.get(check.name)
+            marks = [pytest.mark.xfail(reason=reason, strict=True, raises=ConformanceError)] if reason else []
+            found.append(pytest.param(partial(skipping, check), id=f"{_called(thing)}-{check.name}", marks=marks))
+    return pytest.mark.parametrize("check", found)
 
 
 def _called(thing: Any) -> str:
@@ -211,21 +238,19 @@ def _called(thing: Any) -> str:
 
 
 def _outcome(check: Check, expected: str | None) -> Outcome:
+    told = partial(Outcome, check.name, check.about)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # checks that ask for a warning catch it themselves
-            note = check() or ""
+        note = check() or ""
     except NotApplicableError as reason:
-        return Outcome(check.name, check.about, "not applicable", str(reason))
+        return told("not applicable", str(reason))
     except ConformanceError as failure:
-        return Outcome(check.name, check.about, "failed" if expected is None else "expected", expected or str(failure))
-    return Outcome(check.name, check.about, "passed" if expected is None else "passed unexpectedly", expected or note)
+        return told("failed", str(failure)) if expected is None else told("expected", expected)
+    return told("passed", note) if expected is None else told("passed unexpectedly", expected)
 
 
-def _check_names(expected: Mapping[str, str], checks: Sequence[Check]) -> None:
-    from lrlora.registry import UnknownNameError
-
+def _known_checks(thing: Any, expected: Mapping[str, str]) -> list[Check]:
+    checks = list(checks_of(thing))
     names = [check.name for check in checks]
-    for name in expected:
-        if name not in names:
-            raise UnknownNameError("check", name, names)
+    if unknown := [name for name in expected if name not in names]:
+        raise UnknownNameError("check", unknown[0], names)
+    return checks

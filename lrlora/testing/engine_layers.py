@@ -22,17 +22,8 @@ NAMES = ("x", "A", "B", "amplitude", "bandwidth", "grid")
 class Layer:
     """One adapted layer, made anew from a seed. Its repr tells a message which one it was.
 
-    Attributes:
-        basis: Of φ.
-        largest: max |s_in · BA|.
-        num: N.
-        r: Rank.
-        out: Rows of ΔW.
-        inside: Columns of ΔW.
-        input_scale: s_in; s_out is 1 / s_in.
-        residual: Whether λ = 1.
-        centered: Whether φ(0) is subtracted.
-        seed: Of all numbers.
+    The fields are the basis of φ, max |s_in · BA|, N, the rank, the rows and columns of ΔW, s_in (s_out is 1 / s_in),
+    whether λ = 1, whether φ(0) is subtracted, and the seed of all numbers.
     """
 
     basis: Basis
@@ -69,7 +60,9 @@ class Layer:
     def definition(self, leaves: Sequence[Tensor]) -> tuple[Tensor, float]:
         """ΔW of the definition in float64, and how far the definition in the dtype of the leaves is from it."""
         with torch.no_grad():
-            exact, own = (DirectEngine().delta(v[1], v[2], self.transfer(v)) for v in ([*map(wide, leaves)], leaves))
+            exact, own = (
+                DirectEngine().delta(v[1], v[2], self.transfer(v)) for v in ([leaf.double() for leaf in leaves], leaves)
+            )
         return exact, 0.0 if own.dtype == F64 else float((own.double() - exact).norm())
 
     def straight(self, planned: Sequence[Tensor], grown: Sequence[Tensor]) -> Tensor:
@@ -89,14 +82,7 @@ PLAIN = Layer(BASES.create("gaussian"))
 
 @dataclass(frozen=True)
 class Step:
-    """An engine on a layer, under one plan.
-
-    Attributes:
-        engine: An :class:`~lrlora.engines.Engine`.
-        layer: The layer.
-        leaves: Its tensors.
-        plan: What ``engine.plan`` made, or None.
-    """
+    """An :class:`~lrlora.engines.Engine` on the leaves of a layer, under what its ``plan`` made, or under no plan."""
 
     engine: Any
     layer: Layer
@@ -133,11 +119,6 @@ class Step:
         return torch.autograd.grad(loss, list(self.leaves), allow_unused=True, materialize_grads=True)
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """A tensor in float64, without its graph."""
-    return tensor.detach().double()
-
-
 def normals(seed: int) -> Callable[..., Tensor]:
     """Draws standard normal float64 tensors of given sizes, the same ones for a seed."""
     generator = torch.Generator().manual_seed(seed)
@@ -152,19 +133,17 @@ def strided(tensor: Tensor) -> Tensor:
     return torch.zeros(columns, 2 * rows, dtype=tensor.dtype)[:, ::2].T.copy_(tensor)
 
 
-def difference_quotients(loss: Callable[[Sequence[Tensor]], Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
+def difference_quotients(loss: Callable[[Step], Tensor], step: Step) -> list[Tensor]:
     """Central differences of a loss in every entry of every leaf, in steps of 1e-6 of a leaf's root mean square."""
-    at = [leaf.detach().clone() for leaf in leaves]
+    at = [leaf.detach().clone() for leaf in step.leaves]
     found = []
     for leaf in at:
-        step = 1e-6 * float(leaf.square().mean().sqrt())
-        slopes = torch.zeros_like(leaf)
-        entries = leaf.view(-1)
+        by, slopes, entries = 1e-6 * float(leaf.square().mean().sqrt()), [], leaf.view(-1)
         for k, kept in enumerate(entries.tolist()):
             ends = []
-            for entries[k] in (kept + step, kept - step):
-                ends.append(float(loss(at)))
+            for entries[k] in (kept + by, kept - by):
+                ends.append(float(loss(step.at(at))))
             entries[k] = kept
-            slopes.view(-1)[k] = (ends[0] - ends[1]) / (2 * step)
-        found.append(slopes)
+            slopes.append((ends[0] - ends[1]) / (2 * by))
+        found.append(torch.tensor(slopes, dtype=leaf.dtype).view_as(leaf))
     return found

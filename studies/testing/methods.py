@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lrlora.registry import closest
 from lrlora.studies.methods import METHODS, Method, make_method
-from lrlora.testing.checks import Check, ConformanceError, Outcome, bind, checks_of, require, run_checks
+from lrlora.testing.checks import Check, ConformanceError, Outcome, bind, checks_of, require
 from lrlora.testing.tiny_models import TinyModel, seeded
 
 TINY = TinyModel("bert", layers=2)
@@ -41,9 +41,7 @@ def check_method(
     if isinstance(method, str):
         method = {"method": method}
     made = make_method(method, "check_method") if isinstance(method, Mapping) else method
-    outcomes = run_checks(made, expected_failures)
-    require(outcomes, made)
-    return outcomes
+    return require(made, expected_failures)
 
 
 def check_settings(method: Method) -> None:

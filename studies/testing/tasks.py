@@ -26,7 +26,6 @@ from lrlora.testing.checks import (
     bind,
     checks_of,
     require,
-    run_checks,
 )
 
 
@@ -64,9 +63,7 @@ def check_task(
         StudyError: The options do not fit it.
     """
     checked: Any = TaskByName(task, options or {}) if isinstance(task, str) else task
-    outcomes = run_checks(checked, expected_failures)
-    require(outcomes, checked)
-    return outcomes
+    return require(checked, expected_failures)
 
 
 # -- how it is made -----------------------------------------------------------------------------------------

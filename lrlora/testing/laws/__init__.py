@@ -15,27 +15,29 @@ and ``NotApplicableError`` where it says nothing of this basis. docs/laws.md der
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lrlora.bases import Basis, ShiftedBasis
-from lrlora.testing.checks import Check, ConformanceError, NotApplicableError, Outcome, bind, checks_of, run_checks
-from lrlora.testing.laws.full_rank import (
-    FullRank,
-    RankOutOfReachError,
-    angle_range_for_full_rank,
-    permutation_of_full_rank,
-    reach_full_rank,
+from lrlora.testing.checks import (
+    Check,
+    NotApplicableError,
+    Outcome,
+    bind,
+    checks_of,
+    demand,
+    functions_of,
+    run_checks,
 )
+from lrlora.testing.laws.full_rank import RankOutOfReachError, angle_range_for_full_rank, reach_full_rank
 from lrlora.testing.laws.ranks import (
-    RankPrediction,
     chebyshev_coefficients,
     degree_rank_bound,
     epsilon_rank,
-    exact_rank,
     lowest_degree_for_rank,
     monomial_rank_bound,
     rank_at_precision,
@@ -46,23 +48,20 @@ from lrlora.transfer import TransferFunction
 F64 = torch.float64
 ROUNDING = 1e-10
 """What rounding may do to a singular value relative to the largest, or to ψ relative to its largest value."""
+LARGEST_BANDWIDTH = 1.4
 
 
 def drawn_pair(seed: int, m: int, n: int, r: int, bound: float) -> tuple[Tensor, Tensor]:
-    """Normal B ``(m, r)`` and A ``(r, n)`` in float64, scaled so that max |BA| is ``bound``."""
+    """Draw normal B ``(m, r)`` and A ``(r, n)`` in float64, scaled so that max |BA| is ``bound``."""
     generator = torch.Generator().manual_seed(seed)
-    B = torch.randn(m, r, dtype=F64, generator=generator)
-    A = torch.randn(r, n, dtype=F64, generator=generator)
+    B, A = (torch.randn(*shape, dtype=F64, generator=generator) for shape in ((m, r), (r, n)))
     return B, A * (bound / (B @ A).abs().max())
-
-
-LARGEST_BANDWIDTH = 1.4
 
 
 def drawn_transfer(
     basis: Basis, seed: int, n: int, *, residual: bool = False, centered: bool = False
 ) -> TransferFunction:
-    """φ of n functions, with no small a, ω in [0.7, 1.4] and ascending grid points in [−2, 2]."""
+    """Draw φ of n functions, with no small a, ω in [0.7, 1.4] and ascending grid points in [−2, 2]."""
     generator = torch.Generator().manual_seed(seed + 1)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -83,12 +82,11 @@ def law_degree(basis: Basis, seed: int = 0) -> None:
         bound = degree_rank_bound(r, degree, centered=centered)
         B, A = drawn_pair(seed, bound + 5, bound + 4, r, reach)
         sigma = torch.linalg.svdvals(drawn_transfer(basis, seed, degree, centered=centered)(B @ A))
-        if not float(sigma[bound]) <= ROUNDING * float(sigma[0]):
-            raise ConformanceError(
-                f"{degree} functions make φ a polynomial of a degree above {degree}: σ_{bound + 1} / σ_1 of φ(BA) is "
-                f"{float(sigma[bound] / sigma[0]):.2e} at r = {r}, |BA| ≤ {reach:.3g}, where rank {bound} is the most"
-                f"{' (centred)' if centered else ''}"
-            )
+        demand(
+            sigma[bound] <= ROUNDING * sigma[0],
+            f"{degree} functions make φ a polynomial of a degree above {degree}: σ_{bound + 1} / σ_1 of φ(BA) is "
+            f"{float(sigma[bound] / sigma[0]):.2e} at r = {r}, |BA| ≤ {reach:.3g}, where rank {bound} is the most",
+        )
 
 
 def law_chebyshev_tail(basis: Basis, seed: int = 0) -> None:
@@ -109,15 +107,15 @@ def law_chebyshev_tail(basis: Basis, seed: int = 0) -> None:
         t = torch.linspace(-1, 1, 8 * 64 + 1, dtype=F64)
         series = torch.cos(torch.arange(64) * t.clamp(-1, 1).arccos()[:, None]) @ c
         beyond = 2 * float((f(bound * t) - series).abs().max())
-        degree = 0
-        while (rank := degree_rank_bound(r, degree)) < min(m, n):
+        for degree in range(n):
+            if (rank := degree_rank_bound(r, degree)) >= n:
+                break
             tail = math.sqrt(m * n) * (float(tail_sums(c)[degree]) + beyond)
-            if not float(sigma[rank]) <= tail + ROUNDING * float(sigma[0]):
-                raise ConformanceError(
-                    f"σ_{rank + 1} = {float(sigma[rank]):.2e} of φ(BA) is above √(mn) times the Chebyshev tail of "
-                    f"degree {degree}, {tail:.2e}, at r = {r}, |BA| ≤ {bound}: φ is not a function of the single entry"
-                )
-            degree += 1
+            demand(
+                sigma[rank] <= tail + ROUNDING * sigma[0],
+                f"σ_{rank + 1} = {float(sigma[rank]):.2e} of φ(BA) is above √(mn) times the Chebyshev tail of degree "
+                f"{degree}, {tail:.2e}, at r = {r}, |BA| ≤ {bound}: φ is not a function of the single entry",
+            )
 
 
 def law_full_rank(basis: Basis, seed: int = 0) -> None:
@@ -138,11 +136,11 @@ def law_full_rank(basis: Basis, seed: int = 0) -> None:
         except ValueError as reason:
             reasons.append(str(reason))
             continue
-        if predicted.rank < n:
-            raise ConformanceError(
-                f"φ(BA) has rank {n} with σ_min = {smallest:.2g} at r = {r}, |BA| ≤ {found.reach:.3g}, where φ is "
-                f"followed by degree {predicted.degree}, which gives rank {predicted.rank} at most"
-            )
+        demand(
+            predicted.rank >= n,
+            f"φ(BA) has rank {n} with σ_min = {smallest:.2g} at r = {r}, |BA| ≤ {found.reach:.3g}, where φ is followed "
+            f"by degree {predicted.degree}, which gives rank {predicted.rank} at most",
+        )
     if len(reasons) == 3:
         raise NotApplicableError(reasons[0])
 
@@ -154,12 +152,9 @@ def law_residual_start(basis: Basis, seed: int = 0) -> None:
     B, A = drawn_pair(seed, 8, 7, 2, 1.0)
     for bound in (0.0, 0.01, 3.0, 30.0):
         z = bound * (B @ A)
-        off = (f(z) - z).abs()
-        if not bool((off == 0).all()):
-            raise ConformanceError(
-                f"at a = 0 the update is not BA: an entry differs by {float(off.max()):.1e} at |BA| ≤ {bound:g} "
-                "(a value of ψ that is not finite is not silenced by a = 0)"
-            )
+        off = (f(z) - z).abs().nan_to_num(math.inf)
+        said = f"at a = 0 the update is not BA: an entry differs by {float(off.max()):.1e} at |BA| ≤ {bound:g}"
+        demand(not off.any(), f"{said} (a value of ψ that is not finite is not silenced by a = 0)")
 
 
 def law_scaling(basis: Basis, seed: int = 0) -> None:
@@ -172,8 +167,7 @@ def law_scaling(basis: Basis, seed: int = 0) -> None:
         raise NotApplicableError("the basis says nothing of itself in terms of u, and its ω need not multiply z")
     f, z = drawn_transfer(basis, seed, 5), torch.linspace(-3, 3, 41, dtype=F64)
     for c in (0.25, 2.0):
-        one = basis.matrix(c * z, f.grid, f.bandwidth)
-        other = basis.matrix(z, f.grid / c, c * f.bandwidth)
+        one, other = basis.matrix(c * z, f.grid, f.bandwidth), basis.matrix(z, f.grid / c, c * f.bandwidth)
         _require_equal(one, other, z, f"ψ(c z; z_i, ω) is not ψ(z; z_i / c, c ω) at c = {c:g}")
 
 
@@ -187,23 +181,12 @@ def law_permutation(basis: Basis, seed: int = 0) -> None:
     _require_equal(f.features(z)[:, order], moved, z, "ψ_i changes when grid points change places with their ω")
 
 
-LAWS: tuple[Callable[[Basis], None], ...] = (
-    law_degree,
-    law_chebyshev_tail,
-    law_full_rank,
-    law_residual_start,
-    law_scaling,
-    law_permutation,
-)
+LAWS: tuple[Callable[..., None], ...] = functions_of(vars(), "law_")
 
 
 @dataclass(frozen=True)
 class Laws:
-    """The laws of a basis, as a thing that has checks.
-
-    Attributes:
-        basis: Whose.
-    """
+    """The laws of a basis, as a thing that has checks."""
 
     basis: Basis
 
@@ -213,51 +196,22 @@ def _(laws: Laws) -> Iterator[Check]:
     return bind(LAWS, laws.basis)
 
 
-def run_laws(
-    basis: Basis,
-    expected_failures: Mapping[str, str] | None = None,
-    listener: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Run every law on a basis and say how each ended; see :func:`lrlora.testing.run_checks`.
-
-    Raises:
-        ValueError: An expected failure names no law.
-    """
-    return run_checks(Laws(basis), expected_failures, listener)
+def run_laws(basis: Basis, **options: Any) -> list[Outcome]:
+    """Run every law on a basis and return how each ended; with the options of :func:`lrlora.testing.run_checks`."""
+    return run_checks(Laws(basis), **options)
 
 
 def _require_equal(one: Tensor, other: Tensor, z: Tensor, what: str) -> None:
     """Raise with the worst of the points, ``(K,)``, unless two ``(K, N)`` tensors are equal up to rounding."""
     error = (one - other).abs().nan_to_num(math.inf).amax(1)
-    worst = int(error.argmax())
-    if not float(error[worst]) <= ROUNDING / 10 * max(1.0, float(one.abs().max())):
-        raise ConformanceError(f"{what}: by {float(error[worst]):.2e} at z = {float(z[worst]):.4g}")
+    k = int(error.argmax())
+    said = f"{what}: by {float(error[k]):.2e} at z = {float(z[k]):.4g}"
+    demand(error[k] <= ROUNDING / 10 * max(1.0, float(one.abs().max())), said)
 
 
 __all__ = [
-    "LAWS",
-    "FullRank",
-    "Laws",
-    "RankOutOfReachError",
-    "RankPrediction",
-    "angle_range_for_full_rank",
-    "chebyshev_coefficients",
-    "degree_rank_bound",
-    "drawn_pair",
-    "drawn_transfer",
-    "epsilon_rank",
-    "exact_rank",
-    "law_chebyshev_tail",
-    "law_degree",
-    "law_full_rank",
-    "law_permutation",
-    "law_residual_start",
-    "law_scaling",
-    "lowest_degree_for_rank",
-    "monomial_rank_bound",
-    "permutation_of_full_rank",
-    "rank_at_precision",
-    "reach_full_rank",
-    "run_laws",
-    "tail_sums",
-]
+    "LAWS", "Laws", "RankOutOfReachError", "angle_range_for_full_rank", "chebyshev_coefficients", "degree_rank_bound",
+    "drawn_pair", "drawn_transfer", "epsilon_rank", "law_chebyshev_tail", "law_degree", "law_full_rank",
+    "law_permutation", "law_residual_start", "law_scaling", "lowest_degree_for_rank", "monomial_rank_bound",
+    "rank_at_precision", "reach_full_rank", "run_laws", "tail_sums",
+]  # fmt: skip

@@ -9,4 +9,4 @@ import pytest
 
 # With --import-mode=importlib a test's neighbours are no modules by themselves.
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("faulty_*.py")))
+pytest.register_assert_rewrite("gallery", *(path.stem for path in Path(__file__).parent.glob("faulty_*.py")))

@@ -6,41 +6,17 @@ Each is a Gaussian, or nearly, but for what its docstring says.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from gallery import Gallery
 from torch import Tensor
 
 from lrlora.bases import Basis, ShiftedBasis
 
-
-class Fault(NamedTuple):
-    """One fault.
-
-    Attributes:
-        basis: Has it.
-        check: The check that must find it.
-        words: What its message must contain.
-    """
-
-    basis: Basis
-    check: str
-    words: tuple[str, ...]
-
-
-FAULTS: list[Fault] = []
-
-
-def found_by(check: str, *words: str) -> Callable[[type[Basis]], type[Basis]]:
-    """Decorator: this basis is to be found by this check. May stand several times."""
-
-    def add(basis: type[Basis]) -> type[Basis]:
-        FAULTS.append(Fault(basis(), check, words))
-        return basis
-
-    return add
+FAULTS = Gallery()
+found_by = FAULTS.found_by
 
 
 def bell(u: Tensor) -> Tensor:
@@ -87,7 +63,7 @@ class AlwaysFloat32(ShiftedBasis):
         return bell(u).float()
 
 
-@found_by("check_dtype", "bfloat16 arguments raises")
+@found_by("check_dtype", "bfloat16, and 7 grid points raises")
 @found_by("check_gradient_in_z", "no gradient reaches z")
 class ThroughNumpy(ShiftedBasis):
     """NumPy does the work: no bfloat16, and no gradient."""
@@ -164,7 +140,7 @@ class IgnoresGrid(Basis):
         return torch.sin(z.unsqueeze(-1) * bandwidth * order)
 
 
-@found_by("check_uses_grid", "uses_grid is False, but ψ_1 changes")
+@found_by("check_uses_grid", "uses_grid is False, but a ψ_i changes")
 class DeniesGrid(ShiftedBasis):
     """Says that it has none."""
 
@@ -195,7 +171,7 @@ class ChangesAndTakesBack(Basis):
         return values
 
 
-@found_by("check_randomness", "`torch`")
+@found_by("check_randomness", "PyTorch's random numbers")
 class Noisy(ShiftedBasis):
     """Adds noise."""
 
@@ -203,7 +179,7 @@ class Noisy(ShiftedBasis):
         return bell(u) + 1e-3 * torch.randn_like(u)
 
 
-@found_by("check_randomness", "`random`")
+@found_by("check_randomness", "Python's random numbers")
 class ThrowsDice(ShiftedBasis):
     """Draws a number and does not use it: whoever comes after gets others."""
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gallery import Gallery
 from torch import Tensor
 
-from lrlora.engines import Engine
 from lrlora.engines.direct import DirectEngine
 from lrlora.transfer import TransferFunction
 
-FAULTY: list[tuple[type[Engine], str, str]] = []
-"""Each faulty engine, the check that finds it, and what its message says."""
-
-
-def caught_by(check: str, saying: str) -> Callable[[type], type]:
-    """Enter a class with the one check that must fail on it and words of the message."""
-
-    def enter(faulty: type) -> type:
-        FAULTY.append((faulty, check, saying))
-        return faulty
-
-    return enter
+FAULTS = Gallery()
+"""The check must be the only one that fails."""
+found_by = FAULTS.found_by
 
 
 class Planless(DirectEngine):
@@ -117,7 +107,7 @@ def clenshaw(c: Tensor, t: Tensor) -> Tensor:
 # -- one fault each ---------------------------------------------------------------------------------------------------
 
 
-@caught_by("check_values", "ΔW is")
+@found_by("check_values", "ΔW is")
 class CutsOffTheRange(Planless):
     """φ is constant past |z| = 2.2."""
 
@@ -126,7 +116,7 @@ class CutsOffTheRange(Planless):
         return transfer.output_scale * transfer(torch.where((z.abs() > 2.2) & z.isfinite(), 2.2 * z.sign(), z))
 
 
-@caught_by("check_values", "ΔW is")
+@found_by("check_values", "ΔW is")
 class ForgetsTheOutputScale(Planless):
     """Right where s_out is 1."""
 
@@ -134,7 +124,7 @@ class ForgetsTheOutputScale(Planless):
         return transfer(transfer.input_scale * (B @ A))
 
 
-@caught_by("check_gradients", "the gradient of amplitude is 1.0e-01 off, relative, the difference quotient")
+@found_by("check_gradients", "the gradient of amplitude is 1.0e-01 off, relative, the difference quotient")
 class WrongGradientOfTheta(Series):
     """A tenth too small."""
 
@@ -142,7 +132,7 @@ class WrongGradientOfTheta(Series):
         return c.detach() + 0.9 * (c - c.detach())
 
 
-@caught_by("check_gradients", "the difference quotient of the engine's own output")
+@found_by("check_gradients", "the difference quotient of the engine's own output")
 class GradientOfTheDefinition(Series):
     """Right to its tolerance, but not of the function that was evaluated."""
 
@@ -153,7 +143,7 @@ class GradientOfTheDefinition(Series):
         return exact + (super().delta(A, B, transfer, plan) - exact).detach()
 
 
-@caught_by("check_dtypes", "linear for x of bfloat16 and factors of float32 is float32, not bfloat16")
+@found_by("check_dtypes", "linear for x of bfloat16 and factors of float32 is float32, not bfloat16")
 class Float32Output(Series):
     def linear(
         self, x: Tensor, weight: Any, bias: Any, A: Tensor, B: Tensor, transfer: Any, plan: Any = None
@@ -163,7 +153,7 @@ class Float32Output(Series):
         return y if bias is None else y + bias
 
 
-@caught_by("check_shapes", "one-dimensional x")
+@found_by("check_shapes", "one-dimensional x")
 class RowsOnly(Series):
     """Takes x for a matrix."""
 
@@ -171,7 +161,7 @@ class RowsOnly(Series):
         return super().linear(x.reshape(-1, x.shape[-1]), *rest)
 
 
-@caught_by("check_stale_plan", "times what a straight continuation of φ gives")
+@found_by("check_stale_plan", "times what a straight continuation of φ gives")
 class Explodes(Series):
     """The series goes on past its range."""
 
@@ -179,7 +169,7 @@ class Explodes(Series):
         return clenshaw(c, t)
 
 
-@caught_by("check_stale_plan", "with a range 1.5 times that of the plan")
+@found_by("check_stale_plan", "with a range 1.5 times that of the plan")
 class NoHeadRoom(Series):
     """Plans for the present range and no more, past which φ is constant."""
 
@@ -190,25 +180,25 @@ class NoHeadRoom(Series):
         return clenshaw(c, torch.where((t.abs() > 1) & t.isfinite(), t.sign(), t))
 
 
-@caught_by("check_not_finite", "an entry of ΔW is finite where the definition's is not, for nan in A")
+@found_by("check_not_finite", "an entry of ΔW is finite where the definition's is not, for nan in A")
 class HidesNaN(Series):
     def delta(self, *arguments: Any) -> Tensor:
         return super().delta(*arguments).nan_to_num()
 
 
-@caught_by("check_linear", "linear is")
+@found_by("check_linear", "linear is")
 class IgnoresTheBias(Series):
     def linear(self, x: Tensor, weight: Any, bias: Any, *rest: Any) -> Tensor:
         return super().linear(x, weight, None, *rest)
 
 
-@caught_by("check_linear", "add_to is")
+@found_by("check_linear", "add_to is")
 class AddsTwice(Series):
     def add_to(self, result: Tensor, x: Tensor, *rest: Any) -> Tensor:
         return super().add_to(super().add_to(result, x, *rest), x, *rest)
 
 
-@caught_by("check_deterministic", "differ by")
+@found_by("check_deterministic", "differ by")
 class Noisy(Series):
     """By a unit in the last place of float32."""
 
@@ -217,20 +207,20 @@ class Noisy(Series):
         return delta if A.dtype == torch.float64 else delta * (1 + 1e-6 * torch.rand_like(delta))
 
 
-@caught_by("check_inputs_unchanged", "changes its input `result` in place")
+@found_by("check_inputs_unchanged", "changes its input `result` in place")
 class AddsInPlace(Series):
     def add_to(self, result: Tensor, x: Tensor, *rest: Any) -> Tensor:
         return result.add_(self.linear(x, None, None, *rest))
 
 
-@caught_by("check_modes", "under no_grad the output requires a gradient")
+@found_by("check_modes", "under no_grad the output requires a gradient")
 class AlwaysRecords(Series):
     def linear(self, *arguments: Any) -> Tensor:
         with torch.enable_grad():
             return super().linear(*arguments)
 
 
-@caught_by("check_no_synchronization", "a step reads a value")
+@found_by("check_no_synchronization", "a step reads a value")
 class ReadsValues(Planless):
     """Decides at every step, by the values, whether there is anything to do."""
 
@@ -242,7 +232,7 @@ class ReadsValues(Planless):
         return super().linear(x, weight, bias, A, B, transfer, plan)
 
 
-@caught_by("check_no_synchronization", "makes a tensor on another device")
+@found_by("check_no_synchronization", "makes a tensor on another device")
 class PlanStaysBehind(Series):
     """Makes a plan's tensors anew, where the default device is."""
 

@@ -13,7 +13,7 @@ from lrlora.bases import Basis, ShiftedBasis
 # -- gradients --------------------------------------------------------------------------------------------------------
 
 
-@found_by("check_gradient_in_z", "no gradient reaches z, though ψ_1 changes")
+@found_by("check_gradient_in_z", "no gradient reaches z, though ψ_")
 @found_by("check_gradient_in_grid", "no gradient reaches z_i")
 class Detached(ShiftedBasis):
     """The graph ends here."""
@@ -22,7 +22,7 @@ class Detached(ShiftedBasis):
         return bell(u.detach())
 
 
-@found_by("check_gradient_in_bandwidth", "no gradient reaches ω, though ψ_1 changes with it")
+@found_by("check_gradient_in_bandwidth", "no gradient reaches ω, though ψ_")
 @found_by("check_adapter_trains_and_merges", "no gradient reaches", "lrlora_bandwidth")
 class DetachedBandwidth(Basis):
     """ω changes the values and gets no gradient."""
@@ -31,7 +31,7 @@ class DetachedBandwidth(Basis):
         return bell(u_of(z, grid, bandwidth.detach()))
 
 
-@found_by("check_gradient_in_grid", "no gradient reaches z_i, though ψ_1 changes with it")
+@found_by("check_gradient_in_grid", "no gradient reaches z_i, though ψ_")
 class DetachedGrid(Basis):
     """z_i changes the values and gets no gradient."""
 
@@ -39,7 +39,7 @@ class DetachedGrid(Basis):
         return bell(u_of(z, grid.detach(), bandwidth))
 
 
-@found_by("check_gradient_in_shape", "the gradient in tail is absent, or not the difference quotient")
+@found_by("check_gradient_in_shape", "no gradient reaches tail, though ψ_")
 class DetachedShape(Basis):
     """A learned shape parameter changes the values and gets no gradient."""
 
@@ -119,7 +119,7 @@ class Rounds(ShiftedBasis):
 # -- finiteness -------------------------------------------------------------------------------------------------------
 
 
-@found_by("check_finite_on_the_grid", "NaN at z = 0 (u = 0) in ψ_1, float64")
+@found_by("check_finite_on_the_grid", "nan at z = 0 (u = 0) in ψ_1, float64")
 class NothingByNothing(ShiftedBasis):
     """sin(u)/u without a thought for 0."""
 
@@ -127,7 +127,7 @@ class NothingByNothing(ShiftedBasis):
         return u.sin() / u
 
 
-@found_by("check_finite_on_the_grid", "the gradient in z is NaN at z = 0 (u = 0) in ψ_1")
+@found_by("check_finite_on_the_grid", "the gradient in z is nan at z = 0 (u = 0) in ψ_1")
 class GradientThroughWhere(ShiftedBasis):
     """sin(u)/u with torch.where around the quotient: its value is right, and 0 · NaN is its gradient."""
 
@@ -159,7 +159,7 @@ class OverflowsInBandwidth(Basis):
         return bell(u_of(z, grid, bandwidth)).clamp_min(1e-6) * bandwidth.exp()
 
 
-@found_by("check_finite_on_the_grid", "NaN at z = ", "bfloat16")
+@found_by("check_finite_on_the_grid", "nan at z = ", "bfloat16")
 class LogarithmOfTheRest(ShiftedBasis):
     """Divides by what bfloat16 rounds to nothing."""
 

@@ -7,14 +7,14 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar
 
-from faulty_policies import caught_by
+from faulty_policies import found_by
 
 from lrlora.policies import LayerChoice, Placement, RankAllocation, Scope, Sharing
 
 # -- sharings and scopes ------------------------------------------------------------------------------------
 
 
-@caught_by("check_parts", "names holds 'omega', which is no part of θ")
+@found_by("check_parts", "names holds 'omega', which is no part of θ")
 @dataclass(frozen=True)
 class SharesWhatIsNot(Sharing):
     @property
@@ -25,7 +25,7 @@ class SharesWhatIsNot(Sharing):
         """Past the check that a sharing makes of itself."""
 
 
-@caught_by("check_parts", "not a set")
+@found_by("check_parts", "not a set")
 @dataclass(frozen=True)
 class SharesAList(Sharing):
     @property
@@ -36,14 +36,14 @@ class SharesAList(Sharing):
         """Past the check that a sharing makes of itself."""
 
 
-@caught_by("check_groups", "a NoneType and no str")
+@found_by("check_groups", "a NoneType and no str")
 @dataclass(frozen=True)
 class NoGroupOutside(Scope):
     def group(self, module_name: str) -> str:
         return "a block" if "layers" in module_name or "block" in module_name else None  # type: ignore[return-value]
 
 
-@caught_by("check_repeatable", "answers differently")
+@found_by("check_repeatable", "answers differently")
 @dataclass(frozen=True)
 class GroupsByTurn(Scope):
     calls: ClassVar[itertools.count[int]] = itertools.count()
@@ -55,7 +55,7 @@ class GroupsByTurn(Scope):
 # -- places -------------------------------------------------------------------------------------------------
 
 
-@caught_by("check_roles", "names holds 'query', which is no role")
+@found_by("check_roles", "names holds 'query', which is no role")
 @dataclass(frozen=True)
 class MisnamedRole(Placement):
     roles: str = "q"
@@ -68,7 +68,7 @@ class MisnamedRole(Placement):
         """Past the check that a placement makes of itself."""
 
 
-@caught_by("check_roles", "not a set of at least 1")
+@found_by("check_roles", "not a set of at least 1")
 @dataclass(frozen=True)
 class NoRole(Placement):
     roles: str = "q"
@@ -81,21 +81,21 @@ class NoRole(Placement):
         """Past the check that a placement makes of itself."""
 
 
-@caught_by("check_choice", "is 1, a int and no bool")
+@found_by("check_choice", "is 1, a int and no bool")
 @dataclass(frozen=True)
 class CountsLayers(LayerChoice):
     def has(self, index: int, num_layers: int) -> bool:
         return index % 2 + 1  # type: ignore[return-value]
 
 
-@caught_by("check_choice", "no layer of any model")
+@found_by("check_choice", "no layer of any model")
 @dataclass(frozen=True)
 class BeyondTheLast(LayerChoice):
     def has(self, index: int, num_layers: int) -> bool:
         return index >= num_layers
 
 
-@caught_by("check_repeatable", "answers differently")
+@found_by("check_repeatable", "answers differently")
 @dataclass(frozen=True)
 class TossesACoin(LayerChoice):
     generator: ClassVar[random.Random] = random.Random()
@@ -107,28 +107,28 @@ class TossesACoin(LayerChoice):
 # -- ranks --------------------------------------------------------------------------------------------------
 
 
-@caught_by("check_ranks", "rank(r=1, role='q', depth=0, num_layers=1) is 0, less than 1")
+@found_by("check_ranks", "rank(r=1, role='q', depth=0, num_layers=1) is 0, less than 1")
 @dataclass(frozen=True)
 class HalfTheRank(RankAllocation):
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         return r // 2
 
 
-@caught_by("check_ranks", "a float and no whole number")
+@found_by("check_ranks", "a float and no whole number")
 @dataclass(frozen=True)
 class FractionalRank(RankAllocation):
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         return max(1, r * (1 - depth / num_layers))  # type: ignore[return-value]
 
 
-@caught_by("check_ranks", "KeyError")
+@found_by("check_ranks", "KeyError")
 @dataclass(frozen=True)
 class LooksTheRoleUp(RankAllocation):
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
         return r if role is not None else {"q": r}[role]  # type: ignore[index]
 
 
-@caught_by("check_ranks", "raises 'no roles here'")
+@found_by("check_ranks", "raises ValueError: no roles here")
 @dataclass(frozen=True)
 class RefusesARole(RankAllocation):
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
@@ -137,7 +137,7 @@ class RefusesARole(RankAllocation):
         return r
 
 
-@caught_by("check_resolves", "a refusal is one line")
+@found_by("check_resolves", "a refusal is one line")
 @dataclass(frozen=True)
 class NowhereToBeFound(Placement):
     roles: str = "q"

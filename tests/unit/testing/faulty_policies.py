@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
+from gallery import Gallery
 from torch import Tensor
 
 from lrlora.policies import (
@@ -23,18 +23,8 @@ from lrlora.policies import (
 )
 
 F64 = torch.float64
-FAULTY: list[tuple[Callable[[], Any], str, str]] = []
-"""Each faulty policy, the check that finds it, and what its message says."""
-
-
-def caught_by(check: str, saying: str) -> Callable[[type], type]:
-    """Enter a class with the check that must fail on it and words of the message."""
-
-    def enter(faulty: type) -> type:
-        FAULTY.append((faulty, check, saying))
-        return faulty
-
-    return enter
+FAULTS = Gallery()
+found_by = FAULTS.found_by
 
 
 def line(num: int, bound: float) -> Tensor:
@@ -44,42 +34,42 @@ def line(num: int, bound: float) -> Tensor:
 # -- grids --------------------------------------------------------------------------------------------------
 
 
-@caught_by("check_points", "points(1, 0.5) is (2,), not a tensor of shape (1,)")
+@found_by("check_points", "points(1, 0.5) is (2,), not a tensor of shape (1,)")
 @dataclass(frozen=True)
 class OnePointTooMany(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return line(num + 1, bound)
 
 
-@caught_by("check_points", "points(1, 0.5) is not finite: entry 0")
+@found_by("check_points", "points(1, 0.5) is not finite: entry 0")
 @dataclass(frozen=True)
 class DividesByNMinusOne(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return torch.arange(num, dtype=F64) / torch.tensor(num - 1, dtype=F64) * 2 * bound - bound
 
 
-@caught_by("check_points", "points(2, 0.5) does not increase: point 0 is 0.5, point 1 is -0.5")
+@found_by("check_points", "points(2, 0.5) does not increase: point 0 is 0.5, point 1 is -0.5")
 @dataclass(frozen=True)
 class Backwards(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return line(num, bound).flip(0)
 
 
-@caught_by("check_points", "outside of ±0.5")
+@found_by("check_points", "outside of ±0.5")
 @dataclass(frozen=True)
 class NormalPoints(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return torch.randn(num, dtype=F64).mul(bound).sort().values
 
 
-@caught_by("check_scales_with_the_bound", "of ±3 and at")
+@found_by("check_scales_with_the_bound", "of ±3 and at")
 @dataclass(frozen=True)
 class ForgetsTheBound(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return line(num, min(bound, 3.0))
 
 
-@caught_by("check_repeatable", "under the same seed of PyTorch")
+@found_by("check_repeatable", "under the same seed of PyTorch")
 @dataclass(frozen=True)
 class DrawsFromNumPy(Grid):
     generator: ClassVar[np.random.Generator] = np.random.default_rng()
@@ -88,7 +78,7 @@ class DrawsFromNumPy(Grid):
         return torch.from_numpy(self.generator.uniform(-bound, bound, num)).sort().values
 
 
-@caught_by("check_disturbs_nothing", "the state of Python's random numbers")
+@found_by("check_disturbs_nothing", "the state of Python's random numbers")
 @dataclass(frozen=True)
 class SeedsPython(Grid):
     def points(self, num: int, bound: float) -> Tensor:
@@ -96,7 +86,7 @@ class SeedsPython(Grid):
         return torch.tensor([random.uniform(-bound, bound) for _ in range(num)], dtype=F64).sort().values
 
 
-@caught_by("check_disturbs_nothing", "PyTorch's default dtype")
+@found_by("check_disturbs_nothing", "PyTorch's default dtype")
 @dataclass(frozen=True)
 class SetsTheDefaultDtype(Grid):
     def points(self, num: int, bound: float) -> Tensor:
@@ -104,13 +94,13 @@ class SetsTheDefaultDtype(Grid):
         return line(num, bound)
 
 
-@caught_by("check_written_down", "is no frozen dataclass")
+@found_by("check_written_down", "is no frozen dataclass")
 class NoDataclass(Grid):
     def points(self, num: int, bound: float) -> Tensor:
         return line(num, bound)
 
 
-@caught_by("check_written_down", "its options cannot be saved")
+@found_by("check_written_down", "its options cannot be saved")
 @dataclass(frozen=True)
 class HoldsAList(Grid):
     shares: tuple[float, ...] = (0.5, 0.5)
@@ -120,7 +110,7 @@ class HoldsAList(Grid):
         return line(num, bound)
 
 
-@caught_by("check_points", "learned is 'yes', a str and no bool")
+@found_by("check_points", "learned is 'yes', a str and no bool")
 @dataclass(frozen=True)
 class LearnedInWords(Grid):
     learned: ClassVar[bool] = "yes"  # type: ignore[assignment]
@@ -132,7 +122,7 @@ class LearnedInWords(Grid):
 # -- starts -------------------------------------------------------------------------------------------------
 
 
-@caught_by("check_amplitudes", "basis polynomial, N = 1")
+@found_by("check_amplitudes", "basis polynomial, N = 1")
 @dataclass(frozen=True)
 class OneForEachKnot(AmplitudeInit):
     """Takes every basis for a shifted one."""
@@ -141,35 +131,35 @@ class OneForEachKnot(AmplitudeInit):
         return torch.zeros(len(start.grid) + (0 if start.basis.uses_grid else 1), dtype=F64)
 
 
-@caught_by("check_amplitudes", "changes the grid that it is shown")
+@found_by("check_amplitudes", "changes the grid that it is shown")
 @dataclass(frozen=True)
 class InPlace(AmplitudeInit):
     def values(self, start: Start) -> Tensor:
         return start.grid.mul_(0.5).clone()
 
 
-@caught_by("check_repeatable", "where the default dtype is float16")
+@found_by("check_repeatable", "where the default dtype is float16")
 @dataclass(frozen=True)
 class DrawsInTheDefaultDtype(AmplitudeInit):
     def values(self, start: Start) -> Tensor:
         return torch.randn(len(start.grid)).double()
 
 
-@caught_by("check_bandwidths", "value(0.0) is 0, no positive finite number")
+@found_by("check_bandwidths", "value(0.0) is 0, no positive finite number")
 @dataclass(frozen=True)
 class FromZero(BandwidthInit):
     def value(self, depth: float) -> float:
         return 2.0 * depth
 
 
-@caught_by("check_bandwidths", "is a Tensor, not a float")
+@found_by("check_bandwidths", "is a Tensor, not a float")
 @dataclass(frozen=True)
 class AsATensor(BandwidthInit):
     def value(self, depth: float) -> float:
         return torch.ones(())  # type: ignore[return-value]
 
 
-@caught_by("check_positive", "no positive finite number")
+@found_by("check_positive", "no positive finite number")
 @dataclass(frozen=True)
 class Square(PositiveMap):
     def forward(self, raw: Tensor) -> Tensor:
@@ -179,7 +169,7 @@ class Square(PositiveMap):
         return omega.sqrt()
 
 
-@caught_by("check_bijection", "forward(inverse(ω))")
+@found_by("check_bijection", "forward(inverse(ω))")
 @dataclass(frozen=True)
 class WrongInverse(PositiveMap):
     def forward(self, raw: Tensor) -> Tensor:
@@ -189,7 +179,7 @@ class WrongInverse(PositiveMap):
         return omega.log2()
 
 
-@caught_by("check_smooth", "at 0 the gradient is")
+@found_by("check_smooth", "at 0 the gradient is")
 @dataclass(frozen=True)
 class TwoHalves(PositiveMap):
     """Steeper on the right of zero than on the left."""
@@ -201,14 +191,14 @@ class TwoHalves(PositiveMap):
         return torch.where(omega > 1, (omega - 1) / 2, omega.log())
 
 
-@caught_by("check_scales", "value(1, 1, 1) is 0")
+@found_by("check_scales", "value(1, 1, 1) is 0")
 @dataclass(frozen=True)
 class LogarithmOfTheWidth(InputScale):
     def value(self, in_features: int, out_features: int, r: int) -> float:
         return math.log(in_features)
 
 
-@caught_by("check_repeatable", "answers differently")
+@found_by("check_repeatable", "answers differently")
 @dataclass(frozen=True)
 class CountsCalls(InputScale):
     calls: ClassVar[itertools.count[int]] = itertools.count(1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from typing import Any
 
 import faulty_engines
 import pytest
+from gallery import Fault, assert_said
 
 from lrlora.registry import UnknownNameError
-from lrlora.testing import ConformanceError, check_engine, checks_of, parametrize_with_checks, run_checks
-from lrlora.testing.check_engine import CHECKS
+from lrlora.testing import ConformanceError, check_engine, checks_of, engine_checks, parametrize_with_checks, run_checks
 
-FAULTY = faulty_engines.FAULTY
+FAULTS = faulty_engines.FAULTS
 
 
 @parametrize_with_checks([faulty_engines.Planless(), faulty_engines.Series()])
@@ -21,20 +19,16 @@ def test_a_sound_engine_conforms(check: Any) -> None:
     check()
 
 
-@pytest.mark.parametrize(("faulty", "check", "saying"), FAULTY, ids=[faulty.__name__ for faulty, _, _ in FAULTY])
-def test_a_fault_is_found_by_the_check_for_it_alone_in_one_line(
-    faulty: Any, check: str, saying: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.import_module("lrlora.testing.check_engine"), "EXAMPLES", 15)
-    failed = {one.check: one.message for one in run_checks(faulty()) if one.status == "failed"}
-    assert list(failed) == [check], failed
-    assert saying in failed[check]
-    assert "\n" not in failed[check]
-    assert len(failed[check]) < 400
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_fault_is_found_by_the_check_for_it_alone(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_checks, "EXAMPLES", 15)
+    failed = {one.check: one.message for one in run_checks(fault.make()) if one.status == "failed"}
+    assert list(failed) == [fault.check], failed
+    assert_said(failed[fault.check], fault.words)
 
 
 def test_every_check_finds_a_fault_of_the_gallery() -> None:
-    assert {check for _, check, _ in FAULTY} == {check.__name__ for check in CHECKS}
+    assert {fault.check for fault in FAULTS} == {check.__name__ for check in engine_checks.CHECKS}
 
 
 def test_what_was_measured_is_in_the_outcome() -> None:
@@ -51,12 +45,3 @@ def test_an_engine_is_named_or_made() -> None:
         check_engine(faulty_engines.IgnoresTheBias())
     with pytest.raises(TypeError, match="an instance"):
         checks_of(faulty_engines.Series)
-
-
-def test_the_page_lists_the_checks_that_there_are() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
-    rows = [
-        f"| `{check.__name__}` | {(check.__doc__ or '').partition(chr(10))[0].replace('``', '`')} |" for check in CHECKS
-    ]
-    found = page.partition("<!-- engine checks -->\n")[2].partition("\n<!-- end of engine checks -->")[0]
-    assert found.splitlines() == ["| check | what it protects |", "| --- | --- |", *rows]

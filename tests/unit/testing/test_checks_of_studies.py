@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import faulty_studies
 import pytest
+from gallery import Fault, assert_found
 
 from lrlora.registry import UnknownNameError
 from lrlora.studies.errors import StudyError
@@ -16,7 +16,7 @@ from lrlora.studies.tasks import TASKS
 from lrlora.studies.testing import TaskByName, check_method, check_task
 from lrlora.testing import run_checks
 
-FAULTY = faulty_studies.FAULTY
+FAULTS = faulty_studies.FAULTS
 FITTING = {"c3a": {"block_size": 4}, "miss": {"r": 2}}
 """Settings of methods whose defaults do not go on a model of width 8."""
 ANNOUNCED = {"lora": {"check_every_setting_is_resolved": "older runs are known without a uniform rank allocation"}}
@@ -54,36 +54,25 @@ def test_what_the_faulty_ones_are_made_of_conforms(sound: Any) -> None:
     assert [outcome for outcome in run_checks(sound()) if not outcome.ok] == []
 
 
-@pytest.mark.parametrize(("faulty", "check", "saying"), FAULTY, ids=[faulty.__name__ for faulty, _, _ in FAULTY])
-def test_a_fault_is_found_by_the_check_for_it(faulty: Any, check: str, saying: str) -> None:
-    found = {outcome.check: outcome for outcome in run_checks(faulty())}
-    assert found[check].status == "failed", found
-    assert saying in found[check].message
-    assert "\n" not in found[check].message
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_fault_is_found_by_the_check_for_it(fault: Fault) -> None:
+    assert_found(fault)
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    """Two tasks whose fault is in how they are made."""
-    for name in ("ConnectsWhenMade", "TakesAnyOption"):
-        TASKS.register(name)(getattr(faulty_studies, name))
-    yield
-    for name in ("ConnectsWhenMade", "TakesAnyOption"):
-        del TASKS._entries[name]
-
-
-@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize(
-    ("name", "check", "saying"),
+    ("faulty", "check", "words"),
     [
-        ("ConnectsWhenMade", "check_made_without_network", "making it asks for the address of a host"),
-        ("TakesAnyOption", "check_unknown_options", "is taken"),
+        (faulty_studies.ConnectsWhenMade, "check_made_without_network", "making it asks for the address of a host"),
+        (faulty_studies.TakesAnyOption, "check_unknown_options", "is taken"),
     ],
 )
-def test_a_fault_in_how_a_task_is_made_is_found(name: str, check: str, saying: str) -> None:
-    found = {outcome.check: outcome for outcome in run_checks(TaskByName(name))}
-    assert found[check].status == "failed"
-    assert saying in found[check].message
+def test_a_fault_in_how_a_task_is_made_is_found(
+    faulty: Any, check: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TASKS.names()
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
+    TASKS.register("faulty")(faulty)
+    assert_found(Fault(lambda: TaskByName("faulty"), check, (words,)))
 
 
 def test_misspelt_names_are_answered_with_the_nearest() -> None:

@@ -1,7 +1,4 @@
-"""The conformance of engines: values, gradients, plans, dtypes and devices, for whoever writes an engine.
-
-    >>> from lrlora.testing import check_engine
-    >>> outcomes = check_engine("direct")  # or an instance; raises with one line per failure
+"""The checks of an engine: values, gradients, plans, dtypes and devices.
 
 Values are compared with :class:`~lrlora.engines.direct.DirectEngine`, gradients with difference quotients of the
 engine's own forward pass under a fixed plan, and everything else with the engine itself.
@@ -9,8 +6,7 @@ engine's own forward pass under a fixed plan, and everything else with the engin
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,18 +15,17 @@ import torch
 from torch import Tensor
 
 from lrlora.bases import BASES
-from lrlora.engines import ENGINES, Engine
+from lrlora.engines import Engine
 from lrlora.engines.direct import DirectEngine
 from lrlora.testing.checks import (
     Check,
     ConformanceError,
     NotApplicableError,
-    Outcome,
     bind,
     checks_of,
+    demand,
+    functions_of,
     one_line,
-    require,
-    run_checks,
     short,
 )
 from lrlora.testing.engine_layers import F32, F64, NAMES, PLAIN, Layer, Step, difference_quotients, normals, strided
@@ -42,26 +37,6 @@ NEAR_DIRECT = 0.3
 SMOOTH = (("sinc", 0.3), ("gaussian", 2.0), ("fourier", 1.0), ("bspline", 2.0))
 """Bases, and max |s_in · BA|, at which gradients are compared with those of the definition."""
 TINY = 1e-300
-
-
-def check_engine(engine: str | Engine, expected_failures: Mapping[str, str] | None = None) -> list[Outcome]:
-    """Check that an engine evaluates updates as the adapter relies on.
-
-    Args:
-        engine: Its name, or an instance. What it promises is read from its ``tolerance``.
-        expected_failures: Names of checks that will fail, each with the reason. One that passes is a failure.
-
-    Returns:
-        How each check ended. The messages of ``check_values`` and ``check_gradients`` hold the errors that were found.
-
-    Raises:
-        ConformanceError: With one line per failed check.
-        ImportError: hypothesis is not installed, which draws the layers.
-        UnknownNameError: No engine or no check has this name.
-    """
-    outcomes = run_checks(ENGINES.create(engine), expected_failures)
-    require(outcomes, engine)
-    return outcomes
 
 
 def check_values(engine: Any) -> str:
@@ -82,9 +57,9 @@ def check_values(engine: Any) -> str:
     )
     errors: list[float] = []
 
-    @settings(
-        max_examples=EXAMPLES, phases=[Phase.generate, Phase.shrink], derandomize=True, database=None, deadline=None
-    )
+    phases = [Phase.generate, Phase.shrink]
+
+    @settings(max_examples=EXAMPLES, phases=phases, derandomize=True, database=None, deadline=None)
     @given(layers, st.sampled_from([F64, F32]))
     def claim(layer: Layer, dtype: torch.dtype) -> None:
         step = Step(engine, layer, [leaf.detach() for leaf in layer.leaves(dtype)])
@@ -93,11 +68,8 @@ def check_values(engine: Any) -> str:
         error, size = float((found - exact).norm()), float(exact.norm())
         if not layer.centered:  # φ may be zero on the range but for rounding; a centred ΔW of nothing is nothing
             rounding += 1e-9 / layer.input_scale
-        if not error <= engine.tolerance * size + 3 * rounding:
-            raise ConformanceError(
-                f"ΔW is {error / max(size, TINY):.1e} off, relative, where {engine.tolerance:g} is promised, "
-                f"for {layer} in {short(dtype)}"
-            )
+        said = f"ΔW is {error / max(size, TINY):.1e} off, relative, where {engine.tolerance:g} is promised"
+        demand(error <= engine.tolerance * size + 3 * rounding, f"{said}, for {layer} in {short(dtype)}")
         errors.append(max(0.0, error - 3 * rounding) / max(size, TINY))
 
     claim()
@@ -109,9 +81,18 @@ def check_gradients(engine: Any) -> str:
     furthest = 0.0
     for name, largest in (*SMOOTH, ("piecewise_linear", 1.0)):
         layer = Layer(BASES.create(name), largest, num=4, out=5, inside=4, seed=len(name))
-        _check_own_gradients(engine, layer)
+        step, incoming = Step(engine, layer, layer.leaves(tokens=3)).planned(), normals(9)(3, layer.out)
+        loss = partial(_loss, incoming)
+        quotients = difference_quotients(loss, step)
+        said = "the difference quotient of the engine's own output under one plan"
+        _demand_near(step.gradients(loss(step)), quotients, 1e-4, 1e-7 * float(incoming.norm()), said, layer)
         if name != "piecewise_linear":  # an entry next to a kink takes the slope of either side
-            furthest = max(furthest, _distance_to_direct(engine, replace(layer, num=20, out=24, inside=20)))
+            layer = replace(layer, num=20, out=24, inside=20)
+            step, loss = Step(engine, layer, layer.leaves(tokens=32)).planned(), partial(_loss, normals(9)(32, 24))
+            direct = replace(step, engine=DirectEngine(), plan=None)
+            found, exact = (one.gradients(loss(one)) for one in (step, direct))
+            said = f"that of the definition, where {NEAR_DIRECT:g} is the most"
+            furthest = max(furthest, _demand_near(found, exact, NEAR_DIRECT, 0.0, said, layer))
     return f"gradients are within {furthest:.1e} of those of the definition, relative"
 
 
@@ -121,21 +102,18 @@ def check_dtypes(engine: Any) -> None:
         step = Step(engine, PLAIN, PLAIN.leaves(factors)).planned()
         found = {f"delta for factors of {short(factors)}": (step.delta(), factors)}
         for dtype in (torch.bfloat16, torch.float16, factors):
-            x, base = step.leaves[0].detach().to(dtype).requires_grad_(), PLAIN.base(dtype)
+            x, (weight, bias) = step.leaves[0].detach().to(dtype).requires_grad_(), PLAIN.base(dtype)
             here = step.at([x, *step.leaves[1:]])
-            y = here.linear(*base)
+            y = here.linear(weight, bias)
             for what, value in (
                 ("linear", y),
-                ("linear without a weight", here.linear()),
-                ("add_to", here.add_to(base[1].expand(len(x), -1).clone())),
+                ("add_to", here.add_to(bias.expand(len(x), -1).clone())),
                 ("the gradient of x", here.gradients(y.float().sum())[0]),
             ):
                 found[f"{what} for x of {short(dtype)} and factors of {short(factors)}"] = value, dtype
         for what, (value, wanted) in found.items():
-            if value.dtype != wanted:
-                raise ConformanceError(f"{what} is {short(value.dtype)}, not {short(wanted)}")
-            if not value.isfinite().all():
-                raise ConformanceError(f"{what} is not finite")
+            demand(value.dtype == wanted, f"{what} is {short(value.dtype)}, not {short(wanted)}")
+            demand(value.isfinite().all(), f"{what} is not finite")
 
 
 def check_shapes(engine: Any) -> None:
@@ -158,15 +136,13 @@ def check_shapes(engine: Any) -> None:
             gradients = here.gradients(found.sum())
         except (ValueError, IndexError, RuntimeError) as error:
             raise ConformanceError(f"{what}: {one_line(error)}") from error
-        if found.shape != wanted.shape:
-            raise ConformanceError(f"{what}: the output has the shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
-        if not torch.allclose(found, wanted, rtol=1e-9, atol=1e-9):
-            raise ConformanceError(
-                f"{what}: the output is {float((found - wanted).abs().max()):.1e} off that of plain x"
-            )
+        said = f"{what}: the output has the shape {tuple(found.shape)}, not {tuple(wanted.shape)}"
+        demand(found.shape == wanted.shape, said)
+        said = f"{what}: the output is {float((found - wanted).norm()):.1e} off that of plain x"
+        demand(torch.allclose(found, wanted, rtol=1e-9, atol=1e-9), said)
         for symbol, gradient, leaf in zip(NAMES, gradients, here.leaves, strict=True):
-            if gradient.shape != leaf.shape or not gradient.isfinite().all():
-                raise ConformanceError(f"{what}: the gradient of {symbol} has another shape or is not finite")
+            right = gradient.shape == leaf.shape and gradient.isfinite().all()
+            demand(right, f"{what}: the gradient of {symbol} has another shape or is not finite")
 
 
 def check_stale_plan(engine: Any) -> None:
@@ -180,20 +156,15 @@ def check_stale_plan(engine: Any) -> None:
             grown = [leaf.detach() * (factor if i == 2 else 1) for i, leaf in enumerate(step.leaves)]
             here = step.at([leaf.requires_grad_() for leaf in grown])
             exact, _ = layer.definition(grown)
-            stale = here.delta()
-            error = float((stale.detach() - exact).norm() / exact.norm())
-            where = f"for {layer} with a range {factor:g} times that of the plan"
-            if factor == 1.5 and not error <= 10 * engine.tolerance:
-                raise ConformanceError(
-                    f"ΔW is {error:.1e} off, relative, where {10 * engine.tolerance:g} is the most, {where}"
-                )
-            if not all(bool(one.isfinite().all()) for one in (stale, *here.gradients(stale.sum()))):
-                raise ConformanceError(f"ΔW or a gradient is not finite {where}")
-            if (times := float((stale.detach().abs() / layer.straight(step.leaves, grown)).max())) > 4:
-                raise ConformanceError(f"ΔW is {times:.1e} times what a straight continuation of φ gives {where}")
-            fresh = here.planned().delta().detach()
-            if not (error := float((fresh - exact).norm() / exact.norm())) <= engine.tolerance:
-                raise ConformanceError(f"ΔW of a fresh plan is {error:.1e} off, relative, {where}")
+            stale, fresh = here.delta(), here.planned().delta().detach()
+            times = float((stale.detach().abs() / layer.straight(step.leaves, grown)).max())
+            off, fresh_off = (float((one.detach() - exact).norm() / exact.norm()) for one in (stale, fresh))
+            finite = all(bool(one.isfinite().all()) for one in (stale, *here.gradients(stale.sum())))
+            where, most = f"for {layer} with a range {factor:g} times that of the plan", 10 * engine.tolerance
+            demand(factor != 1.5 or off <= most, f"ΔW is {off:.1e} off, relative, where {most:g} is the most, {where}")
+            demand(finite, f"ΔW or a gradient is not finite {where}")
+            demand(times <= 4, f"ΔW is {times:.1e} times what a straight continuation of φ gives {where}")
+            demand(fresh_off <= engine.tolerance, f"ΔW of a fresh plan is {fresh_off:.1e} off, relative, {where}")
 
 
 def check_not_finite(engine: Any) -> None:
@@ -207,10 +178,8 @@ def check_not_finite(engine: Any) -> None:
             exact, _ = PLAIN.definition(leaves)
             for one, how in ((here, "a plan from before"), (replace(here, plan=None), "a plan of its own")):
                 found = one.delta()
-                if bool((found.isfinite() & ~exact.isfinite()).any()):
-                    raise ConformanceError(
-                        f"an entry of ΔW is finite where the definition's is not, for {value} in {symbol} and {how}"
-                    )
+                said = f"an entry of ΔW is finite where the definition's is not, for {value} in {symbol} and {how}"
+                demand(not (found.isfinite() & ~exact.isfinite()).any(), said)
                 one.gradients(found.sum())
 
 
@@ -227,8 +196,7 @@ def check_linear(engine: Any) -> None:
         ("add_to", step.add_to(result.clone()), result),
     ):
         error = float((found - before - update).norm() / update.norm())
-        if not error <= engine.tolerance:
-            raise ConformanceError(f"{what} is {error:.1e} of x ΔWᵀ off what `delta` says")
+        demand(error <= engine.tolerance, f"{what} is {error:.1e} of x ΔWᵀ off what `delta` says")
 
 
 def check_deterministic(engine: Any) -> None:
@@ -242,8 +210,8 @@ def check_deterministic(engine: Any) -> None:
 
     names = ("output", *(f"gradient of {name}" for name in NAMES))
     for what, one, other in zip(names, run(), run(), strict=True):
-        if not torch.equal(one, other):
-            raise ConformanceError(f"the same inputs differ by {float((one - other).abs().max()):.1e} in the {what}")
+        said = f"the same inputs differ by {float((one - other).abs().max()):.1e} in the {what}"
+        demand(torch.equal(one, other), said)
 
 
 def check_inputs_unchanged(engine: Any) -> None:
@@ -256,8 +224,8 @@ def check_inputs_unchanged(engine: Any) -> None:
     for y in (step.delta(), step.linear(*base), step.add_to(result)):
         step.gradients(y.sum())
     for name, (value, version) in before.items():
-        if given[name]._version != version or not torch.equal(given[name].detach(), value):
-            raise ConformanceError(f"changes its input `{name}` in place")
+        same = given[name]._version == version and torch.equal(given[name].detach(), value)
+        demand(same, f"changes its input `{name}` in place")
 
 
 def check_modes(engine: Any) -> None:
@@ -275,10 +243,9 @@ def check_modes(engine: Any) -> None:
                 found = (step.planned() if replan else step).linear(*base)
                 error = float((found.detach().float() - plain).norm() / plain.norm())
                 recorded = found.requires_grad
-            if not error <= allowed:
-                raise ConformanceError(f"under {name} the output is {error:.1e} off that without it")
-            if recorded != (name == "autocast to bfloat16"):
-                raise ConformanceError(f"under {name} the output {'requires a' if recorded else 'has no'} gradient")
+            demand(error <= allowed, f"under {name} the output is {error:.1e} off that without it")
+            said = f"under {name} the output {'requires a' if recorded else 'has no'} gradient"
+            demand(recorded == name.startswith("autocast"), said)
     step.gradients(found.float().sum())
 
 
@@ -290,72 +257,35 @@ def check_no_synchronization(engine: Any) -> None:
     try:
         y = step.linear(*(one.to("meta") for one in PLAIN.base(F32)))
         for one in (y, step.add_to(torch.zeros_like(y, requires_grad=False))):
-            if one.device.type != "meta" or any(g.device.type != "meta" for g in step.gradients(one.sum())):
-                raise ConformanceError("the output or a gradient is not on the device of its inputs")
+            devices = {found.device.type for found in (one, *step.gradients(one.sum()))}
+            demand(devices == {"meta"}, "the output or a gradient is not on the device of its inputs")
     except (RuntimeError, NotImplementedError) as error:
         raise ConformanceError(
             f"a step reads a value, or makes a tensor on another device than that of its inputs ({one_line(error)})"
         ) from error
 
 
-CHECKS: tuple[Callable[[Any], str | None], ...] = (
-    check_values,
-    check_gradients,
-    check_dtypes,
-    check_shapes,
-    check_stale_plan,
-    check_not_finite,
-    check_linear,
-    check_deterministic,
-    check_inputs_unchanged,
-    check_modes,
-    check_no_synchronization,
-)
+def _loss(incoming: Tensor, step: Step) -> Tensor:
+    return (step.linear() * incoming).sum()
+
+
+def _demand_near(found: Any, wanted: Any, relative: float, absolute: float, what: str, layer: Layer) -> float:
+    """Compare the gradients of the leaves; return their largest relative distance."""
+    largest = 0.0
+    for symbol, one, other in zip(NAMES, found, wanted, strict=True):
+        error, size = float((one - other).norm()), float(other.norm())
+        largest = max(largest, error / max(size, TINY))
+        said = f"the gradient of {symbol} is {error / max(size, TINY):.1e} off, relative, {what}, for {layer}"
+        demand(error <= relative * size + absolute, said)
+    return largest
+
+
+CHECKS = functions_of(vars())
 """The checks of an engine, in the order in which their messages help most."""
 
 
-@checks_of.register(Engine)
+@checks_of.register
 def _(engine: Engine) -> Iterator[Check]:
     import lrlora.testing.strategies  # noqa: F401  # says in one line how to get hypothesis
 
-    for check in bind(CHECKS, engine):
-        yield replace(check, run=partial(_without_warnings, check.run))
-
-
-def _without_warnings(run: Callable[[], str | None]) -> str | None:
-    """Run a check of an engine, which may warn that it evaluates a layer in another way than its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return run()
-
-
-def _check_own_gradients(engine: Any, layer: Layer) -> None:
-    step = Step(engine, layer, layer.leaves(tokens=3)).planned()
-    incoming = normals(9)(3, layer.out)
-    found = step.gradients((step.linear() * incoming).sum())
-    quotients = difference_quotients(lambda leaves: (step.at(leaves).linear() * incoming).sum(), step.leaves)
-    for symbol, one, quotient in zip(NAMES, found, quotients, strict=True):
-        error, size = float((one - quotient).norm()), float(quotient.norm())
-        if not error <= 1e-4 * size + 1e-7 * float(incoming.norm()):
-            raise ConformanceError(
-                f"the gradient of {symbol} is {error / max(size, TINY):.1e} off, relative, the difference quotient of "
-                f"the engine's own output under one plan, for {layer}"
-            )
-
-
-def _distance_to_direct(engine: Any, layer: Layer) -> float:
-    """The largest relative distance of a gradient to that of the definition."""
-    step = Step(engine, layer, layer.leaves(tokens=32)).planned()
-    incoming = normals(9)(32, layer.out)
-    found, exact = (
-        one.gradients((one.linear() * incoming).sum())
-        for one in (step, replace(step, engine=DirectEngine(), plan=None))
-    )
-    distances = [float((one - other).norm() / other.norm()) for one, other in zip(found, exact, strict=True)]
-    for symbol, distance in zip(NAMES, distances, strict=True):
-        if distance > NEAR_DIRECT:
-            raise ConformanceError(
-                f"the gradient of {symbol} is {distance:.1e} off that of the definition, where {NEAR_DIRECT:g} is the "
-                f"most, for {layer}"
-            )
-    return max(distances)
+    return bind(CHECKS, engine)
