@@ -66,8 +66,8 @@ def check_values(engine: Any) -> str:
         found = step.delta().double()
         exact, rounding = layer.definition(step.leaves)
         error, size = float((found - exact).norm()), float(exact.norm())
-        if not layer.centered:  # φ may be zero on the range but for rounding; a centred ΔW of nothing is nothing
-            rounding += 1e-9 / layer.input_scale
+        # φ, of order one, may be zero or constant on the range but for rounding.
+        rounding += (1e-12 if layer.centered else 1e-9) / layer.input_scale
         said = f"ΔW is {error / max(size, TINY):.1e} off, relative, where {engine.tolerance:g} is promised"
         demand(error <= engine.tolerance * size + 3 * rounding, f"{said}, for {layer} in {short(dtype)}")
         errors.append(max(0.0, error - 3 * rounding) / max(size, TINY))
