@@ -47,11 +47,18 @@ def second(folder: Path) -> nn.Module:
     return model.eval()
 
 
+def by_transformers(folder: Path) -> nn.Module:
+    model = base()
+    model.load_adapter(str(folder), "old")
+    return model.eval()
+
+
 LOADING: dict[str, Callable[[Path], nn.Module]] = {
     "from_pretrained": lambda folder: PeftModel.from_pretrained(base(), folder),
     "low_cpu_mem_usage": lambda folder: PeftModel.from_pretrained(base(), folder, low_cpu_mem_usage=True),
     "load_adapter": second,
     "injected": injected,
+    "transformers": by_transformers,
 }
 
 
