@@ -19,6 +19,7 @@ from lrlora.policies import Start, allocate_ranks, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth, warn_of_bare_weights
 from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_empty_plans, with_present_keys
 from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.fsdp import check_units
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.names import check_adapter_name
 from lrlora.tuner.quantized import backend_of, check_mergeable
@@ -178,6 +179,8 @@ class LRLoraModel(BaseTuner):
         for name in ("adapter_names", "alora_offsets"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"LR-LoRA takes no {name}: all rows of a batch go through the active adapters")
+        if any(config.policy("sharing").names for config in self.peft_config.values()):
+            check_units(self.model)
         yield
 
     # -- several adapters, and their files -------------------------------------------------------------------
