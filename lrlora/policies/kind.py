@@ -55,6 +55,15 @@ class PolicyKind(Registry[T]):
 
         return add
 
+    def short(self, name: str, spec: str, about: str) -> None:
+        """Adds a name for a spec of this kind, described by ``about``."""
+
+        def factory() -> T:
+            return self.create(spec)
+
+        factory.__doc__ = about
+        self._add(Entry(name, "built-in", f"{self.kind}:{spec}", lambda: factory))
+
     def create(self, spec: Any, /, **kwargs: Any) -> T:
         """A policy from a spec, from an instance, or from what is short for one; see :meth:`Registry.create`.
 
