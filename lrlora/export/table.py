@@ -37,7 +37,7 @@ class LayerTruncation:
         error: ‖ΔW − B'A'‖_F / ‖ΔW‖_F, measured on the stored B' and A'; 0 for ΔW = 0.
         rank_for_10_percent, rank_for_1_percent: The smallest ranks whose best product has an error of at most that;
             None if the singular values were not computed.
-        exact: Whether B' and A' are the adapter's own factors, since φ is a straight line.
+        exact: Whether B' and A' are the adapter's own factors, since φ is linear.
     """
 
     module: str
@@ -76,7 +76,7 @@ def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
 def verdict(rows: Sequence[LayerTruncation]) -> str:
     """Returns one sentence on what was kept, and a second one if that is not much."""
     if all(row.exact for row in rows):
-        return f"Exact: φ is a straight line in all {len(rows)} layers, and the factors are the adapter's own."
+        return f"Exact: φ is linear in all {len(rows)} layers, and the factors are the adapter's own."
     total = summarize(rows)
     low, high = total["smallest_rank"], total["largest_rank"]
     said = (

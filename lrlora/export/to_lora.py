@@ -1,4 +1,4 @@
-"""LR-LoRA to LoRA: the adapter's own factors where φ is a straight line, and truncated updates elsewhere.
+"""LR-LoRA to LoRA: the adapter's own factors where φ is linear, and truncated updates elsewhere.
 
 PEFT converts any additive method itself (``peft.tuners.lora.conversion``), LR-LoRA included, and the files written here
 have its layout. It is not used because it reports no error, thresholds an energy in float32 instead of an error,
@@ -64,7 +64,7 @@ def to_lora(
 ) -> LoraExport:
     """Converts an LR-LoRA adapter to a LoRA adapter.
 
-    With neither ``rank`` nor ``error`` the result is exact, and φ must be a straight line in every layer.
+    With neither ``rank`` nor ``error`` the result is exact, and φ must be linear in every layer.
 
     Args:
         model: With the adapter; left as it is.
@@ -110,10 +110,8 @@ def to_lora(
                 factors = randomized_factors(delta, rank)
             else:
                 found = Truncation(delta)
-                chosen = rank if error is None else min(found.rank_within(error), max_rank or len(found.errors))
-                assert chosen is not None  # one of rank and error is given, or the export is exact
-                factors = found.factors(chosen)
                 needed = (found.rank_within(0.1), found.rank_within(0.01))
+                factors = found.factors(rank or min(found.rank_within(error or 0.0), max_rank or len(found.errors)))
             alpha = factors.rank
         pairs[name] = (factors, Rank(factors.rank, alpha))
         shape = (len(factors.B), factors.A.shape[1])

@@ -24,7 +24,7 @@ class Embedding(AdaptedModule):
         assert isinstance(base, nn.Embedding)
         return base.num_embeddings, base.embedding_dim, True
 
-    def _draw_start(self, adapter_name: str) -> Tensor:
+    def _init_factors(self, adapter_name: str) -> Tensor:
         A, B = self.held_factors(adapter_name)
         nn.init.normal_(B)
         return A

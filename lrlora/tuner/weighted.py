@@ -1,28 +1,25 @@
 """Several adapters combined into a new one, on their updates: Σ w_i ΔW_i.
 
 Since φ is not linear, adding up the A and the B of adapters, as one does with LoRA, would give something else. The sum
-of updates is no φ(BA) in general; it is taken apart by singular values into an adapter whose φ starts as a straight
-line, and which can be trained on. What the truncation loses is returned.
+of updates is no φ(BA) in general; it is truncated by singular values to an adapter whose φ starts linear and
+can be trained further. What the truncation loses is returned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from peft.tuners.tuners_utils import BaseTuner
 
 from lrlora.analysis.linalg import Truncation
 from lrlora.tuner.layer import LRLoraLayer
 
-if TYPE_CHECKING:
-    from lrlora.tuner.model import LRLoraModel
-
 
 @torch.no_grad()
 def add_weighted_adapter(
-    tuner: LRLoraModel,
+    tuner: BaseTuner,
     adapters: Sequence[str],
     weights: Sequence[float],
     adapter_name: str,
@@ -35,7 +32,7 @@ def add_weighted_adapter(
     ranks = [r for name in adapters for layer in layers.values() if (r := layer.r.get(name))]
     rank = svd_rank or max(ranks, default=1)
     if rank < 1:
-        raise ValueError(f"svd_rank is at least 1, not {svd_rank}")
+        raise ValueError(f"svd_rank must be >= 1, got {svd_rank}")
 
     sums: dict[str, torch.Tensor] = {}
     for module, layer in layers.items():
@@ -62,7 +59,7 @@ def add_weighted_adapter(
         layers="all",
         rank_allocation="uniform",
         sharing="none",
-        # φ a straight line of slope 1, with amplitudes that can be trained.
+        # φ(z) = z at the start, with amplitudes that can be trained.
         preset="default",
         residual=True,
         centered=True,
@@ -83,7 +80,7 @@ def add_weighted_adapter(
 
 
 def _check(
-    tuner: LRLoraModel, adapters: Sequence[str], weights: Sequence[float], adapter_name: str, combination_type: str
+    tuner: BaseTuner, adapters: Sequence[str], weights: Sequence[float], adapter_name: str, combination_type: str
 ) -> None:
     unknown = [name for name in adapters if name not in tuner.peft_config]
     if unknown or not adapters:
