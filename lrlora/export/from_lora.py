@@ -68,11 +68,13 @@ def from_lora(
     _check_fields(fields)
     if isinstance(source, str | Path):
         where, lora = str(source), read_adapter(source, "LORA")
-        state = load_file(Path(source) / SAFETENSORS_WEIGHTS_NAME)
     else:
         where, lora = f"adapter {adapter_name!r}", config_of(source, adapter_name, LoraConfig)
-        state = get_peft_model_state_dict(source, adapter_name=adapter_name)
     _check_plain(lora, where)
+    if isinstance(source, str | Path):
+        state = load_file(Path(source) / SAFETENSORS_WEIGHTS_NAME)
+    else:
+        state = get_peft_model_state_dict(source, adapter_name=adapter_name)
     pairs, rest = split_state(state, where)
     config = _config(lora, _alphas(lora, pairs, where), fields, where)
     return config, {**_lrlora_state(config, pairs), **{key: tensor.cpu().clone() for key, tensor in rest.items()}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -179,34 +179,7 @@ class LRLoraModel(BaseTuner):
             check_units(self.model)
         yield
 
-    # -- several adapters, and their files -------------------------------------------------------------------
-
-    def add_weighted_adapter(
-        self,
-        adapters: Sequence[str],
-        weights: Sequence[float],
-        adapter_name: str,
-        combination_type: str = "svd",
-        svd_rank: int | None = None,
-    ) -> dict[str, float]:
-        """Add an adapter whose update is Σ w_i ΔW_i, up to what its rank cannot hold. It is neither active nor trained.
-
-        Args:
-            adapters: Names of the adapters to combine.
-            weights: w, of either sign.
-            adapter_name: Of the new one.
-            combination_type: Only ``"svd"``.
-            svd_rank: Rank of the new one; None: the largest of the adapters'. An update φ(BA) has a higher rank than
-                r, so look at what is returned.
-
-        Returns:
-            By module, the relative error that truncation makes, in the Frobenius norm.
-
-        Raises:
-            ValueError: An unknown or a taken name, as many weights as adapters are not there, another combination
-                type, an update that is not finite, or an adapter with modules_to_save. Nothing was added.
-        """
-        return add_weighted_adapter(self, adapters, weights, adapter_name, combination_type, svd_rank)
+    add_weighted_adapter = add_weighted_adapter
 
     @classmethod
     def _get_adapter_state_dict(
@@ -235,8 +208,6 @@ class LRLoraModel(BaseTuner):
         self.unload()
         for parameter in self._trained_before:
             parameter.requires_grad_(True)
-
-    # -- θ, which adapters may share ------------------------------------------------------------------------
 
     def _theta(self, config: LRLoraConfig, module_name: str) -> dict[str, Part]:
         """Returns the parts of θ for one adapted weight: those that its group shares, if they exist, else new ones."""
