@@ -33,11 +33,7 @@ _EXPECTED = {"LRLORA": "expected LR-LoRA; PEFT merges other methods itself", "LO
 
 
 def read_adapter(folder: str | Path, method: str) -> PeftConfig:
-    """Returns the configuration of a saved adapter after a check of its files.
-
-    Args:
-        folder: Of the adapter.
-        method: ``"LRLORA"`` or ``"LORA"``.
+    """Returns the configuration of a saved adapter of a method, such as ``"LORA"``, after a check of its files.
 
     Raises:
         ExportError: There is none, it is damaged, its weights are a pickle, or it is of another method.

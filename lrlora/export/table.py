@@ -58,19 +58,12 @@ def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
         ``layers``; ``error``, the relative error of all updates as one vector; ``kept``, the share of the squared norm
         that is kept, 1 − error²; ``worst_module`` and ``worst_error``; ``smallest_rank`` and ``largest_rank``.
     """
-    total = math.fsum(row.norm**2 for row in rows)
-    lost = math.fsum((row.norm * row.error) ** 2 for row in rows)
-    error = math.sqrt(lost / total) if total > 0 else 0.0
-    worst = max(rows, key=lambda row: row.error)
-    return {
-        "layers": len(rows),
-        "error": error,
-        "kept": 1 - error**2,
-        "worst_module": worst.module,
-        "worst_error": worst.error,
-        "smallest_rank": min(row.rank for row in rows),
-        "largest_rank": max(row.rank for row in rows),
-    }
+    norm = math.hypot(*(row.norm for row in rows))
+    error = math.hypot(*(row.norm * row.error for row in rows)) / norm if norm > 0 else 0.0
+    worst, ranks = max(rows, key=lambda row: row.error), [row.rank for row in rows]
+    found: dict[str, Any] = {"layers": len(rows), "error": error, "kept": 1 - error**2}
+    found |= {"worst_module": worst.module, "worst_error": worst.error}
+    return {**found, "smallest_rank": min(ranks), "largest_rank": max(ranks)}
 
 
 def verdict(rows: Sequence[LayerTruncation]) -> str:

@@ -131,9 +131,7 @@ def to_lora(
 
 
 def save_as_lora(model: PeftModel, folder: str | Path, *, force: bool = False, **options: Any) -> LoraExport:
-    """Writes an LR-LoRA adapter as a LoRA adapter, with a table of the losses beside it.
-
-    ``PeftModel.from_pretrained`` loads the folder without this package, and so does a server of LoRA adapters.
+    """Writes an LR-LoRA adapter as a LoRA adapter, which loads without this package, with a table of the losses.
 
     Args:
         model: With the adapter; left as it is.
@@ -165,13 +163,8 @@ def write_adapter(directory: Path, config: Any, state_dict: dict[str, Tensor], m
 def config_of(model: Any, adapter_name: str, kind: type[PeftConfig]) -> Any:
     """Returns the configuration of an adapter of a model.
 
-    Args:
-        model: With the adapter.
-        adapter_name: The adapter.
-        kind: The class that the configuration must have.
-
     Raises:
-        ExportError: There is no such adapter, or it is of another method.
+        ExportError: There is no such adapter, or its configuration is of another class than ``kind``.
     """
     if not isinstance(model, PeftModel):
         raise ExportError(f"expected a PeftModel, got {type(model).__name__}")

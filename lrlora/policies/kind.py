@@ -1,4 +1,4 @@
-"""What a kind of policy is. Each is described once, beside its abstract class; everything else iterates over these."""
+"""A kind of policy. Each is described once, beside its abstract class."""
 
 from __future__ import annotations
 

@@ -73,18 +73,16 @@ def resolve_target_modules(
     layers: str | Sequence[int] | LayerChoice = "all",
     among: Collection[str] | None = None,
 ) -> list[str]:
-    """The full names of the modules that a placement and a choice of layers adapt, in the model's order.
+    """Returns the full names of the modules that a placement and a choice of layers adapt, in the model's order.
 
     Args:
-        model: A transformers model (or anything whose ``config.model_type`` is a known family).
+        model: Any model whose ``config.model_type`` is a known family.
         placement: Roles.
-        layers: Layers, of each stack by itself: ``"first_last"`` takes the first and the last of the encoder and the
-            first and the last of the decoder.
+        layers: Layers, counted in each stack: ``"first_last"`` takes the first and last of encoder and decoder each.
         among: Restrict to these full names. With ``placement="all"`` they need have no role.
 
     Raises:
-        ValueError: An unknown family, with its linear modules and how to name their roles; a role that the family
-            fuses with others, or has apart; or no module is left.
+        ValueError: The family is unknown, or does not have a role in this form, or no module is left.
     """
     roles, chosen = PLACEMENTS.create(placement), LAYER_CHOICES.create(layers)
     model_type = model_type_of(model)
@@ -113,21 +111,21 @@ def resolve_target_modules(
 
 
 def linear_module_names(model: nn.Module) -> list[str]:
-    """Full names of the modules that hold a matrix φ can be added to; an adapted module counts under its own name."""
-    names = []
-    for name, module in model.named_modules():
-        inside_adapter = ".base_layer" in name or name.startswith("base_layer")
+    """Returns the full names of linear modules; an adapted module counts under its own name."""
+    return [
+        name
+        for name, module in model.named_modules()
         # PEFT's adapted layers are known by this method; importing its classes here would tie policies to it.
-        base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-        if name and not inside_adapter and _is_linear(base):
-            names.append(name)
-    return names
+        if _is_linear(module.get_base_layer() if hasattr(module, "get_base_layer") else module)
+        and name
+        and ".base_layer" not in f".{name}"
+    ]
 
 
 def warn_of_bare_weights(model: nn.Module) -> None:
     """Warn of matrices that are parameters of no linear module, such as grouped experts and their routers.
 
-    PEFT turns "all-linear" into these parameters for LoRA on the models it knows; φ is added to modules alone.
+    For LoRA, PEFT's "all-linear" includes these parameters on the models it knows.
     """
     kinds: dict[str, None] = {}
     adapted = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "get_base_layer"))
@@ -205,7 +203,6 @@ def _warn_of_half(placement: str | Placement, roles: Placement, present: set[str
 
 
 def _unknown_family(model_type: str | None, names: list[str]) -> str:
-    # One line per kind of module would be long for a deep model: name each kind once, with the first layer's index.
     kinds = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
     return (
         f"the roles of the modules of a model of type {model_type!r} are not known (known: "

@@ -100,9 +100,7 @@ class Empirical(RankAllocation):
 def allocate_ranks(
     model: nn.Module, module_names: Sequence[str], r: int, allocation: str | RankAllocation = "uniform"
 ) -> dict[str, int]:
-    """A ``rank_pattern`` for PEFT: full module names to ranks, for those whose rank is not r.
-
-    Works for :class:`peft.LoraConfig` as for :class:`lrlora.LRLoraConfig`.
+    """Returns a ``rank_pattern`` for any PEFT config: full module names to ranks, for those whose rank is not r.
 
     Args:
         model: The base model.

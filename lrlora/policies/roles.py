@@ -146,8 +146,7 @@ def depth_of(module_name: str) -> int | None:
 def stack_of(module_name: str) -> str:
     """The list of layers that a module is in; the empty string outside the layers.
 
-    A model with an encoder and a decoder has two, and so has one with a text and a vision tower. Layers are numbered
-    and counted in each by itself.
+    A model with an encoder and a decoder has two. Layers are counted in each.
 
     >>> stack_of("decoder.block.3.layer.1.EncDecAttention.q")
     'decoder.block'
