@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
+from lrlora.bases.options import number
 from lrlora.tuner.layer import LRLoraLayer
 
 if TYPE_CHECKING:
@@ -69,10 +70,8 @@ def parameter_groups(
         ("transfer_lr_scale", transfer_lr_scale or 0.0),
         ("amplitude_weight_decay", amplitude_weight_decay),
     ):
-        if not value >= 0:
-            raise ValueError(f"{what} must be >= 0, got {value!r}")
-    if not loraplus_lr_ratio > 0:
-        raise ValueError(f"loraplus_lr_ratio must be > 0, got {loraplus_lr_ratio!r}")
+        number(what, value, least=0)
+    number("loraplus_lr_ratio", loraplus_lr_ratio, above=0)
     theta = _theta(model)
     found: dict[_Group, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():  # which has a shared one once
