@@ -1,7 +1,7 @@
-"""Parameter groups: what of an adapter learns at which rate, and what decays.
+"""Parameter groups: learning rates and weight decay of the parts of an adapter.
 
-θ is a few scalars that every entry of ΔW meets, so it has a learning rate of its own and is not decayed. A loop of your
-own takes :func:`parameter_groups`; transformers' ``Trainer``, and with it TRL's, takes :func:`trainer_optimizer`.
+θ has a learning rate of its own, since every entry of ΔW depends on it, and is not decayed. :func:`parameter_groups` is
+for plain loops, :func:`trainer_optimizer` for the ``Trainer`` of transformers and those of TRL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
+from lrlora.bases.options import number
 from lrlora.tuner.layer import LRLoraLayer
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ _B = re.compile(r"(^|\.)(lr)?lora_(embedding_)?B(\.|$)")
 
 
 class _Group(NamedTuple):
-    """What decides in which group a parameter is. Groups come in the order of their kinds, so that a saved optimizer
-    state meets the same ones again."""
+    """The key of a group. The order of groups is fixed, so that a saved optimizer state fits."""
 
     order: int
     name: str
@@ -40,31 +40,26 @@ def parameter_groups(
     loraplus_lr_ratio: float = 1.0,
     amplitude_weight_decay: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """Groups for a ``torch.optim`` optimizer over all trainable parameters of a model, each in exactly one.
+    """Returns groups for a ``torch.optim`` optimizer over all trainable parameters of a model, each in exactly one.
 
-    For a model without LR-LoRA adapters it is the same without θ, so that a baseline can go through the same call:
-    ``torch.optim.AdamW(parameter_groups(model, lr=1e-3))``.
+    ``torch.optim.AdamW(parameter_groups(model, lr=1e-3))`` works for models without LR-LoRA adapters too.
 
-    What ``weight_decay`` does not reach: θ, and vectors outside of adapters (biases, gains of norms), as in
-    ``Trainer``. Decay pulls towards zero, and zero means something only for amplitudes: of a bandwidth the logarithm
-    is held, and of a learned grid the logarithms of the gaps, so that decay would pull towards ω = 1 and gaps of 1,
-    which are right for no reason. Amplitudes at zero are LoRA where ``residual`` is set, and no update at all where it
-    is not; ``amplitude_weight_decay`` is for who wants the pull.
+    ``weight_decay`` leaves out θ, and vectors outside of adapters (biases, gains of norms), as in ``Trainer``. The
+    parameters of bandwidths and of a learned grid are logarithms, so decay would pull ω and the gaps towards 1.
+    Amplitudes of zero mean LoRA if ``residual`` is set; ``amplitude_weight_decay`` pulls towards that.
 
     Args:
-        model: Any model, adapted by PEFT or not. What does not require a gradient is left out: adapters that are not
-            active, parts that the config fixes. What PEFT trains beside the adapter (``modules_to_save``) is in.
-        lr: Learning rate of A, B and what is trained beside the adapter.
+        model: Any model. Parameters that do not require a gradient are left out; ``modules_to_save`` are included.
+        lr: Learning rate of all but θ and, with ``loraplus_lr_ratio``, B.
         weight_decay: Of A, B and the matrices that are trained beside the adapter.
-        transfer_lr_scale: Learning rate of θ as a fraction of ``lr``; None for what each adapter's config says.
-        loraplus_lr_ratio: Learning rate of B as a multiple of ``lr``: LoRA+ (Hayou et al. 2024). θ keeps to ``lr``.
+        transfer_lr_scale: Learning rate of θ as a fraction of ``lr``; None: as each adapter's config says.
+        loraplus_lr_ratio: Learning rate of B as a multiple of ``lr``: LoRA+ (Hayou et al. 2024).
         amplitude_weight_decay: Of the amplitudes alone.
 
     Returns:
-        Groups with ``params``, ``lr``, ``weight_decay`` and ``name``. ``"adapter"`` has A, B and whatever is trained
-        beside the adapter; what is told apart has groups of its own: ``"B"``, where the ratio is not 1;
-        ``"undecayed"``, where anything decays; ``"amplitude"``, where it decays; ``"transfer"``, which is θ or what is
-        left of it. The last two are there once for each scale.
+        Groups with ``params``, ``lr``, ``weight_decay`` and ``name``: ``"adapter"``; ``"B"``, if the ratio is not 1;
+        ``"undecayed"``, if anything decays; ``"amplitude"``, if it decays; ``"transfer"``, the rest of θ. The last two
+        occur once for each learning rate of θ.
 
     Raises:
         ValueError: Nothing is trainable, or a rate or a decay is negative.
@@ -75,10 +70,8 @@ def parameter_groups(
         ("transfer_lr_scale", transfer_lr_scale or 0.0),
         ("amplitude_weight_decay", amplitude_weight_decay),
     ):
-        if not value >= 0:
-            raise ValueError(f"{what} is at least 0, not {value!r}")
-    if not loraplus_lr_ratio > 0:
-        raise ValueError(f"loraplus_lr_ratio is greater than 0, not {loraplus_lr_ratio!r}")
+        number(what, value, least=0)
+    number("loraplus_lr_ratio", loraplus_lr_ratio, above=0)
     theta = _theta(model)
     found: dict[_Group, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():  # which has a shared one once
@@ -110,27 +103,20 @@ def parameter_groups(
 
 
 def trainer_optimizer(args: TrainingArguments, **options: Any) -> tuple[type[Any], dict[str, Any]]:
-    """The optimizer that ``Trainer`` would make of its arguments, over :func:`parameter_groups`.
+    """Returns what ``Trainer`` takes as ``optimizer_cls_and_kwargs``: its own optimizer over :func:`parameter_groups`.
 
-    ``Trainer(model, args, ..., optimizer_cls_and_kwargs=trainer_optimizer(args))``. Trainers that adapt the model
-    themselves take it just so, ``SFTTrainer(model, args, peft_config=LRLoraConfig(...), ...)`` for one: the optimizer
-    is made when training begins. The kind of optimizer, the learning rate, the weight decay and the schedule are those
-    of ``args``.
+    Trainers that adapt the model themselves, such as ``SFTTrainer(..., peft_config=LRLoraConfig(...))``, take it too:
+    the optimizer is made when training begins.
 
     Args:
-        args: The very arguments that the trainer gets.
-        **options: What :func:`parameter_groups` takes besides: ``transfer_lr_scale``, ``loraplus_lr_ratio``,
-            ``amplitude_weight_decay``.
-
-    Returns:
-        What ``optimizer_cls_and_kwargs`` takes.
+        args: The arguments of the trainer, which decide the optimizer, learning rate, weight decay and schedule.
+        **options: Of :func:`parameter_groups`, without ``model``, ``lr`` and ``weight_decay``.
     """
     return _OptimizerFactory, {"args": args, "options": options}
 
 
 class _OptimizerFactory:
-    """What ``Trainer`` calls with the model once it is adapted and placed; no subclass of ``Optimizer``, by which
-    ``Trainer`` knows it for a factory."""
+    """What ``Trainer`` calls with the placed model. It takes any class that is no ``Optimizer`` for a factory."""
 
     def __init__(self, params: object = None, **_: Any) -> None:
         if params is not None:

@@ -1,4 +1,4 @@
-"""φ after training: its curve over the range of BA, how the entries are distributed, and where a straight φ would bend.
+"""φ after training: its curve over the range of BA, how the entries are distributed, and where a linear φ would bend.
 
 The curves are those of Figures 6 to 17 of the LR-LoRA paper. Everything here reads a histogram of the entries, so that
 the cost does not grow with N times the size of the weight.
@@ -18,8 +18,8 @@ from lrlora.transfer import TransferFunction
 
 ACTIVE = 0.01
 """A basis function is active if |a_i| is at least this share of the largest (compare LR-LoRA paper, Table 15)."""
-STRAIGHT_LINE = 0.01
-"""φ is called a straight line if the nonlinear fraction is below this."""
+LINEAR_BELOW = 0.01
+"""φ is called linear if the nonlinear fraction is below this."""
 
 _CURVE_POINTS, _SHOWN_BINS = 49, 24
 _FINE_BINS = 2047  # odd, so that zero, where most entries are, is the middle of a bin
@@ -35,7 +35,7 @@ class TransferCurve:
     Attributes:
         low, high: The least and the greatest z.
         values: f at equidistant z from ``low`` to ``high``, both included.
-        slope: c of the straight line c·z nearest to f over the entries.
+        slope: c of the linear function c·z nearest to f over the entries.
         histogram: Share of the entries in equal bins from ``low`` to ``high``.
     """
 

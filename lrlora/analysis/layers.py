@@ -12,7 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lrlora.analysis.curves import STRAIGHT_LINE, TransferCurve, active_share, bending_scale, transfer_curve
+from lrlora.analysis.curves import LINEAR_BELOW, TransferCurve, active_share, bending_scale, transfer_curve
 from lrlora.analysis.linalg import (
     RESOLUTION,
     effective_rank,
@@ -74,9 +74,9 @@ class LayerReport:
     bends_by_a_tenth_at: float | None = None
 
     @property
-    def is_straight_line(self) -> bool:
+    def is_linear(self) -> bool:
         """Returns whether there is a φ, and it does nothing that a constant factor does not."""
-        return self.input_scale is not None and (self.nonlinear_fraction or 0.0) < STRAIGHT_LINE
+        return self.input_scale is not None and (self.nonlinear_fraction or 0.0) < LINEAR_BELOW
 
 
 @torch.no_grad()
@@ -191,7 +191,7 @@ def _of_transfer(layer: LRLoraLayer, adapter_name: str, delta: Tensor, product: 
     transfer = layer.transfer(adapter_name)
     z = transfer.input_scale * product
     fraction = nonlinear_fraction(delta, product)
-    straight = fraction < STRAIGHT_LINE
+    linear = fraction < LINEAR_BELOW
     return {
         "nonlinear_fraction": fraction,
         "max_abs_z": float(z.abs().max()),
@@ -200,8 +200,8 @@ def _of_transfer(layer: LRLoraLayer, adapter_name: str, delta: Tensor, product: 
         "evaluation_error": _evaluation_error(delta, A, B, transfer),
         "active_basis": active_share(transfer.amplitude),
         "input_scale": transfer.input_scale,
-        "bends_at": bending_scale(product, transfer, STRAIGHT_LINE) if straight else None,
-        "bends_by_a_tenth_at": bending_scale(product, transfer, 10 * STRAIGHT_LINE) if straight else None,
+        "bends_at": bending_scale(product, transfer, LINEAR_BELOW) if linear else None,
+        "bends_by_a_tenth_at": bending_scale(product, transfer, 10 * LINEAR_BELOW) if linear else None,
     }
 
 

@@ -94,7 +94,7 @@ def sampled_spectrum(sigma: Tensor) -> tuple[float, ...]:
 
 
 def nonlinear_fraction(delta: Tensor, product: Tensor) -> float:
-    """Returns ‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c: 0 where φ is a straight line, at most 1; 0 for ΔW = 0.
+    """Returns ‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c: 0 if φ is linear, at most 1; 0 for ΔW = 0.
 
     Args:
         delta: ΔW, of any shape.

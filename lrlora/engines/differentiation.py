@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 TWICE = (
     "LR-LoRA's engine can be differentiated once: for second derivatives, such as a gradient penalty, configure the "
@@ -46,5 +47,8 @@ def as_rows(x: Tensor) -> Tensor:
 
 
 def transforms_active() -> bool:
-    """Whether the caller is inside of a ``torch.func`` transform, for which plain operations are used."""
-    return bool(torch._C._are_functorch_transforms_active())
+    """Whether the caller is inside of a ``torch.func`` transform or of forward-mode differentiation.
+
+    Plain operations are used there.
+    """
+    return bool(torch._C._are_functorch_transforms_active()) or forward_ad._current_level >= 0

@@ -27,15 +27,14 @@ def on_empty_layers(config: LRLoraConfig | LoraConfig, pairs: Mapping[str, Pair]
     """
     model = nn.Module()
     for name, pair in pairs.items():
-        *path, last = name.split(".")
-        parent = model
-        for part in path:
-            if part not in dict(parent.named_children()):
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
         layer = nn.Linear(pair.A.shape[1], pair.B.shape[0], bias=False, device="meta")
         layer.weight = nn.Parameter(torch.zeros(1).expand(layer.weight.shape), requires_grad=False)
-        parent.add_module(last, layer)
+        parent = model
+        for part in name.split(".")[:-1]:
+            if part not in parent._modules:
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(name.rpartition(".")[2], layer)
     targets, ranks = list(pairs), {f"^{re.escape(name)}": len(pair.A) for name, pair in pairs.items()}
     if isinstance(config, LRLoraConfig):
         exact = replace(

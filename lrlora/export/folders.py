@@ -15,15 +15,10 @@ _MARKS = ("config.json", "adapter_config.json")
 
 
 def check_free(folder: Path, force: bool, sources: tuple[Path, ...] = ()) -> None:
-    """Checks that a folder may be written.
-
-    Args:
-        folder: The output folder.
-        force: Whether a model or an adapter in it may be replaced.
-        sources: Folders that the output is made from.
+    """Checks that a folder may be written, where ``force`` allows to replace a model or an adapter.
 
     Raises:
-        ExportError: It is a file, or it is not empty and must not be replaced.
+        ExportError: It is a file, it is not empty and must not be replaced, or one of ``sources`` is in it.
     """
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file; name a folder that does not exist yet")
@@ -42,12 +37,8 @@ def check_free(folder: Path, force: bool, sources: tuple[Path, ...] = ()) -> Non
 def whole_folder(folder: str | Path, force: bool = False) -> Iterator[Path]:
     """Yields a new folder to write into, which is renamed to ``folder`` if the block ends without an error.
 
-    Args:
-        folder: The output folder.
-        force: Whether a model or an adapter in it is replaced.
-
     Raises:
-        ExportError: The folder is in use or cannot be made.
+        ExportError: As :func:`check_free`, or the folder cannot be made.
     """
     target = Path(os.path.abspath(folder))
     check_free(target, force)

@@ -20,7 +20,6 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lrlora.analysis.layers import PREFIX
 from lrlora.analysis.updates import moves_the_weight
 from lrlora.export.empty_layers import on_empty_layers
 from lrlora.export.errors import ExportError, one_line
@@ -28,9 +27,8 @@ from lrlora.export.folders import check_free, whole_folder
 from lrlora.export.loading import read_adapter
 from lrlora.export.lora_layout import Pair, pattern_of, split_state
 from lrlora.export.to_lora import adapted_layers, config_of, write_adapter
-from lrlora.registry import closest
+from lrlora.registry import UnknownNameError
 from lrlora.tuner import LRLoraConfig
-from lrlora.tuner.checkpoint import tensors_of
 
 _TAKEN_OVER = (
     "task_type", "base_model_name_or_path", "revision", "auto_mapping", "r", "lora_alpha", "lora_dropout",
@@ -68,11 +66,12 @@ def from_lora(
         ExportError: It is no LoRA adapter, its update is not (alpha / r) BA, or a field is wrong.
     """
     _check_fields(fields)
-    from_folder = isinstance(source, str | Path)
-    where = str(source) if from_folder else f"adapter {adapter_name!r}"
-    lora = read_adapter(source, "LORA") if from_folder else config_of(source, adapter_name, LoraConfig)
+    if isinstance(source, str | Path):
+        where, lora = str(source), read_adapter(source, "LORA")
+    else:
+        where, lora = f"adapter {adapter_name!r}", config_of(source, adapter_name, LoraConfig)
     _check_plain(lora, where)
-    if from_folder:
+    if isinstance(source, str | Path):
         state = load_file(Path(source) / SAFETENSORS_WEIGHTS_NAME)
     else:
         state = get_peft_model_state_dict(source, adapter_name=adapter_name)
@@ -109,9 +108,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
         if name in _CHOSEN_BY_LORA:
             raise ExportError(f"{name} follows from the LoRA adapter and cannot be given (free: {', '.join(free)})")
         if name not in free:
-            near = closest(name, free)
-            hint = f"; did you mean {near!r}?" if near is not None else ""
-            raise ExportError(f"unknown field of LRLoraConfig {name!r}{hint} (free: {', '.join(free)})")
+            raise ExportError(str(UnknownNameError("field of LRLoraConfig", name, free)))
     if fields.get("learn_amplitude") is False:
         raise ExportError("learn_amplitude=False would keep φ at zero, and the adapter would stay LoRA")
 
@@ -161,12 +158,9 @@ def _config(lora: LoraConfig, alphas: Mapping[str, float], fields: Mapping[str, 
 
 @torch.no_grad()
 def _lrlora_state(config: LRLoraConfig, pairs: Mapping[str, Pair]) -> dict[str, Tensor]:
-    """LoRA's factors under their new names, and θ as the tuner initialises it."""
-    layers = adapted_layers(on_empty_layers(config, pairs), "default")
-    state = {}
-    for name, pair in pairs.items():
-        given = {"lrlora_A": pair.A, "lrlora_B": pair.B}
-        for key, tensor in tensors_of(layers[name], "default").items():
-            part, _, end = key.partition(".default")  # the adapter's name, which saved keys leave out
-            state[f"{PREFIX}{name}.{part}{end}"] = given.get(part, tensor).detach().float().cpu().contiguous().clone()
-    return state
+    """Returns the state of an adapter with LoRA's factors, and with θ as the tuner initialises it."""
+    model = on_empty_layers(config, pairs)
+    for name, layer in adapted_layers(model, "default").items():
+        for held, given in zip(layer.held_factors("default"), (pairs[name].A, pairs[name].B), strict=True):
+            held.copy_(given)
+    return {key: tensor.cpu() for key, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()}

@@ -29,18 +29,11 @@ _CLASSES = {
 }
 _WITH_LABELS = ("SEQ_CLS", "TOKEN_CLS")
 _HEADS = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
-_EXPECTED = {
-    "LRLORA": "expected LR-LoRA; PEFT merges other methods itself",
-    "LORA": "expected LoRA",
-}
+_EXPECTED = {"LRLORA": "expected LR-LoRA; PEFT merges other methods itself", "LORA": "expected LoRA"}
 
 
 def read_adapter(folder: str | Path, method: str) -> PeftConfig:
-    """Returns the configuration of a saved adapter after a check of its files.
-
-    Args:
-        folder: Of the adapter.
-        method: ``"LRLORA"`` or ``"LORA"``.
+    """Returns the configuration of a saved adapter of a method, such as ``"LORA"``, after a check of its files.
 
     Raises:
         ExportError: There is none, it is damaged, its weights are a pickle, or it is of another method.
@@ -109,11 +102,9 @@ def load_adapted(
 def _load_base(source: str, folder: Path, config: PeftConfig, options: dict[str, Any]) -> Any:
     import transformers
 
-    packed = "gguf_file" in options
+    packed = {"gguf_file": options["gguf_file"]} if "gguf_file" in options else {}
     options = {"revision": config.revision or "main", **({} if packed else {"use_safetensors": True}), **options}
-    own = transformers.AutoConfig.from_pretrained(
-        source, **{key: options[key] for key in ("revision", "gguf_file") if key in options}
-    )
+    own = transformers.AutoConfig.from_pretrained(source, revision=options["revision"], **packed)
     with safe_open(str(folder / SAFETENSORS_WEIGHTS_NAME), framework="numpy") as opened:
         shapes = {key: opened.get_slice(key).get_shape() for key in opened.keys()}  # noqa: SIM118  # not a dict
     heads = [shape for key, shape in shapes.items() if key.endswith(_HEADS) and len(shape) == 2]
@@ -123,14 +114,14 @@ def _load_base(source: str, folder: Path, config: PeftConfig, options: dict[str,
     with redirect_stderr(io.StringIO()) if packed else nullcontext():
         model, loading = _class_of(config, own).from_pretrained(source, output_loading_info=True, **options)
     saved = {key.removeprefix(PREFIX) for key in shapes}
-    drawn = sorted(set(loading["missing_keys"]) - saved)
+    random = sorted(set(loading["missing_keys"]) - saved)
     adapted = {f"{key.partition('.lrlora_')[0]}.weight" for key in saved if ".lrlora_" in key}
-    if strange := sorted(adapted.intersection(drawn)):
+    if strange := sorted(adapted.intersection(random)):
         raise ExportError(f"{folder} does not fit on the base model {source}: it has no {strange[0]}")
-    if drawn:
-        more = f" and {len(drawn) - 4} more" if len(drawn) > 4 else ""
+    if random:
+        more = f" and {len(random) - 4} more" if len(random) > 4 else ""
         warnings.warn(
-            f"neither the base model nor the adapter has weights for {', '.join(drawn[:4])}{more}: they are random, "
+            f"neither the base model nor the adapter has weights for {', '.join(random[:4])}{more}: they are random, "
             "and are exported as they are",
             stacklevel=3,
         )
@@ -153,7 +144,7 @@ def _class_of(config: PeftConfig, own: Any) -> Any:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without progress bars, and without the report on freshly drawn heads, which the adapter brings."""
+    """Without progress bars, and without the report on random heads, which the adapter brings."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

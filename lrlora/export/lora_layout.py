@@ -44,11 +44,7 @@ class Rank(NamedTuple):
 
 
 def check_expressible(name: str, layer: LRLoraLayer) -> None:
-    """Checks that LoRA can store the update of a layer, of whatever rank.
-
-    Raises:
-        ExportError: It cannot.
-    """
+    """Raises :class:`ExportError` if LoRA cannot store the update of a layer at any rank."""
     base = layer.get_base_layer()
     if isinstance(base, nn.Embedding) and base.max_norm is not None:
         raise ExportError(f"{name}: PEFT's LoRA renormalises its factor of an embedding with max_norm; merge instead")
@@ -62,13 +58,7 @@ def check_expressible(name: str, layer: LRLoraLayer) -> None:
 
 
 def lora_tensors(layer: LRLoraLayer, B: Tensor, A: Tensor) -> dict[str, Tensor]:
-    """Returns the factors as LoRA stores them for a kind of layer, by the end of their key.
-
-    Args:
-        layer: The layer that they are for.
-        B: ``(out, r)``.
-        A: ``(r, in)``.
-    """
+    """Returns B, ``(out, r)``, and A, ``(r, in)``, as LoRA stores them for a layer, by the ends of their keys."""
     base = layer.get_base_layer()
     if isinstance(base, nn.Embedding):
         return {"lora_embedding_A": A, "lora_embedding_B": B}
@@ -79,14 +69,10 @@ def lora_tensors(layer: LRLoraLayer, B: Tensor, A: Tensor) -> dict[str, Tensor]:
 
 
 def split_state(state: Mapping[str, Tensor], where: str) -> tuple[dict[str, Pair], dict[str, Tensor]]:
-    """Returns the factors by module, and the other tensors by key, of a LoRA or LR-LoRA adapter.
-
-    Args:
-        state: As ``adapter_model.safetensors`` holds it.
-        where: The adapter, for messages.
+    """Returns the factors by module, and the other tensors by key, of the state of a LoRA or LR-LoRA adapter.
 
     Raises:
-        ExportError: There are no factors, or they do not form products.
+        ExportError: There are no factors, or they do not form products; ``where`` is the adapter in the message.
     """
     tensors: dict[str, dict[str, Tensor]] = defaultdict(dict)
     rest: dict[str, Tensor] = {}
@@ -139,12 +125,7 @@ def make_lora_config(ranks: Mapping[str, Rank], all_modules: Collection[str], **
 
 
 def pattern_of(values: Mapping[str, Any], default: Any) -> dict[str, Any]:
-    """Returns the ``rank_pattern`` or ``alpha_pattern`` that gives every module its value.
-
-    Args:
-        values: By full name of the module.
-        default: The value of modules that match no pattern.
-    """
+    """Returns the ``rank_pattern`` or ``alpha_pattern`` for values by full module names, over a ``default``."""
     pattern = {name: value for name, value in values.items() if value != default}
     if all(pattern.get(get_pattern_key(list(pattern), name), default) == value for name, value in values.items()):
         return pattern

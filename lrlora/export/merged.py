@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,8 @@ def _copy_tokenizer(name: str | None, revision: str | None, directory: Path) -> 
     for file in TOKENIZER_FILES if name else ():
         found: Any = Path(str(name), file)
         if not found.parent.is_dir():
-            try:
+            with suppress(ValueError):  # not a possible name of a repository
                 found = try_to_load_from_cache(str(name), file, revision=revision)
-            except ValueError:  # not a possible name of a repository
-                found = None
         if isinstance(found, str | Path) and Path(found).is_file() and not (directory / file).exists():
             shutil.copyfile(found, directory / file)
             copied.append(file)

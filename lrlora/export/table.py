@@ -37,7 +37,7 @@ class LayerTruncation:
         error: ‖ΔW − B'A'‖_F / ‖ΔW‖_F, measured on the stored B' and A'; 0 for ΔW = 0.
         rank_for_10_percent, rank_for_1_percent: The smallest ranks whose best product has an error of at most that;
             None if the singular values were not computed.
-        exact: Whether B' and A' are the adapter's own factors, since φ is a straight line.
+        exact: Whether B' and A' are the adapter's own factors, since φ is linear.
     """
 
     module: str
@@ -58,25 +58,18 @@ def summarize(rows: Sequence[LayerTruncation]) -> dict[str, Any]:
         ``layers``; ``error``, the relative error of all updates as one vector; ``kept``, the share of the squared norm
         that is kept, 1 − error²; ``worst_module`` and ``worst_error``; ``smallest_rank`` and ``largest_rank``.
     """
-    total = math.fsum(row.norm**2 for row in rows)
-    lost = math.fsum((row.norm * row.error) ** 2 for row in rows)
-    error = math.sqrt(lost / total) if total > 0 else 0.0
-    worst = max(rows, key=lambda row: row.error)
-    return {
-        "layers": len(rows),
-        "error": error,
-        "kept": 1 - error**2,
-        "worst_module": worst.module,
-        "worst_error": worst.error,
-        "smallest_rank": min(row.rank for row in rows),
-        "largest_rank": max(row.rank for row in rows),
-    }
+    norm = math.hypot(*(row.norm for row in rows))
+    error = math.hypot(*(row.norm * row.error for row in rows)) / norm if norm > 0 else 0.0
+    worst, ranks = max(rows, key=lambda row: row.error), [row.rank for row in rows]
+    found: dict[str, Any] = {"layers": len(rows), "error": error, "kept": 1 - error**2}
+    found |= {"worst_module": worst.module, "worst_error": worst.error}
+    return {**found, "smallest_rank": min(ranks), "largest_rank": max(ranks)}
 
 
 def verdict(rows: Sequence[LayerTruncation]) -> str:
     """Returns one sentence on what was kept, and a second one if that is not much."""
     if all(row.exact for row in rows):
-        return f"Exact: φ is a straight line in all {len(rows)} layers, and the factors are the adapter's own."
+        return f"Exact: φ is linear in all {len(rows)} layers, and the factors are the adapter's own."
     total = summarize(rows)
     low, high = total["smallest_rank"], total["largest_rank"]
     said = (

@@ -1,4 +1,4 @@
-"""LR-LoRA to LoRA: the adapter's own factors where φ is a straight line, and truncated updates elsewhere.
+"""LR-LoRA to LoRA: the adapter's own factors where φ is linear, and truncated updates elsewhere.
 
 PEFT converts any additive method itself (``peft.tuners.lora.conversion``), LR-LoRA included, and the files written here
 have its layout. It is not used because it reports no error, thresholds an energy in float32 instead of an error,
@@ -64,7 +64,7 @@ def to_lora(
 ) -> LoraExport:
     """Converts an LR-LoRA adapter to a LoRA adapter.
 
-    With neither ``rank`` nor ``error`` the result is exact, and φ must be a straight line in every layer.
+    With neither ``rank`` nor ``error`` the result is exact, and φ must be linear in every layer.
 
     Args:
         model: With the adapter; left as it is.
@@ -110,10 +110,8 @@ def to_lora(
                 factors = randomized_factors(delta, rank)
             else:
                 found = Truncation(delta)
-                chosen = rank if error is None else min(found.rank_within(error), max_rank or len(found.errors))
-                assert chosen is not None  # one of rank and error is given, or the export is exact
-                factors = found.factors(chosen)
                 needed = (found.rank_within(0.1), found.rank_within(0.01))
+                factors = found.factors(rank or min(found.rank_within(error or 0.0), max_rank or len(found.errors)))
             alpha = factors.rank
         pairs[name] = (factors, Rank(factors.rank, alpha))
         shape = (len(factors.B), factors.A.shape[1])
@@ -133,9 +131,7 @@ def to_lora(
 
 
 def save_as_lora(model: PeftModel, folder: str | Path, *, force: bool = False, **options: Any) -> LoraExport:
-    """Writes an LR-LoRA adapter as a LoRA adapter, with a table of the losses beside it.
-
-    ``PeftModel.from_pretrained`` loads the folder without this package, and so does a server of LoRA adapters.
+    """Writes an LR-LoRA adapter as a LoRA adapter, which loads without this package, with a table of the losses.
 
     Args:
         model: With the adapter; left as it is.
@@ -167,13 +163,8 @@ def write_adapter(directory: Path, config: Any, state_dict: dict[str, Tensor], m
 def config_of(model: Any, adapter_name: str, kind: type[PeftConfig]) -> Any:
     """Returns the configuration of an adapter of a model.
 
-    Args:
-        model: With the adapter.
-        adapter_name: The adapter.
-        kind: The class that the configuration must have.
-
     Raises:
-        ExportError: There is no such adapter, or it is of another method.
+        ExportError: There is no such adapter, or its configuration is of another class than ``kind``.
     """
     if not isinstance(model, PeftModel):
         raise ExportError(f"expected a PeftModel, got {type(model).__name__}")

@@ -1,7 +1,7 @@
-"""The choices an adapter is composed of: each axis of an ablation, each in a file of its own.
+"""The policies that an adapter is composed of, one file for each kind.
 
-A policy is written as a spec, ``"name"`` or ``"name:argument,…"``, or passed as an instance; every policy works with
-every other, and a pair that makes no sense together says so when the config is made.
+A policy is a spec, ``"name"`` or ``"name:argument,…"``, or an instance. Pairs that do not work together are refused
+when the config is made.
 """
 
 from typing import Any

@@ -57,7 +57,6 @@ class Zero(AmplitudeInit):
     """a = 0, as published. With ``residual=False`` and ``centered=True`` nothing would train: a config refuses that."""
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
         return torch.zeros_like(start.grid)
 
 
@@ -76,7 +75,6 @@ class Small(AmplitudeInit):
         object.__setattr__(self, "std", number("std of amplitude_init 'small'", self.std, least=0))
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
         return torch.randn_like(start.grid).mul_(self.std)
 
 
@@ -86,7 +84,6 @@ class Random(AmplitudeInit):
     """Normal with variance 1/N, so that φ is of order one whatever N is."""
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
         return torch.randn_like(start.grid).div_(len(start.grid) ** 0.5)
 
 
@@ -96,7 +93,6 @@ class Unit(AmplitudeInit):
     """a = 1, the unit start of the paper's Table 18."""
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
         return torch.ones_like(start.grid)
 
 
@@ -106,8 +102,8 @@ class Identity(AmplitudeInit):
     """The least-squares fit of φ(z) − φ(0) = z on the grid interval: the adapter starts as LoRA does.
 
     Args:
-        tolerance: Root-mean-square error of the fit, relative to that of z, past which a warning says that this basis
-            cannot represent a straight line.
+        tolerance: Root-mean-square error of the fit, relative to that of z, above which a warning says that this basis
+            cannot represent a linear function.
     """
 
     tolerance: float = 0.02
@@ -116,43 +112,37 @@ class Identity(AmplitudeInit):
         object.__setattr__(self, "tolerance", number("tolerance of amplitude_init 'identity'", self.tolerance, least=0))
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`.
-
-        Raises:
-            ValueError: The basis is not finite somewhere on the interval.
-        """
         count = 8 * len(start.grid) + 1
-        z = torch.linspace(-start.bound, start.bound, count, dtype=torch.float64)
-        features = _centred(start, z)
+        z, features = _centred(start, count)
         if not features.isfinite().all():
             where = z[~features.isfinite().all(-1)][0]
             raise ValueError(f"amplitude_init='identity': basis {start.basis!r} is not finite at z = {float(where):g}")
         # Overlapping functions make the fit rank-deficient: the solution of least norm, through a cut-off, stays small.
         fit = torch.linalg.lstsq(features, z[:, None], rcond=1e-8, driver="gelsd")
         solution: Tensor = fit.solution[:, 0]
-        # Judged between the points of the fit as well: a ripple may be zero at all of them.
-        z = torch.linspace(-start.bound, start.bound, 3 * count + 1, dtype=torch.float64)
-        error = float(torch.linalg.vector_norm(_centred(start, z) @ solution - z) / torch.linalg.vector_norm(z))
+        # Measured between the points of the fit as well: a ripple may be zero at all of them.
+        z, features = _centred(start, 3 * count + 1)
+        error = float((features @ solution - z).norm() / z.norm())
         if error > self.tolerance:
             warnings.warn(
-                f"amplitude_init='identity': the best fit of a straight line by basis {start.basis!r} with "
+                f"amplitude_init='identity': the best linear fit by basis {start.basis!r} with "
                 f"{len(start.grid)} grid points is {error:.1%} off; residual=True starts as LoRA does, for every basis",
                 stacklevel=2,
             )
         return solution
 
 
-def _centred(start: Start, z: Tensor) -> Tensor:
-    """ψ_i(z) − ψ_i(0), ``(len(z), N)``."""
-    origin = torch.zeros((), dtype=z.dtype)
-    values = start.basis.matrix(z, start.grid, start.bandwidth)
-    return values - start.basis.matrix(origin, start.grid, start.bandwidth)
+def _centred(start: Start, count: int) -> tuple[Tensor, Tensor]:
+    """Returns ``count`` points z on the interval, and ψ_i(z) − ψ_i(0), ``(count, N)``."""
+    z = torch.linspace(-start.bound, start.bound, count, dtype=torch.float64)
+    at_zero = start.basis.matrix(torch.zeros((), dtype=z.dtype), start.grid, start.bandwidth)
+    return z, start.basis.matrix(z, start.grid, start.bandwidth) - at_zero
 
 
 @AMPLITUDES.builtin("by_depth")
 @dataclass(frozen=True)
 class ByDepth(AmplitudeInit):
-    """Normal, with a standard deviation that goes linearly from the first layer to the last.
+    """Normal, with a standard deviation that is linear in the depth of the layer.
 
     Args:
         first: Standard deviation in the first layer.
@@ -163,11 +153,9 @@ class ByDepth(AmplitudeInit):
     last: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("first", "last"):
-            std = number(f"{name} of amplitude_init 'by_depth'", getattr(self, name), least=0)
-            object.__setattr__(self, name, std)
+        for name, std in vars(self).items():
+            object.__setattr__(self, name, number(f"{name} of amplitude_init 'by_depth'", std, least=0))
 
     def values(self, start: Start) -> Tensor:
-        """See :meth:`AmplitudeInit.values`."""
         std = self.first + (self.last - self.first) * start.depth
         return torch.randn_like(start.grid).mul_(std)

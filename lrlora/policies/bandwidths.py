@@ -43,7 +43,6 @@ class Constant(BandwidthInit):
         object.__setattr__(self, "omega", number("bandwidth_init", self.omega, above=0))
 
     def value(self, depth: float) -> float:
-        """See :meth:`BandwidthInit.value`."""
         return float(self.omega)
 
 
@@ -61,10 +60,8 @@ class ByDepth(BandwidthInit):
     last: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("first", "last"):
-            omega = number(f"{name} of bandwidth_init 'by_depth'", getattr(self, name), above=0)
-            object.__setattr__(self, name, omega)
+        for name, omega in vars(self).items():
+            object.__setattr__(self, name, number(f"{name} of bandwidth_init 'by_depth'", omega, above=0))
 
     def value(self, depth: float) -> float:
-        """See :meth:`BandwidthInit.value`."""
         return float(self.first ** (1 - depth) * self.last**depth)

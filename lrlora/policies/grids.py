@@ -36,10 +36,7 @@ class Uniform(Grid):
     """Equidistant, the ends included. The published choice, with N = 50 and g = 3."""
 
     def points(self, num: int, bound: float) -> Tensor:
-        """See :meth:`Grid.points`."""
-        return (
-            torch.linspace(-bound, bound, num, dtype=torch.float64) if num > 1 else torch.zeros(1, dtype=torch.float64)
-        )
+        return torch.linspace(-bound, bound, num, dtype=torch.float64) if num > 1 else torch.zeros(1).double()
 
 
 @GRIDS.builtin("chebyshev")
@@ -48,7 +45,6 @@ class Chebyshev(Grid):
     """Chebyshev nodes, g·cos((2i − 1)π / 2N): dense towards the ends."""
 
     def points(self, num: int, bound: float) -> Tensor:
-        """See :meth:`Grid.points`."""
         angle = (torch.arange(num, dtype=torch.float64) + 0.5) * (math.pi / num)
         return -bound * angle.cos()
 
@@ -56,17 +52,16 @@ class Chebyshev(Grid):
 @GRIDS.builtin("random")
 @dataclass(frozen=True)
 class Random(Grid):
-    """Uniformly distributed, sorted. Drawn from PyTorch's global generator, so it follows the seed of the run."""
+    """Sampled uniformly and sorted, from PyTorch's global generator, so that it follows the seed of the run."""
 
     def points(self, num: int, bound: float) -> Tensor:
-        """See :meth:`Grid.points`."""
         return (torch.rand(num, dtype=torch.float64) * (2 * bound) - bound).sort().values
 
 
 @GRIDS.builtin("jittered")
 @dataclass(frozen=True)
 class Jittered(Grid):
-    """Equidistant points, each moved by normal noise. Drawn from PyTorch's global generator.
+    """Equidistant points, each moved by normal noise from PyTorch's global generator.
 
     Args:
         noise: Standard deviation, as a share of the distance between neighbours.
@@ -78,7 +73,6 @@ class Jittered(Grid):
         object.__setattr__(self, "noise", number("noise of grid 'jittered'", self.noise, least=0))
 
     def points(self, num: int, bound: float) -> Tensor:
-        """See :meth:`Grid.points`."""
         even = Uniform().points(num, bound)
         spacing = 2 * bound / max(num - 1, 1)
         moved = even + torch.randn(num, dtype=torch.float64) * (self.noise * spacing)

@@ -1,4 +1,4 @@
-"""What a kind of policy is. Each is described once, beside its abstract class; everything else iterates over these."""
+"""A kind of policy. Each is described once, beside its abstract class."""
 
 from __future__ import annotations
 
@@ -54,6 +54,15 @@ class PolicyKind(Registry[T]):
             return factory
 
         return add
+
+    def short(self, name: str, spec: str, about: str) -> None:
+        """Adds a name for a spec of this kind, described by ``about``."""
+
+        def factory() -> T:
+            return self.create(spec)
+
+        factory.__doc__ = about
+        self._add(Entry(name, "built-in", f"{self.kind}:{spec}", lambda: factory))
 
     def create(self, spec: Any, /, **kwargs: Any) -> T:
         """A policy from a spec, from an instance, or from what is short for one; see :meth:`Registry.create`.

@@ -44,7 +44,6 @@ class All(LayerChoice):
     """Every layer."""
 
     def has(self, index: int, num_layers: int) -> bool:
-        """See :meth:`LayerChoice.has`."""
         return True
 
 
@@ -54,7 +53,6 @@ class Odd(LayerChoice):
     """Layers 1, 3, 5, …"""
 
     def has(self, index: int, num_layers: int) -> bool:
-        """See :meth:`LayerChoice.has`."""
         return index % 2 == 1
 
 
@@ -64,7 +62,6 @@ class Even(LayerChoice):
     """Layers 0, 2, 4, …"""
 
     def has(self, index: int, num_layers: int) -> bool:
-        """See :meth:`LayerChoice.has`."""
         return index % 2 == 0
 
 
@@ -83,7 +80,6 @@ class FirstLast(LayerChoice):
         object.__setattr__(self, "k", integer("k of layers 'first_last'", self.k, least=1))
 
     def has(self, index: int, num_layers: int) -> bool:
-        """See :meth:`LayerChoice.has`."""
         return index < self.k or index >= num_layers - self.k
 
 
@@ -103,5 +99,4 @@ class Indices(LayerChoice):
             raise ValueError(f"layers must be indices joined by '+', as in 'indices:0+3', got {self.chosen!r}")
 
     def has(self, index: int, num_layers: int) -> bool:
-        """See :meth:`LayerChoice.has`."""
         return str(index) in str(self.chosen).split("+")

@@ -12,7 +12,17 @@ from transformers.pytorch_utils import Conv1D
 
 from lrlora.policies.kind import PolicyKind
 from lrlora.policies.layer_choices import LAYER_CHOICES, LayerChoice
-from lrlora.policies.roles import ATTENTION, FUSED, MLP, ROLES, depth_of, known_families, role_of, stack_of
+from lrlora.policies.roles import (
+    ATTENTION,
+    FUSED,
+    MLP,
+    ROLES,
+    depth_of,
+    known_families,
+    model_type_of,
+    role_of,
+    stack_of,
+)
 
 
 @dataclass(frozen=True)
@@ -46,36 +56,15 @@ PLACEMENTS: PolicyKind[Placement] = PolicyKind(
     about="Which modules are adapted, by role.",
 )
 PLACEMENTS.builtin("roles")(Placement)
-
-
-@PLACEMENTS.builtin("all")
-def everywhere() -> Placement:
-    """Every projection of attention and MLP, as published. The head and the embeddings are left alone."""
-    return Placement("+".join(ROLES))
-
-
-@PLACEMENTS.builtin("attention")
-def attention() -> Placement:
-    """q, k, v and o."""
-    return Placement("+".join(ATTENTION))
-
-
-@PLACEMENTS.builtin("mlp")
-def mlp() -> Placement:
-    """gate, up and down."""
-    return Placement("+".join(MLP))
-
-
-@PLACEMENTS.builtin("qkv")
-def qkv() -> Placement:
-    """q, k and v."""
-    return Placement("q+k+v+qkv")
-
-
-@PLACEMENTS.builtin("gate_up")
-def gate_up() -> Placement:
-    """gate and up; in an MLP of two matrices, up."""
-    return Placement("gate+up+gate_up")
+PLACEMENTS.short(
+    "all",
+    f"roles:{'+'.join(ROLES)}",
+    "Every projection of attention and MLP, as published. The head and the embeddings are left alone.",
+)
+PLACEMENTS.short("attention", f"roles:{'+'.join(ATTENTION)}", "q, k, v and o.")
+PLACEMENTS.short("mlp", f"roles:{'+'.join(MLP)}", "gate, up and down.")
+PLACEMENTS.short("qkv", "roles:q+k+v+qkv", "q, k and v.")
+PLACEMENTS.short("gate_up", "roles:gate+up+gate_up", "gate and up; in an MLP of two matrices, up.")
 
 
 def resolve_target_modules(
@@ -84,66 +73,59 @@ def resolve_target_modules(
     layers: str | Sequence[int] | LayerChoice = "all",
     among: Collection[str] | None = None,
 ) -> list[str]:
-    """The full names of the modules that a placement and a choice of layers adapt, in the model's order.
+    """Returns the full names of the modules that a placement and a choice of layers adapt, in the model's order.
 
     Args:
-        model: A transformers model (or anything whose ``config.model_type`` is a known family).
+        model: Any model whose ``config.model_type`` is a known family.
         placement: Roles.
-        layers: Layers, of each stack by itself: ``"first_last"`` takes the first and the last of the encoder and the
-            first and the last of the decoder.
+        layers: Layers, counted in each stack: ``"first_last"`` takes the first and last of encoder and decoder each.
         among: Restrict to these full names. With ``placement="all"`` they need have no role.
 
     Raises:
-        ValueError: An unknown family, with its linear modules and how to name their roles; a role that the family
-            fuses with others, or has apart; or no module is left.
+        ValueError: The family is unknown, or does not have a role in this form, or no module is left.
     """
-    roles = PLACEMENTS.create(placement)
-    chosen = LAYER_CHOICES.create(layers)
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    roles, chosen = PLACEMENTS.create(placement), LAYER_CHOICES.create(layers)
+    model_type = model_type_of(model)
     names = linear_module_names(model)
-    all_roles = {name: role_of(name, model_type) for name in names}
-    by_role = among is None or roles != everywhere()
-    if by_role:
-        if not any(all_roles.values()):
-            raise ValueError(_unknown_family(model_type, names))
-        _check_fused(placement, roles, {role for role in all_roles.values() if role is not None}, model_type)
     counts = layer_counts(names)
-    if by_role:
+    all_roles = {name: role_of(name, model_type) for name in names}
+    present = {role for role in all_roles.values() if role is not None}
+    if among is None or roles != PLACEMENTS.create("all"):
+        if not present:
+            raise ValueError(_unknown_family(model_type, names))
+        _check_fused(placement, roles, present, model_type)
         names = [name for name in names if all_roles[name] in roles.names]
     if among is not None:
         names = [name for name in names if name in among]
     if chosen != LAYER_CHOICES.create("all"):
-        names = [
-            name
-            for name in names
-            if (depth := depth_of(name)) is not None and chosen.has(depth, counts[stack_of(name)])
-        ]
+        depths = ((name, depth_of(name)) for name in names)
+        names = [name for name, at in depths if at is not None and chosen.has(at, counts[stack_of(name)])]
     if not names:
         raise ValueError(
             f"no module is left to adapt: placement={placement!r} and layers={layers!r} on a {model_type!r} model "
             f"of {_in_words(counts)}" + (" within the target_modules that were given" if among is not None else "")
         )
     if among is None:
-        _warn_of_half(placement, roles, {role for role in all_roles.values() if role is not None}, model_type)
+        _warn_of_half(placement, roles, present, model_type)
     return names
 
 
 def linear_module_names(model: nn.Module) -> list[str]:
-    """Full names of the modules that hold a matrix φ can be added to; an adapted module counts under its own name."""
-    names = []
-    for name, module in model.named_modules():
-        inside_adapter = ".base_layer" in name or name.startswith("base_layer")
+    """Returns the full names of linear modules; an adapted module counts under its own name."""
+    return [
+        name
+        for name, module in model.named_modules()
         # PEFT's adapted layers are known by this method; importing its classes here would tie policies to it.
-        base = module.get_base_layer() if hasattr(module, "get_base_layer") else module
-        if name and not inside_adapter and _is_linear(base):
-            names.append(name)
-    return names
+        if _is_linear(module.get_base_layer() if hasattr(module, "get_base_layer") else module)
+        and name
+        and ".base_layer" not in f".{name}"
+    ]
 
 
 def warn_of_bare_weights(model: nn.Module) -> None:
     """Warn of matrices that are parameters of no linear module, such as grouped experts and their routers.
 
-    PEFT turns "all-linear" into these parameters for LoRA on the models it knows; φ is added to modules alone.
+    For LoRA, PEFT's "all-linear" includes these parameters on the models it knows.
     """
     kinds: dict[str, None] = {}
     adapted = tuple(f"{name}." for name, module in model.named_modules() if hasattr(module, "get_base_layer"))
@@ -192,7 +174,7 @@ def _in_words(counts: Mapping[str, int]) -> str:
 
 
 def _check_fused(placement: str | Placement, roles: Placement, present: set[str], model_type: str | None) -> None:
-    """Refuse a role that the model has only as a part of another, or only in parts: it would be left out silently."""
+    """Refuse a role that the model has only as a part of another, or only in parts."""
     for fused, parts in FUSED.items():
         asked = [part for part in parts if part in roles.names]
         if fused in present and asked and fused not in roles.names:
@@ -209,19 +191,18 @@ def _check_fused(placement: str | Placement, roles: Placement, present: set[str]
 
 
 def _warn_of_half(placement: str | Placement, roles: Placement, present: set[str], model_type: str | None) -> None:
-    """Say so where a placement of attention and MLP finds only one of them, as with experts that are parameters."""
-    halves = {"attention": set(ATTENTION), "MLP": set(MLP)}
-    for half, other in (("attention", "MLP"), ("MLP", "attention")):
-        if roles.names & halves[other] and not present & halves[other] and roles.names & halves[half] & present:
+    """Warn if a placement of attention and MLP finds only one of them, as with experts that are parameters."""
+    found = roles.names & present
+    for half, own, other, others in (("attention", ATTENTION, "MLP", MLP), ("MLP", MLP, "attention", ATTENTION)):
+        if found & {*own} and roles.names & {*others} and not present & {*others}:
             warnings.warn(
                 f"placement={placement!r} adapts the {half} of a {model_type!r} model alone: no linear module of it "
                 f"has a role in the {other}",
-                stacklevel=2,
+                stacklevel=3,
             )
 
 
 def _unknown_family(model_type: str | None, names: list[str]) -> str:
-    # One line per kind of module would be long for a deep model: name each kind once, with the first layer's index.
     kinds = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in names))
     return (
         f"the roles of the modules of a model of type {model_type!r} are not known (known: "

@@ -40,11 +40,9 @@ class Exp(PositiveMap):
     """ω = exp(s): steps are relative. The published choice."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """See :meth:`PositiveMap.forward`."""
         return raw.exp()
 
     def inverse(self, omega: Tensor) -> Tensor:
-        """See :meth:`PositiveMap.inverse`."""
         return omega.log()
 
 
@@ -54,9 +52,7 @@ class Softplus(PositiveMap):
     """ω = log(1 + exp(s)): steps are absolute for large ω, so that it cannot run away."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        """See :meth:`PositiveMap.forward`."""
         return F.softplus(raw)
 
     def inverse(self, omega: Tensor) -> Tensor:
-        """See :meth:`PositiveMap.inverse`."""
         return omega + torch.log(-torch.expm1(-omega))

@@ -11,7 +11,7 @@ from torch import nn
 from lrlora.bases.options import integer
 from lrlora.policies.kind import PolicyKind
 from lrlora.policies.placements import layer_counts, linear_module_names
-from lrlora.policies.roles import ATTENTION, depth_of, role_of, stack_of
+from lrlora.policies.roles import ATTENTION, depth_of, model_type_of, role_of, stack_of
 
 
 class RankAllocation(ABC):
@@ -45,7 +45,6 @@ class Uniform(RankAllocation):
     """r everywhere."""
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
-        """See :meth:`RankAllocation.rank`."""
         return r
 
 
@@ -64,7 +63,6 @@ class LinearDecay(RankAllocation):
         object.__setattr__(self, "r_min", integer("r_min of rank_allocation 'linear_decay'", self.r_min, least=1))
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
-        """See :meth:`RankAllocation.rank`."""
         least = min(self.r_min, r)
         return max(least, round(r - (r - least) * depth / max(1, num_layers - 1)))
 
@@ -84,11 +82,8 @@ class AttentionHeavy(RankAllocation):
         object.__setattr__(self, "r_min", integer("r_min of rank_allocation 'attention_heavy'", self.r_min, least=1))
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
-        """See :meth:`RankAllocation.rank`."""
         if role is None:
-            raise ValueError(
-                "rank_allocation='attention_heavy' needs the roles of the modules, which are not known here"
-            )
+            raise ValueError("rank_allocation='attention_heavy' needs the roles of modules, which are not known here")
         return r if role in ATTENTION else max(min(self.r_min, r), r // 2)
 
 
@@ -98,7 +93,6 @@ class Empirical(RankAllocation):
     """0.6 r in the first 30 % of the layers, 1.2 r in the next 40 %, r in the rest."""
 
     def rank(self, r: int, role: str | None, depth: int, num_layers: int) -> int:
-        """See :meth:`RankAllocation.rank`."""
         factor = 0.6 if depth < 0.3 * num_layers else 1.2 if depth < 0.7 * num_layers else 1.0
         return max(1, round(r * factor))
 
@@ -106,9 +100,7 @@ class Empirical(RankAllocation):
 def allocate_ranks(
     model: nn.Module, module_names: Sequence[str], r: int, allocation: str | RankAllocation = "uniform"
 ) -> dict[str, int]:
-    """A ``rank_pattern`` for PEFT: full module names to ranks, for those whose rank is not r.
-
-    Works for :class:`peft.LoraConfig` as for :class:`lrlora.LRLoraConfig`.
+    """Returns a ``rank_pattern`` for any PEFT config: full module names to ranks, for those whose rank is not r.
 
     Args:
         model: The base model.
@@ -117,7 +109,7 @@ def allocate_ranks(
         allocation: The policy.
     """
     policy = RANKS.create(allocation)
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    model_type = model_type_of(model)
     counts = layer_counts(linear_module_names(model))
     ranks = {
         name: policy.rank(r, role_of(name, model_type), depth_of(name) or 0, counts.get(stack_of(name), 1))

@@ -1,4 +1,4 @@
-"""What part a module plays in a transformer block, by the naming of its family.
+"""The role of a module in a transformer block, by the names that its family of models uses.
 
 Roles: ``q k v o`` of the attention, ``qkv`` where a family fuses the first three; ``gate up down`` of the MLP,
 ``gate_up`` where fused. A two-matrix MLP has ``up`` and ``down``. Cross attention has the roles of attention.
@@ -15,173 +15,71 @@ ROLES = ATTENTION + MLP
 FUSED: dict[str, tuple[str, ...]] = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 """Roles of matrices that hold several projections, and the roles that these have where they are apart."""
 
-_LLAMA = {
-    "self_attn.q_proj": "q",
-    "self_attn.k_proj": "k",
-    "self_attn.v_proj": "v",
-    "self_attn.o_proj": "o",
-    "mlp.gate_proj": "gate",
-    "mlp.up_proj": "up",
-    "mlp.down_proj": "down",
-}
+
+def _under(parent: str, **names: str) -> dict[str, str]:
+    """Returns roles by the ends of full names: the modules called ``names``, separated by blanks, in one parent."""
+    return {f"{parent}.{name}": role for role, several in names.items() for name in several.split()}
+
+
+_PROJ = {"q": "q_proj", "k": "k_proj", "v": "v_proj"}
+_SELF = _under("self_attn", **_PROJ, o="o_proj")
+_QKV = {"q": "query", "k": "key", "v": "value"}
+_FC = {"up": "fc1", "down": "fc2"}
+_FEED_FORWARD = {"intermediate.dense": "up", "output.dense": "down"}
+_LLAMA = {**_SELF, **_under("mlp", gate="gate_proj", up="up_proj", down="down_proj")}
+_BERT_ATTENTION = {"attention.output.dense": "o", **_FEED_FORWARD}
 _BERT = {
-    "attention.self.query": "q",
-    "attention.self.key": "k",
-    "attention.self.value": "v",
-    "attention.output.dense": "o",
-    "crossattention.self.query": "q",
-    "crossattention.self.key": "k",
-    "crossattention.self.value": "v",
-    "crossattention.output.dense": "o",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+    **_under("attention.self", **_QKV),
+    **_under("crossattention", q="self.query", k="self.key", v="self.value", o="output.dense"),
+    **_BERT_ATTENTION,
 }
 # The content's projections, and, as the keys and queries they are, those of the relative positions.
-_DEBERTA = {
-    "attention.self.in_proj": "qkv",
-    "attention.self.pos_proj": "k",
-    "attention.self.pos_q_proj": "q",
-    "attention.output.dense": "o",
-    "intermediate.dense": "up",
-    "output.dense": "down",
-}
+_DEBERTA = {**_under("attention.self", qkv="in_proj", k="pos_proj", q="pos_q_proj"), **_BERT_ATTENTION}
 _DEBERTA_V2 = {
-    "attention.self.query_proj": "q",
-    "attention.self.key_proj": "k",
-    "attention.self.value_proj": "v",
-    "attention.self.pos_key_proj": "k",
-    "attention.self.pos_query_proj": "q",
-    "attention.output.dense": "o",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+    **_under("attention.self", q="query_proj pos_query_proj", k="key_proj pos_key_proj", v="value_proj"),
+    **_BERT_ATTENTION,
 }
 _DISTILBERT = {
-    "attention.q_lin": "q",
-    "attention.k_lin": "k",
-    "attention.v_lin": "v",
-    "attention.out_lin": "o",
-    "ffn.lin1": "up",
-    "ffn.lin2": "down",
+    **_under("attention", q="q_lin", k="k_lin", v="v_lin", o="out_lin"),
+    **_under("ffn", up="lin1", down="lin2"),
 }
-_MODERNBERT = {"attn.Wqkv": "qkv", "attn.Wo": "o", "mlp.Wi": "gate_up", "mlp.Wo": "down"}
+_MODERNBERT = {**_under("attn", qkv="Wqkv", o="Wo"), **_under("mlp", gate_up="Wi", down="Wo")}
 _T5 = {
-    **{
-        f"{attention}.{role}": role
-        for attention in ("SelfAttention", "EncDecAttention")
-        for role in ("q", "k", "v", "o")
-    },
-    "DenseReluDense.wi": "up",
-    "DenseReluDense.wi_0": "gate",
-    "DenseReluDense.wi_1": "up",
-    "DenseReluDense.wo": "down",
+    **_under("SelfAttention", q="q", k="k", v="v", o="o"),
+    **_under("EncDecAttention", q="q", k="k", v="v", o="o"),
+    **_under("DenseReluDense", gate="wi_0", up="wi wi_1", down="wo"),
 }
-_OPT = {
-    "self_attn.q_proj": "q",
-    "self_attn.k_proj": "k",
-    "self_attn.v_proj": "v",
-    "self_attn.out_proj": "o",
-    "fc1": "up",
-    "fc2": "down",
-}
-_BART = {
-    **_OPT,
-    "encoder_attn.q_proj": "q",
-    "encoder_attn.k_proj": "k",
-    "encoder_attn.v_proj": "v",
-    "encoder_attn.out_proj": "o",
-}
-_GPT_NEOX = {
-    "attention.query_key_value": "qkv",
-    "attention.dense": "o",
-    "mlp.dense_h_to_4h": "up",
-    "mlp.dense_4h_to_h": "down",
-}
-_FALCON = {
-    "self_attention.query_key_value": "qkv",
-    "self_attention.dense": "o",
-    "mlp.dense_h_to_4h": "up",
-    "mlp.dense_4h_to_h": "down",
-}
+_OPT = {**_under("self_attn", **_PROJ, o="out_proj"), "fc1": "up", "fc2": "down"}
+_BART = {**_OPT, **_under("encoder_attn", **_PROJ, o="out_proj")}
+_CLIP = {**_under("self_attn", **_PROJ, o="out_proj"), **_under("mlp", **_FC)}
+_NEOX_MLP = _under("mlp", up="dense_h_to_4h", down="dense_4h_to_h")
+_GPT_NEOX = {**_under("attention", qkv="query_key_value", o="dense"), **_NEOX_MLP}
+_FALCON = {**_under("self_attention", qkv="query_key_value", o="dense"), **_NEOX_MLP}
 # Vision transformers were renamed in transformers 5; checkpoints adapted under either name resolve.
 _VIT = {
-    "attention.q_proj": "q",
-    "attention.k_proj": "k",
-    "attention.v_proj": "v",
-    "attention.o_proj": "o",
-    "attention.attention.query": "q",
-    "attention.attention.key": "k",
-    "attention.attention.value": "v",
-    "attention.output.dense": "o",
-    "mlp.fc1": "up",
-    "mlp.fc2": "down",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+    **_under("attention", **_PROJ, o="o_proj output.dense"),
+    **_under("attention.attention", **_QKV),
+    **_under("mlp", **_FC),
+    **_FEED_FORWARD,
 }
-_DINOV2 = {
-    **_VIT,
-    "mlp.gate_proj": "gate",
-    "mlp.up_proj": "up",
-    "mlp.down_proj": "down",
-    "mlp.weights_in": "gate_up",
-    "mlp.weights_out": "down",
-}
-_CLIP = {
-    "self_attn.q_proj": "q",
-    "self_attn.k_proj": "k",
-    "self_attn.v_proj": "v",
-    "self_attn.out_proj": "o",
-    "mlp.fc1": "up",
-    "mlp.fc2": "down",
-}
+_DINOV2 = {**_VIT, **_under("mlp", gate="gate_proj", up="up_proj", gate_up="weights_in", down="down_proj weights_out")}
 _GPT2 = {
-    "attn.c_attn": "qkv",
-    "attn.c_proj": "o",
-    "crossattention.q_attn": "q",
-    "crossattention.c_attn": "qkv",  # of keys and values
-    "crossattention.c_proj": "o",
-    "mlp.c_fc": "up",
-    "mlp.c_proj": "down",
+    **_under("attn", qkv="c_attn", o="c_proj"),
+    **_under("crossattention", q="q_attn", qkv="c_attn", o="c_proj"),  # its c_attn is of keys and values
+    **_under("mlp", up="c_fc", down="c_proj"),
 }
-_GPTJ = {
-    "attn.q_proj": "q",
-    "attn.k_proj": "k",
-    "attn.v_proj": "v",
-    "attn.out_proj": "o",
-    "mlp.fc_in": "up",
-    "mlp.fc_out": "down",
-}
-_PHI = {
-    "self_attn.q_proj": "q",
-    "self_attn.k_proj": "k",
-    "self_attn.v_proj": "v",
-    "self_attn.dense": "o",
-    "mlp.fc1": "up",
-    "mlp.fc2": "down",
-}
-_PHI3 = {
-    "self_attn.qkv_proj": "qkv",
-    "self_attn.o_proj": "o",
-    "mlp.gate_up_proj": "gate_up",
-    "mlp.down_proj": "down",
-}
+_GPTJ = {**_under("attn", **_PROJ, o="out_proj"), **_under("mlp", up="fc_in", down="fc_out")}
+_PHI = {**_under("self_attn", **_PROJ, o="dense"), **_under("mlp", **_FC)}
+_PHI3 = {**_under("self_attn", qkv="qkv_proj", o="o_proj"), **_under("mlp", gate_up="gate_up_proj", down="down_proj")}
+
 _FAMILIES: dict[str, Mapping[str, str]] = {
     **dict.fromkeys(["llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "smollm3"], _LLAMA),
-    # Its experts are parameters, and no linear modules: the attention alone has roles.
-    "mixtral": {name: role for name, role in _LLAMA.items() if role in ATTENTION},
-    "phi": _PHI,
-    "phi3": _PHI3,
-    "gpt2": _GPT2,
-    "gptj": _GPTJ,
-    "gpt_neox": _GPT_NEOX,
+    "mixtral": _SELF,  # its experts are parameters, and no linear modules
+    **{"phi": _PHI, "phi3": _PHI3, "gpt2": _GPT2, "gptj": _GPTJ, "gpt_neox": _GPT_NEOX, "opt": _OPT, "bart": _BART},
     **dict.fromkeys(["falcon", "bloom"], _FALCON),
-    "opt": _OPT,
     **dict.fromkeys(["bert", "roberta", "xlm-roberta", "camembert", "electra"], _BERT),
-    "deberta": _DEBERTA,
-    "deberta-v2": _DEBERTA_V2,
-    "distilbert": _DISTILBERT,
-    "modernbert": _MODERNBERT,
+    **{"deberta": _DEBERTA, "deberta-v2": _DEBERTA_V2, "distilbert": _DISTILBERT, "modernbert": _MODERNBERT},
     **dict.fromkeys(["t5", "mt5", "umt5"], _T5),
-    "bart": _BART,
     **dict.fromkeys(["vit", "deit"], _VIT),
     **dict.fromkeys(["dinov2", "dinov2_with_registers"], _DINOV2),
     **dict.fromkeys(["clip", "clip_vision_model", "clip_text_model"], _CLIP),
@@ -189,7 +87,7 @@ _FAMILIES: dict[str, Mapping[str, str]] = {
 
 
 def register_family(model_type: str, roles: Mapping[str, str]) -> None:
-    """Teach the placements a family of models.
+    """Add the roles of a family of models, for placements.
 
     Args:
         model_type: ``model.config.model_type``.
@@ -207,6 +105,11 @@ def register_family(model_type: str, roles: Mapping[str, str]) -> None:
 def known_families() -> list[str]:
     """The values of ``model.config.model_type`` whose roles are known."""
     return sorted(_FAMILIES)
+
+
+def model_type_of(model: object) -> str | None:
+    """Returns ``model.config.model_type``; None for a model that has none."""
+    return getattr(getattr(model, "config", None), "model_type", None)
 
 
 def role_of(module_name: str, model_type: str | None) -> str | None:
@@ -243,8 +146,7 @@ def depth_of(module_name: str) -> int | None:
 def stack_of(module_name: str) -> str:
     """The list of layers that a module is in; the empty string outside the layers.
 
-    A model with an encoder and a decoder has two, and so has one with a text and a vision tower. Layers are numbered
-    and counted in each by itself.
+    A model with an encoder and a decoder has two. Layers are counted in each.
 
     >>> stack_of("decoder.block.3.layer.1.EncDecAttention.q")
     'decoder.block'

@@ -1,7 +1,7 @@
 """The scale s_in of what goes into φ: whether there is any nonlinearity at all.
 
-In training at LoRA's learning rates the entries of BA stay near 0.01, where every smooth φ is a straight line. The
-output scale is the inverse times lora_alpha / r, so that the linear part of the update is LoRA's, whatever s_in is.
+In training at LoRA's learning rates the entries of BA stay near 0.01, where every smooth φ is nearly linear. The output
+scale is the inverse times lora_alpha / r, so that the linear part of the update is LoRA's, whatever s_in is.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class Constant(InputScale):
         object.__setattr__(self, "kappa", number("input_scale", self.kappa, above=0))
 
     def value(self, in_features: int, out_features: int, r: int) -> float:
-        """See :meth:`InputScale.value`."""
         return float(self.kappa)
 
 
@@ -68,5 +67,4 @@ class Width(InputScale):
         object.__setattr__(self, "kappa", number("kappa of input_scale 'width'", self.kappa, above=0))
 
     def value(self, in_features: int, out_features: int, r: int) -> float:
-        """See :meth:`InputScale.value`."""
         return float(self.kappa * (3 * in_features / r) ** 0.5)

@@ -34,7 +34,6 @@ class AllAdapters(Scope):
     """One group."""
 
     def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
         return ""
 
 
@@ -44,7 +43,6 @@ class PerProjection(Scope):
     """One group per type of projection: all query projections, all down projections, …"""
 
     def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
         # The name with the layer's index, and any expert's, taken out.
         return re.sub(r"\.\d+(?=\.|$)", "", module_name)
 
@@ -55,5 +53,4 @@ class PerLayer(Scope):
     """One group per layer of the model; layers of an encoder and of a decoder differ. Modules outside form one more."""
 
     def group(self, module_name: str) -> str:
-        """See :meth:`Scope.group`."""
         return f"{stack_of(module_name)}.{depth_of(module_name)}"

@@ -39,33 +39,8 @@ SHARINGS: PolicyKind[Sharing] = PolicyKind(
     about="The parts of θ that adapters share.",
 )
 SHARINGS.builtin("parts")(Sharing)
-
-
-@SHARINGS.builtin("none")
-def nothing() -> Sharing:
-    """Every adapter has its own θ, as published."""
-    return Sharing()
-
-
-@SHARINGS.builtin("grid")
-def grid() -> Sharing:
-    """One grid."""
-    return Sharing("grid")
-
-
-@SHARINGS.builtin("bandwidth")
-def bandwidth() -> Sharing:
-    """One set of bandwidths."""
-    return Sharing("bandwidth")
-
-
-@SHARINGS.builtin("amplitude")
-def amplitude() -> Sharing:
-    """One set of amplitudes."""
-    return Sharing("amplitude")
-
-
-@SHARINGS.builtin("all")
-def everything() -> Sharing:
-    """One φ."""
-    return Sharing("+".join(PARTS))
+SHARINGS.short("none", "parts", "Every adapter has its own θ, as published.")
+SHARINGS.short("grid", "parts:grid", "One grid.")
+SHARINGS.short("bandwidth", "parts:bandwidth", "One set of bandwidths.")
+SHARINGS.short("amplitude", "parts:amplitude", "One set of amplitudes.")
+SHARINGS.short("all", f"parts:{'+'.join(PARTS)}", "One φ.")

@@ -11,11 +11,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def outside_compiled_graphs(forward: F) -> F:
-    """Keep the forward method of an adapted layer out of compiled graphs: the graph ends there and goes on behind it.
+    """Keep the forward method of an adapted layer out of compiled graphs.
 
-    A plan is made from the values of the parameters, which a graph cannot depend on, and its constants would be
-    compiled in. The whole method is kept out, and not the planning alone: each layer would then be a version of the
-    same compiled method, of which the compiler allows eight.
+    A plan depends on the values of the parameters, and its constants would be compiled in. The whole method is kept
+    out: compiled, each layer would be another version of it, of which the compiler allows eight.
     """
     reason = (
         "LR-LoRA reads the values of its parameters to plan how φ is evaluated; merge_and_unload() leaves one graph"

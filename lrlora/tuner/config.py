@@ -13,35 +13,13 @@ from packaging.version import Version
 from peft.config import PeftConfig
 from peft.utils import PeftType
 
+from lrlora import policies
 from lrlora.bases import Basis
 from lrlora.bases.options import integer, number, plain_numbers
 from lrlora.bases.parts import create_basis, name_and_options, plain
 from lrlora.engines import ENGINES
-from lrlora.policies import (
-    AMPLITUDES,
-    BANDWIDTHS,
-    GRIDS,
-    INPUT_SCALES,
-    KINDS,
-    LAYER_CHOICES,
-    PLACEMENTS,
-    POSITIVE_MAPS,
-    RANKS,
-    SCOPES,
-    SHARINGS,
-    AmplitudeInit,
-    BandwidthInit,
-    Grid,
-    InputScale,
-    LayerChoice,
-    Placement,
-    PolicyKind,
-    PositiveMap,
-    RankAllocation,
-    Scope,
-    Sharing,
-)
-from lrlora.registry import Registry, UnknownNameError, format_spec
+from lrlora.policies import KINDS
+from lrlora.registry import UnknownNameError, format_spec
 from lrlora.tuner.files import check_files, name_import_in_card
 from lrlora.tuner.presets import PRESETS
 from lrlora.version import __version__
@@ -68,8 +46,8 @@ def _help(text: str) -> dict[str, str]:
     return {"help": text}
 
 
-def _described(kind: PolicyKind[Any]) -> Any:
-    return field(default=kind.default, metadata=_help(kind.about))
+def _policy(name: str) -> Any:
+    return field(default=KINDS[name].default, metadata=_help(KINDS[name].about))
 
 
 class UnknownFieldError(UnknownNameError, TypeError):
@@ -114,7 +92,7 @@ class LRLoraConfig(PeftConfig):
     modules_to_save: list[str] | None = field(default=None, metadata=_help("Other modules to train and save."))
     rank_pattern: dict[str, int] = field(default_factory=dict, metadata=_help("Ranks by module, as in LoRA."))
     alpha_pattern: dict[str, float] = field(default_factory=dict, metadata=_help("lora_alpha by module, as in LoRA."))
-    rank_allocation: str | RankAllocation = _described(RANKS)
+    rank_allocation: str | policies.RankAllocation = _policy("rank_allocation")
     layers_to_transform: list[int] | int | None = field(default=None, metadata=_help("Layer indices, as in LoRA."))
     layers_pattern: list[str] | str | None = field(default=None, metadata=_help("Name of the layer list, as in LoRA."))
     init_weights: bool = field(
@@ -124,20 +102,20 @@ class LRLoraConfig(PeftConfig):
     basis: str | Basis = field(default="sinc", metadata=_help("The functions ψ."))
     basis_kwargs: dict[str, Any] = field(default_factory=dict, metadata=_help("Options of the basis."))
     num_grid_points: int = field(default=50, metadata=_help("N, the number of functions."))
-    grid: str | Grid = _described(GRIDS)
+    grid: str | policies.Grid = _policy("grid")
     grid_bound: float = field(default=3.0, metadata=_help("g: the grid lies on [−g, g], in units of z."))
-    sharing: str | Sharing = _described(SHARINGS)
-    sharing_scope: str | Scope = _described(SCOPES)
-    placement: str | Placement = _described(PLACEMENTS)
-    layers: str | list[int] | LayerChoice = _described(LAYER_CHOICES)
-    amplitude_init: str | AmplitudeInit | None = _described(AMPLITUDES)
-    bandwidth_init: float | str | BandwidthInit = _described(BANDWIDTHS)
+    sharing: str | policies.Sharing = _policy("sharing")
+    sharing_scope: str | policies.Scope = _policy("sharing_scope")
+    placement: str | policies.Placement = _policy("placement")
+    layers: str | list[int] | policies.LayerChoice = _policy("layers")
+    amplitude_init: str | policies.AmplitudeInit | None = _policy("amplitude_init")
+    bandwidth_init: float | str | policies.BandwidthInit = _policy("bandwidth_init")
     learn_bandwidth: bool = field(default=True, metadata=_help("Whether ω is trained."))
     learn_amplitude: bool = field(default=True, metadata=_help("Whether a is trained."))
-    bandwidth_parameterization: str | PositiveMap = _described(POSITIVE_MAPS)
+    bandwidth_parameterization: str | policies.PositiveMap = _policy("bandwidth_parameterization")
     centered: bool | None = field(default=None, metadata=_help("Subtract φ(0), so that B = 0 leaves W as it is."))
     residual: bool | None = field(default=None, metadata=_help("λ = 1: the linear path of LoRA beside φ."))
-    input_scale: float | str | InputScale | None = _described(INPUT_SCALES)
+    input_scale: float | str | policies.InputScale | None = _policy("input_scale")
     transfer_lr_scale: float | None = field(
         default=None,
         metadata=_help(
@@ -166,10 +144,9 @@ class LRLoraConfig(PeftConfig):
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if isinstance(self.target_modules, (list, tuple)):
-            self.target_modules = set(self.target_modules)  # type: ignore[assignment]  # as PEFT's own configs do
-        if isinstance(self.exclude_modules, (list, tuple)):
-            self.exclude_modules = set(self.exclude_modules)  # type: ignore[assignment]
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(getattr(self, name), (list, tuple)):
+                setattr(self, name, set(getattr(self, name)))  # as PEFT's own configs do
         self._check_targets()
         for kind in KINDS:
             self.policy(kind)
@@ -191,8 +168,6 @@ class LRLoraConfig(PeftConfig):
         made: LRLoraConfig = super().__new__(cls)
         return made
 
-    # -- what the fields stand for --------------------------------------------------------------------------
-
     def policy(self, name: str) -> Any:
         """The instance that the policy field ``name`` stands for."""
         return KINDS[name].create(getattr(self, name))
@@ -205,13 +180,10 @@ class LRLoraConfig(PeftConfig):
         """The evaluation engine."""
         return ENGINES.create(self.engine, tolerance=self.engine_tolerance)
 
-    # -- checks ---------------------------------------------------------------------------------------------
-
     def _check_numbers(self) -> None:
-        defaults = {f.name: f.default for f in fields(self)}
         for name, check in _NUMBERS.items():
             value = getattr(self, name)
-            if value is not None or defaults[name] is not None:
+            if value is not None or getattr(type(self), name) is not None:  # the default
                 setattr(self, name, check(name, value))
         for name, check in _NUMBERS_BY_MODULE.items():
             given = getattr(self, name)
@@ -242,14 +214,12 @@ class LRLoraConfig(PeftConfig):
                 f"grid={self.grid!r} would train grid points that basis {self.basis!r} does not use; "
                 "choose another grid or a shifted basis"
             )
-        starts_at_zero = self.policy("amplitude_init") == AMPLITUDES.create("zero")
+        starts_at_zero = self.policy("amplitude_init") == KINDS["amplitude_init"].create("zero")
         if starts_at_zero and self.centered and not self.residual:
             raise ValueError(
                 "centered=True, residual=False and amplitude_init='zero' leave every gradient zero at the start "
                 "(a = 0 and B = 0): set residual=True, or amplitude_init='identity' or 'small'"
             )
-
-    # -- files ----------------------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str, subfolder: str | None = None, **kwargs: Any) -> Any:
@@ -267,8 +237,6 @@ class LRLoraConfig(PeftConfig):
         super().save_pretrained(save_directory, **kwargs)
         name_import_in_card(Path(save_directory))
 
-    # -- plain data -----------------------------------------------------------------------------------------
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data: policies as specs, the basis as its name and options.
 
@@ -278,8 +246,14 @@ class LRLoraConfig(PeftConfig):
         # Not dataclasses.asdict, which would take a policy that is a dataclass apart.
         data = {f.name: plain_numbers(copy.deepcopy(getattr(self, f.name))) for f in fields(self)}
         for name, kind in KINDS.items():
-            if not isinstance(data[name], (str, int, float, list)):
-                data[name] = format_spec(_registered_name(kind, data[name]), data[name])
+            if isinstance(data[name], (str, int, float, list)):
+                continue
+            if (registered := kind.name_of(data[name])) is None:
+                raise TypeError(
+                    f"{name} {data[name]!r} cannot be saved: {type(data[name]).__name__} has no name; "
+                    'decorate the class with @register("...")'
+                )
+            data[name] = format_spec(registered, data[name])
         if isinstance(data["basis"], str):
             data["basis_kwargs"] = plain(data["basis_kwargs"])
         else:
@@ -288,13 +262,3 @@ class LRLoraConfig(PeftConfig):
             if isinstance(data[name], (set, frozenset)):
                 data[name] = sorted(data[name])
         return data
-
-
-def _registered_name(registry: Registry[Any], instance: object) -> str:
-    name = registry.name_of(instance)
-    if name is None:
-        raise TypeError(
-            f"{registry.kind} {instance!r} cannot be saved: {type(instance).__name__} has no name; "
-            'decorate the class with @register("...")'
-        )
-    return name

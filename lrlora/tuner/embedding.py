@@ -13,10 +13,10 @@ from lrlora.tuner.layer import AdaptedModule
 
 
 class Embedding(AdaptedModule):
-    """LR-LoRA on an ``nn.Embedding``: the weight, ``(tokens, dim)``, is laid out as the transpose of ΔW.
+    """LR-LoRA on an ``nn.Embedding``, whose weight, ``(tokens, dim)``, is laid out as the transpose of ΔW.
 
-    As in LoRA, it is A that starts at zero, and B at random: a token's column of A is only trained when the token
-    occurs, and would be drowned in the other tokens' steps if B were what has to grow. There is no dropout.
+    As in LoRA, A starts at zero and B at random, since a token's column of A is trained only when the token occurs.
+    There is no dropout.
     """
 
     @staticmethod
@@ -24,7 +24,7 @@ class Embedding(AdaptedModule):
         assert isinstance(base, nn.Embedding)
         return base.num_embeddings, base.embedding_dim, True
 
-    def _draw_start(self, adapter_name: str) -> Tensor:
+    def _init_factors(self, adapter_name: str) -> Tensor:
         A, B = self.held_factors(adapter_name)
         nn.init.normal_(B)
         return A

@@ -55,10 +55,7 @@ def check_files(name_or_path: str, subfolder: str | None = None, **download: Any
 
 
 def _downloaded(repository: str, subfolder: str | None, options: dict[str, Any]) -> Path | None:
-    """Where the weights of a repository are on this disk; PEFT would download them a moment later.
-
-    None where there are none, or where the Hub cannot be reached, of which PEFT says more than could be said here.
-    """
+    """Downloads the weights of a repository, as PEFT would next; None if there are none or the Hub is not reached."""
     known = inspect.signature(hf_hub_download).parameters
     options = {name: value for name, value in options.items() if name in known}
     try:
@@ -82,7 +79,7 @@ def _refused(pickle: str) -> ValueError:
 
 
 def name_import_in_card(directory: Path) -> None:
-    """Say in the model card beside a saved adapter what to import before it is loaded."""
+    """Add to the model card beside a saved adapter what to import before it is loaded."""
     # The card of a model with several adapters stands in the folder above theirs.
     for card in (directory / CARD, directory.parent / CARD):
         if card.is_file():

@@ -129,7 +129,7 @@ class LRLoraLayer(BaseTunerLayer):
         """Start A and B: as LoRA does, or (``init_weights=False``) so that the adapter is no identity."""
         if self.r[adapter_name] == 0:
             return
-        zero = self._draw_start(adapter_name)
+        zero = self._init_factors(adapter_name)
         if init_weights:
             nn.init.zeros_(zero)
         else:
@@ -137,8 +137,8 @@ class LRLoraLayer(BaseTunerLayer):
             amplitude: Any = self.lrlora_amplitude[adapter_name]
             nn.init.normal_(amplitude.weight, std=0.1)
 
-    def _draw_start(self, adapter_name: str) -> Tensor:
-        """Draw one factor of BA; the other one, which is to start at zero, is returned."""
+    def _init_factors(self, adapter_name: str) -> Tensor:
+        """Samples one factor of BA and returns the other one, which starts at zero."""
         A, B = self.held_factors(adapter_name)
         nn.init.kaiming_uniform_(A, a=math.sqrt(5))
         return B

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from peft.config import PeftConfig
@@ -17,16 +16,15 @@ from torch import Tensor, nn
 
 from lrlora.policies import Start, allocate_ranks, resolve_target_modules
 from lrlora.policies.placements import layer_counts, linear_module_names, relative_depth, warn_of_bare_weights
-from lrlora.tuner.checkpoint import check_fits, state_to_save, with_copies, with_empty_plans, with_present_keys
+from lrlora.tuner.checkpoint import state_to_load, state_to_save, with_present_keys
 from lrlora.tuner.config import LRLoraConfig
+from lrlora.tuner.fsdp import check_units
 from lrlora.tuner.layer import LRLoraLayer, layers_with
 from lrlora.tuner.names import check_adapter_name
 from lrlora.tuner.quantized import backend_of, check_mergeable
 from lrlora.tuner.targets import check_is_called, layer_class
 from lrlora.tuner.theta import Amplitude, Bandwidth, GridPoints, Part, Shape
 from lrlora.tuner.weighted import add_weighted_adapter
-
-M = TypeVar("M", bound=nn.Module)
 
 
 class LRLoraModel(BaseTuner):
@@ -40,9 +38,8 @@ class LRLoraModel(BaseTuner):
     def _prepare_adapter_config(self, peft_config: LRLoraConfig, model_config: dict[str, Any]) -> LRLoraConfig:
         """Resolve placement, layers and rank allocation into target modules and a rank pattern.
 
-        The caller's object stays as it is, so that it serves for another model. Where there is anything to resolve, a
-        copy takes its place in this model, and is what is saved. Resolving that once more, as loading does, changes
-        nothing.
+        The caller's object is not changed, so that it serves for another model: a copy takes its place in this model,
+        and is what is saved. Resolving the copy again, as loading does, changes nothing.
         """
         targets = peft_config.target_modules
         all_linear = isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND
@@ -96,7 +93,8 @@ class LRLoraModel(BaseTuner):
     def _prepare_model(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
         super()._prepare_model(peft_config, model)
         self._check_targets(peft_config, model)
-        self._injection = _Injection(layer_counts([name for name, _ in model.named_modules()]))
+        self._layer_counts = layer_counts([name for name, _ in model.named_modules()])
+        self._shared: dict[tuple[str, str], Part] = {}  # of the adapter that is added, by part and group of the scope
 
     def _check_targets(self, peft_config: LRLoraConfig, model: nn.Module) -> None:
         """Refuse what cannot be adapted before the first module is replaced."""
@@ -131,10 +129,9 @@ class LRLoraModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
-        r = peft_config.rank_pattern.get(get_pattern_key(peft_config.rank_pattern.keys(), current_key), peft_config.r)
-        alpha = peft_config.alpha_pattern.get(
-            get_pattern_key(peft_config.alpha_pattern.keys(), current_key), peft_config.lora_alpha
-        )
+        ranks, alphas = peft_config.rank_pattern, peft_config.alpha_pattern
+        r = ranks.get(get_pattern_key(ranks.keys(), current_key), peft_config.r)
+        alpha = alphas.get(get_pattern_key(alphas.keys(), current_key), peft_config.lora_alpha)
         theta = self._theta(peft_config, current_key)
         if isinstance(target, LRLoraLayer):
             target.update_layer(adapter_name, peft_config, r=r, lora_alpha=alpha, theta=theta)
@@ -148,8 +145,8 @@ class LRLoraModel(BaseTuner):
         self._replace_module(parent, target_name, new_module, target)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
-        # PEFT's own sets a weight that not all quantised layers have, and moves layers that are empty still; LoRA, too,
-        # has another. Adapters are where their base is already, but for HQQ's, whose weight has a name of its own.
+        # PEFT's own sets a weight that not all quantised layers have, and moves layers that are empty still. Adapters
+        # are where their base is already, but for HQQ's, whose weight has another name.
         setattr(parent, child_name, new_module)
         if isinstance(new_module, LRLoraLayer):
             weight = getattr(new_module.get_base_layer(), "W_q", None)
@@ -178,36 +175,11 @@ class LRLoraModel(BaseTuner):
         for name in ("adapter_names", "alora_offsets"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"LR-LoRA takes no {name}: all rows of a batch go through the active adapters")
+        if any(config.policy("sharing").names for config in self.peft_config.values()):
+            check_units(self.model)
         yield
 
-    # -- several adapters, and their files -------------------------------------------------------------------
-
-    def add_weighted_adapter(
-        self,
-        adapters: Sequence[str],
-        weights: Sequence[float],
-        adapter_name: str,
-        combination_type: str = "svd",
-        svd_rank: int | None = None,
-    ) -> dict[str, float]:
-        """Add an adapter whose update is Σ w_i ΔW_i, up to what its rank cannot hold. It is neither active nor trained.
-
-        Args:
-            adapters: Names of the adapters to combine.
-            weights: w, of either sign.
-            adapter_name: Of the new one.
-            combination_type: Only ``"svd"``.
-            svd_rank: Rank of the new one; None: the largest of the adapters'. An update φ(BA) has a higher rank than
-                r, so look at what is returned.
-
-        Returns:
-            By module, the relative error that truncation makes, in the Frobenius norm.
-
-        Raises:
-            ValueError: An unknown or a taken name, as many weights as adapters are not there, another combination
-                type, an update that is not finite, or an adapter with modules_to_save. Nothing was added.
-        """
-        return add_weighted_adapter(self, adapters, weights, adapter_name, combination_type, svd_rank)
+    add_weighted_adapter = add_weighted_adapter
 
     @classmethod
     def _get_adapter_state_dict(
@@ -224,11 +196,9 @@ class LRLoraModel(BaseTuner):
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: PeftConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        state = with_present_keys(model, adapter_name, state_dict)
+        state = with_present_keys(state_dict)
         state = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state)
-        state = with_empty_plans(model, adapter_name, with_copies(model, adapter_name, state))
-        check_fits(model, adapter_name, state)
-        return state
+        return state_to_load(model, adapter_name, state)
 
     def _pre_injection_hook(self, model: nn.Module, config: PeftConfig, adapter_name: str) -> None:
         self._trained_before = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -239,52 +209,30 @@ class LRLoraModel(BaseTuner):
         for parameter in self._trained_before:
             parameter.requires_grad_(True)
 
-    # -- θ, which adapters may share ------------------------------------------------------------------------
-
     def _theta(self, config: LRLoraConfig, module_name: str) -> dict[str, Part]:
         """Returns the parts of θ for one adapted weight: those that its group shares, if they exist, else new ones."""
-        depth = relative_depth(module_name, self._injection.layers)
+        depth = relative_depth(module_name, self._layer_counts)
         n = config.num_grid_points
         grid_policy, positive = config.policy("grid"), config.policy("bandwidth_parameterization")
 
-        # Made in float64 on the CPU, whatever the defaults are and also where PEFT makes empty weights: an
-        # initialisation computes with them.
+        # In float64 on the CPU, also where PEFT makes empty weights: an initialisation computes with them.
         with torch.device("cpu"):
             points = grid_policy.points(n, config.grid_bound)
             omega = torch.full((n,), config.policy("bandwidth_init").value(depth), dtype=torch.float64)
             start = Start(config.make_basis(), points, omega, config.grid_bound, depth)
             values = config.policy("amplitude_init").values(start)
 
-        def shared(part: str, make: Callable[[], M]) -> M:
-            if part not in config.policy("sharing").names:
-                return make()
-            group = config.policy("sharing_scope").group(module_name)
-            key = (part, group)
-            if key not in self._injection.shared:
-                self._injection.shared[key] = make()
-            return self._injection.shared[key]  # type: ignore[return-value]
-
         theta: dict[str, Part] = {
-            "lrlora_amplitude": shared("amplitude", lambda: Amplitude(values, config.learn_amplitude)),
-            "lrlora_bandwidth": shared("bandwidth", lambda: Bandwidth(omega, positive, config.learn_bandwidth)),
-            "lrlora_grid": shared("grid", lambda: GridPoints(points, grid_policy.learned)),
+            "amplitude": Amplitude(values, config.learn_amplitude),
+            "bandwidth": Bandwidth(omega, positive, config.learn_bandwidth),
+            "grid": GridPoints(points, grid_policy.learned),
         }
         if starts := getattr(start.basis, "shape_parameters", {}):
-            theta["lrlora_shape"] = shared("shape", lambda: Shape(starts, n))
-        return theta
-
-
-@dataclass
-class _Injection:
-    """What the layers of the adapter that is being added have in common.
-
-    Attributes:
-        layers: How many there are, by stack.
-        shared: Modules of θ by part and by group of the sharing scope.
-    """
-
-    layers: dict[str, int]
-    shared: dict[tuple[str, str], nn.Module] = field(default_factory=dict)
+            theta["shape"] = Shape(starts, n)
+        group = config.policy("sharing_scope").group(module_name)
+        for part in config.policy("sharing").names & theta.keys():
+            theta[part] = self._shared.setdefault((part, group), theta[part])
+        return {f"lrlora_{part}": module for part, module in theta.items()}
 
 
 def _is_all(value: object) -> bool:

@@ -1,8 +1,8 @@
 """Which names an adapter can have, so that every adapter of a model can be saved.
 
-Where a model has several adapters PEFT saves one of them by leaving out every tensor in whose key the name of another
-adapter stands between dots (``peft.utils.save_and_load._filter_state_dict_for_adapter_name``). An adapter called
-``out`` then takes the tensors of every module called ``out`` out of the files of the others.
+When PEFT saves one of several adapters it leaves out every tensor whose key has the name of another one between dots
+(``peft.utils.save_and_load._filter_state_dict_for_adapter_name``), so an adapter called ``out`` would remove the
+tensors of every module called ``out``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def culprit(keys: Iterable[str], adapters: Iterable[str]) -> str | None:
 
 
 def _names_in(model: nn.Module) -> dict[str, str]:
-    """The names of which names of modules and parameters are made, adapters left out, each with one full name."""
+    """The components of the names of modules and parameters, without adapters, each with one full name."""
     found: dict[str, str] = {}
     inside: list[str] = []  # of adapters
     for name, module in model.named_modules():

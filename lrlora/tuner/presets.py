@@ -15,8 +15,8 @@ def theta_rate(num_grid_points: int) -> float:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Starts exactly as LoRA does, for every basis, and is LoRA again where θ is decayed to zero. The figures behind the
-    # input scale and the learning rate of θ are in docs/defaults.md, with the commands that give them.
+    # Starts exactly as LoRA does, for every basis. The figures behind the input scale and the learning rate of θ are in
+    # docs/defaults.md.
     "default": {
         "lora_alpha": 8,
         "amplitude_init": "zero",
@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "input_scale": 200.0,
         "transfer_lr_scale": theta_rate,
     },
-    # φ alone, fitted to a straight line at the start.
+    # φ alone, fitted to φ(z) = z at the start.
     "identity": {
         "lora_alpha": 8,
         "amplitude_init": "identity",
@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "input_scale": 100.0,
         "transfer_lr_scale": theta_rate,
     },
-    # LR-LoRA to the letter, so that what it does can be studied: ΔW = φ(BA), a = 0, no scaling.
+    # LR-LoRA as published: ΔW = φ(BA), a = 0, no scaling.
     "paper": {
         "lora_alpha": None,
         "amplitude_init": "zero",

@@ -1,7 +1,6 @@
-"""Adapters on quantised bases: which there are, how ΔW is added to one, and how it is taken out again.
+"""Merging into quantised bases, through PEFT's backends.
 
-How the weight of a quantised layer is read and written is known to PEFT, by one backend per library. The forward pass
-needs none of it: the layer's own output and x ΔWᵀ are added, and nothing is dequantised.
+The forward pass dequantises nothing: x ΔWᵀ is added to the layer's own output.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Kept = Tensor | tuple[nn.Module]
 
 
 def backend_of(base: nn.Module, name: str, model: nn.Module) -> QuantizationBackend | None:
-    """How PEFT reads and writes the weight of a layer; None for a weight of plain numbers.
+    """Returns how PEFT reads and writes the weight of a layer; None for a weight of plain numbers.
 
     Args:
         base: The layer.
@@ -31,11 +30,11 @@ def backend_of(base: nn.Module, name: str, model: nn.Module) -> QuantizationBack
         model: The model it is in, which may know how it was quantised.
 
     Raises:
-        ValueError: The weight is not of plain numbers, and PEFT does not know the layer, or not without its library.
+        ValueError: The weight is not of plain numbers, and PEFT does not know the layer or lacks its library.
     """
     options = get_quantization_kwargs(model)
-    # The backend of torchao asks for the way to quantise anew, which only a model knows that transformers quantised.
-    # Without it there is still everything but merging.
+    # torchao's backend needs the way to quantise again, which only models have that transformers quantised. Without it
+    # merging is not possible.
     known = "get_apply_tensor_subclass" in options
     backend = None
     if not isinstance(base, (nn.Embedding, nn.modules.conv._ConvNd)):  # PEFT has backends for linear layers alone
@@ -53,10 +52,10 @@ def backend_of(base: nn.Module, name: str, model: nn.Module) -> QuantizationBack
 
 
 def check_mergeable(layer: BaseTunerLayer) -> None:
-    """See that ΔW can be added to the weight of a layer.
+    """Check that ΔW can be added to the weight of a layer.
 
     Raises:
-        ValueError: Its weight can be read, or written, by nobody here.
+        ValueError: Its weight cannot be read or written.
     """
     backend = layer.quantization_backend
     if backend is None:

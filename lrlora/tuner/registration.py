@@ -7,6 +7,8 @@ PEFT looks methods up by a closed enumeration, which is extended here by one mem
 from __future__ import annotations
 
 from peft.utils.peft_types import PeftType, register_peft_method
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 
 NAME = "lrlora"
 
@@ -23,6 +25,17 @@ def register() -> None:
 
     if PeftType[NAME.upper()] not in PEFT_TYPE_TO_CONFIG_MAPPING:
         register_peft_method(name=NAME, config_cls=LRLoraConfig, model_cls=LRLoraModel, prefix=f"{NAME}_")
+        _take_old_keys()
+
+
+def _take_old_keys() -> None:
+    """Let transformers' own ``load_adapter`` rename A and B in files of version 0.1.0.
+
+    They lack the ``.weight`` there. transformers renames keys by lists; the one called "legacy" goes for all models.
+    """
+    renaming = WeightRenaming(rf"(\.{NAME}_[AB]\.[^.]+)$", r"\1.weight")  # the adapter's name is in the key by then
+    names = [*get_checkpoint_conversion_mapping("legacy"), renaming]
+    register_checkpoint_conversion_mapping("legacy", names, overwrite=True)
 
 
 def _extend_enum(name: str) -> None:

@@ -2,15 +2,16 @@
 
 A model may read the weight of a module and never call the module, as ``torch.nn.MultiheadAttention`` does with its
 ``out_proj`` and Mamba with its ``conv1d``. An adapter computes its update when it is called, so it would change nothing
-until it is merged. Such modules are found in the bytecode of the class that holds them.
+until it is merged. Such modules are found in the source of the class that holds them.
 """
 
 from __future__ import annotations
 
-import dis
+import ast
 import functools
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+import inspect
+import re
+import textwrap
 
 import torch
 from torch import nn
@@ -25,20 +26,8 @@ FUSED = ("conv1d", "out_proj")
 FUSED_MODEL_TYPES = ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")
 """Modules whose weights go to a fused kernel, in the model types that PEFT refuses them in for LoRA."""
 
-_PROPERTIES = (
-    "dtype",
-    "device",
-    "shape",
-    "size",
-    "ndim",
-    "dim",
-    "numel",
-    "is_meta",
-    "is_cuda",
-    "requires_grad",
-    "layout",
-)
-"""Attributes of a weight that say nothing of its values."""
+_PROPERTIES = r"(dtype|device|shape|size|ndim|dim|numel|is_meta|is_cuda|requires_grad|layout)\b"
+"""Attributes of a weight that say nothing of its values, as a regular expression."""
 
 _SETUP = ("init", "reset", "load", "state", "repr")
 """Parts of the names of methods that take no part in a forward pass."""
@@ -89,7 +78,7 @@ def check_is_called(model: nn.Module, name: str) -> None:
             f"target module {name!r}: {kind} may pass its weight to a fused kernel and not call it, so an adapter "
             f"there may have no effect; leave {child!r} out of target_modules, or name it in exclude_modules"
         )
-    if _is_read_and_not_called(type(parent), child):  # type: ignore[arg-type]  # mypy: a class has no hash
+    if _is_read_and_not_called(type(parent), child):
         raise ValueError(
             f"target module {name!r}: {kind} reads its weight and never calls it, so an adapter there has no effect; "
             f"leave {child!r} out of target_modules, or name it in exclude_modules"
@@ -101,47 +90,35 @@ def check_is_called(model: nn.Module, name: str) -> None:
         )
 
 
-@functools.cache
 def _is_read_and_not_called(parent: type[nn.Module], child: str) -> bool:
     """Whether methods of a class read ``self.child.weight``, and none uses ``self.child`` in another way."""
-    read = False
-    for code in _methods(parent):
-        loaded = [(step.opname, step.argval) for step in dis.get_instructions(code)] + [("", "")] * 2
-        for (operation, name), second, third in zip(loaded, loaded[1:], loaded[2:], strict=False):
-            if name != child or not operation.startswith(("LOAD_ATTR", "LOAD_METHOD")):
-                continue
-            attribute = second[1] if second[0].startswith(("LOAD_ATTR", "LOAD_METHOD")) else None
-            if attribute is None or attribute == "forward":
-                return False  # called, or handed on to what may call it
-            if attribute == "weight" and not second[0].startswith("LOAD_METHOD"):
-                read = read or third[1] not in _PROPERTIES
-    return read
+    uses = {use for base in parent.__mro__ if base not in nn.Module.__mro__ for use in _uses(base).get(child, ())}
+    called = "" in uses or "forward" in uses  # or handed on to what may call it
+    read = any(use == "weight" or re.match(rf"weight\.(?!{_PROPERTIES})", use) for use in uses)
+    return read and not called
 
 
-def _methods(parent: type[nn.Module]) -> Iterator[CodeType]:
-    """The code of the methods of a class, of what they define inside, and of what decorators have wrapped."""
-    seen: set[int] = set()
+@functools.cache
+def _uses(owner: type) -> dict[str, set[str]]:
+    """What the methods of a class write behind each attribute, as ``"weight.T"``; "" for the attribute itself."""
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    except (OSError, TypeError, SyntaxError):
+        return {}  # no source, as for classes that are made at run time
+    found: dict[str, set[str]] = {}
+    waiting = [node for node in ast.iter_child_nodes(body) if not any(word in _name(node) for word in _SETUP)]
+    while waiting:
+        node = waiting.pop()
+        names: list[str] = []
+        if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)):
+            while isinstance(node, ast.Attribute):
+                names.insert(0, node.attr)
+                node = node.value
+        for i, name in enumerate(names, 1):
+            found.setdefault(name, set()).add(".".join(names[i:]))
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
 
-    def codes(value: object) -> Iterator[CodeType]:
-        if isinstance(value, property):
-            value = value.fget
-        elif isinstance(value, (classmethod, staticmethod)):
-            value = value.__func__
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, CodeType):
-            yield value
-            for constant in value.co_consts:
-                yield from codes(constant)
-        elif isinstance(value, FunctionType):
-            yield from codes(value.__code__)
-            for cell in value.__closure__ or ():
-                yield from codes(cell.cell_contents)
 
-    for base in parent.__mro__:
-        if base in (nn.Module, object):
-            break
-        for name, value in list(vars(base).items()):
-            if not any(word in name for word in _SETUP):
-                yield from codes(value)
+def _name(node: ast.AST) -> str:
+    return node.name if isinstance(node, ast.FunctionDef) else ""

@@ -1,41 +1,54 @@
 """Several adapters combined into a new one, on their updates: Σ w_i ΔW_i.
 
-Since φ is not linear, adding up the A and the B of adapters, as one does with LoRA, would give something else. The sum
-of updates is no φ(BA) in general; it is taken apart by singular values into an adapter whose φ starts as a straight
-line, and which can be trained on. What the truncation loses is returned.
+Since φ is not linear, sums of A and of B, as for LoRA, would give another update. The sum of the updates is truncated
+by singular values to an adapter whose φ starts linear and can be trained further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
+from peft.tuners.tuners_utils import BaseTuner
 
 from lrlora.analysis.linalg import Truncation
 from lrlora.tuner.layer import LRLoraLayer
 
-if TYPE_CHECKING:
-    from lrlora.tuner.model import LRLoraModel
-
 
 @torch.no_grad()
 def add_weighted_adapter(
-    tuner: LRLoraModel,
+    tuner: BaseTuner,
     adapters: Sequence[str],
     weights: Sequence[float],
     adapter_name: str,
     combination_type: str = "svd",
     svd_rank: int | None = None,
 ) -> dict[str, float]:
-    """See :meth:`LRLoraModel.add_weighted_adapter`."""
+    """Add an adapter whose update is Σ w_i ΔW_i, up to truncation. It is neither active nor trained.
+
+    Args:
+        tuner: The model.
+        adapters: Names of the adapters to combine.
+        weights: w, of either sign.
+        adapter_name: Of the new one.
+        combination_type: Only ``"svd"``.
+        svd_rank: Rank of the new one; None: the largest of the adapters'. φ(BA) has a higher rank than r, so look at
+            the errors.
+
+    Returns:
+        By module, the relative error of the truncation in the Frobenius norm.
+
+    Raises:
+        ValueError: The names, weights or combination type are not valid, an update is not finite, or an adapter has
+            modules_to_save. Nothing was added.
+    """
     _check(tuner, adapters, weights, adapter_name, combination_type)
     layers = {name: module for name, module in tuner.model.named_modules() if isinstance(module, LRLoraLayer)}
     ranks = [r for name in adapters for layer in layers.values() if (r := layer.r.get(name))]
     rank = svd_rank or max(ranks, default=1)
     if rank < 1:
-        raise ValueError(f"svd_rank is at least 1, not {svd_rank}")
+        raise ValueError(f"svd_rank must be >= 1, got {svd_rank}")
 
     sums: dict[str, torch.Tensor] = {}
     for module, layer in layers.items():
@@ -62,7 +75,7 @@ def add_weighted_adapter(
         layers="all",
         rank_allocation="uniform",
         sharing="none",
-        # φ a straight line of slope 1, with amplitudes that can be trained.
+        # φ(z) = z at the start, with amplitudes that can be trained.
         preset="default",
         residual=True,
         centered=True,
@@ -83,12 +96,12 @@ def add_weighted_adapter(
 
 
 def _check(
-    tuner: LRLoraModel, adapters: Sequence[str], weights: Sequence[float], adapter_name: str, combination_type: str
+    tuner: BaseTuner, adapters: Sequence[str], weights: Sequence[float], adapter_name: str, combination_type: str
 ) -> None:
-    unknown = [name for name in adapters if name not in tuner.peft_config]
+    unknown = [f" {name!r}" for name in adapters if name not in tuner.peft_config]
     if unknown or not adapters:
-        what = f"there is no adapter {unknown[0]!r}" if unknown else "there is no adapter to combine"
-        raise ValueError(f"{what} (there are: {', '.join(map(repr, tuner.peft_config))})")
+        what = unknown[0] if unknown else " to combine"
+        raise ValueError(f"there is no adapter{what} (there are: {', '.join(map(repr, tuner.peft_config))})")
     if len(weights) != len(adapters):
         raise ValueError(f"{len(adapters)} adapters take as many weights, not {len(weights)}")
     if adapter_name in tuner.peft_config:

@@ -48,11 +48,11 @@ class Inspection:
     @property
     def straight(self) -> list[LayerReport]:
         """The layers whose φ is a straight line."""
-        return [layer for layer in self.layers if layer.is_straight_line]
+        return [layer for layer in self.layers if layer.is_linear]
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
-        layers = [dataclasses.asdict(layer) | {"straight_line": layer.is_straight_line} for layer in self.layers]
+        layers = [dataclasses.asdict(layer) | {"straight_line": layer.is_linear} for layer in self.layers]
         return {
             "adapter": self.adapter,
             "method": self.method,
@@ -104,7 +104,7 @@ def headline(inspection: Inspection) -> str:
 
 def note(layer: LayerReport) -> str:
     """What to mind about a layer; empty where there is nothing."""
-    if not layer.is_straight_line:
+    if not layer.is_linear:
         return ""
     if layer.bends_at is None:
         return "straight line at any input scale"

@@ -67,7 +67,7 @@ def summary_table(inspection: Inspection) -> Table:
         row = [role, str(len(layers)), spread(ranks), spread(effective)]
         if with_transfer:
             bends = [layer.nonlinear_fraction for layer in layers if layer.nonlinear_fraction is not None]
-            straight = sum(layer.is_straight_line for layer in layers)
+            straight = sum(layer.is_linear for layer in layers)
             row += [percentage(fmean(bends) if bends else None), percentage(max(bends, default=None)), str(straight)]
         rows.append(tuple(row))
     return Table(

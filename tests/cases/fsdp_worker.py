@@ -25,6 +25,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor
 
 from lrlora import LRLoraConfig, parameter_groups
+from lrlora.tuner.theta import Factor, Part
 
 WIDTH, BATCH, STEPS = 8, 8, 4
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -32,6 +33,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "direct": {"engine": "direct"},
     "gaussian, learned grid": {"basis": "gaussian", "grid": "learned"},
+    "shared": {"sharing": "all", "grid": "learned"},
+    "shared in blocks": {"sharing": "all", "sharing_scope": "layer"},
 }
 
 
@@ -67,6 +70,15 @@ def by_blocks(model: PeftModel) -> nn.Module:
     return fully_shard(model, mesh=mesh)
 
 
+def by_parts_and_blocks(model: PeftModel) -> nn.Module:
+    """FSDP2, where each part of θ is a unit of its own."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for module in model.modules():
+        if isinstance(module, Part) and not isinstance(module, Factor):
+            fully_shard(module, mesh=mesh)
+    return by_blocks(model)
+
+
 def with_original_parameters(model: PeftModel) -> nn.Module:
     """FSDP1 on blocks."""
     return FullyShardedDataParallel(
@@ -82,8 +94,16 @@ def by_pefts_policy(model: PeftModel) -> nn.Module:
     )
 
 
+RUNS = [
+    *((way, name) for way in ("FSDP2", "FSDP1", "FSDP1 by PEFT's policy") for name in list(VARIANTS)[:4]),
+    *((way, "shared in blocks") for way in ("FSDP2", "FSDP1")),
+    *((way, "shared") for way in ("FSDP2, parts first", "FSDP1", "FSDP1 by PEFT's policy")),
+]
+"""What is compared, as pairs of a way and a variant."""
+
 WAYS: dict[str, Callable[[PeftModel], nn.Module]] = {
     "FSDP2": by_blocks,
+    "FSDP2, parts first": by_parts_and_blocks,
     "FSDP1": with_original_parameters,
     "FSDP1 by PEFT's policy": by_pefts_policy,
 }
@@ -153,7 +173,7 @@ def compare(name: str, way: str) -> dict[str, Any]:
 def main(folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=30))
     found: dict[str, Any] = {}
-    for way, name in ((way, name) for way in WAYS for name in VARIANTS):
+    for way, name in RUNS:
         try:
             found[f"{way}, {name}"] = compare(name, way)
         except Exception as error:  # what failed is a finding

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lrlora import LRLoraConfig
 
 BENT: dict[str, Any] = {"r": 2, "num_grid_points": 6, "init_weights": False, "input_scale": 20.0}
-"""A start that is no identity and no straight line."""
+"""A start that is neither zero nor linear."""
 
 LLAMA: dict[str, Any] = {
     "hidden_size": 16,

@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from small import adapted, llama, off, rows, trained
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 # Torch's own rules for forward mode are scripted.
@@ -157,8 +158,8 @@ def test_a_penalty_on_the_gradient_of_the_input(engine: str, fields: dict[str, A
 
 
 @pytest.mark.parametrize("engine", ["direct", "auto"])
-@pytest.mark.parametrize("forward", [True, False], ids=["jvp", "jacfwd"])
-def test_forward_mode(engine: str, forward: bool) -> None:
+@pytest.mark.parametrize("way", ["jvp", "jacfwd", "forward_ad"])
+def test_forward_mode(engine: str, way: str) -> None:
     plain = model_of("direct")
     direction = a_direction(plain)
     expected = by_differences(plain, lambda: {"": plain(X).detach()}, direction)
@@ -169,8 +170,12 @@ def test_forward_mode(engine: str, forward: bool) -> None:
         def outputs(parameters: Parameters) -> Tensor:
             return functional_call(model, parameters, (X,))
 
-        if forward:
+        if way == "jvp":
             return {"": jvp(outputs, (parameters,), (direction,))[1]}
+        if way == "forward_ad":
+            with forward_ad.dual_level():
+                duals = {name: forward_ad.make_dual(p, direction[name]) for name, p in parameters.items()}
+                return {"": forward_ad.unpack_dual(outputs(duals)).tangent}
         columns = jacfwd(outputs)(parameters)
         return {"": sum(torch.tensordot(columns[name], d, dims=d.dim()) for name, d in direction.items())}
 

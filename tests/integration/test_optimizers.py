@@ -151,12 +151,12 @@ class TestParameterGroups:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"lr": -1.0}, "lr is at least 0"),
-            ({"lr": float("nan")}, "lr is at least 0"),
-            ({"weight_decay": -0.1}, "weight_decay is at least 0"),
-            ({"transfer_lr_scale": -0.1}, "transfer_lr_scale is at least 0"),
-            ({"amplitude_weight_decay": -0.1}, "amplitude_weight_decay is at least 0"),
-            ({"loraplus_lr_ratio": 0.0}, "loraplus_lr_ratio is greater than 0"),
+            ({"lr": -1.0}, "lr must be >= 0"),
+            ({"lr": float("nan")}, "lr must be a finite number >= 0"),
+            ({"weight_decay": -0.1}, "weight_decay must be >= 0"),
+            ({"transfer_lr_scale": -0.1}, "transfer_lr_scale must be >= 0"),
+            ({"amplitude_weight_decay": -0.1}, "amplitude_weight_decay must be >= 0"),
+            ({"loraplus_lr_ratio": 0.0}, "loraplus_lr_ratio must be > 0"),
         ],
     )
     def test_a_rate_that_cannot_be_is_refused(self, options: Options, said: str) -> None:

@@ -217,45 +217,6 @@ class TestSharing:
         assert (len(ids["default"]), len(ids["apart"])) == (1, 18)
 
 
-def test_two_adapters_can_be_added_switched_combined_and_deleted(make_model: Make, inputs_of: Inputs) -> None:
-    inputs = inputs_of("llama")
-    model = get_peft_model(make_model("llama"), LRLoraConfig(**RANDOM)).eval()
-    torch.manual_seed(5)
-    model.add_adapter("second", LRLoraConfig(r=3, basis="gaussian", init_weights=False, placement="mlp"))
-    first = logits(model, inputs)
-    model.set_adapter("second")
-    second = logits(model, inputs)
-    assert not torch.allclose(first, second)
-    model.base_model.set_adapter(["default", "second"])
-    both = logits(model, inputs)
-    down = model.base_model.model.model.layers[0].mlp.down_proj
-    x = torch.randn(2, down.in_features)
-    summed = down.base_layer(x) + x @ (down.get_delta_weight("default") + down.get_delta_weight("second")).T
-    torch.testing.assert_close(down(x), summed, rtol=1e-4, atol=1e-5)
-    model.merge_adapter()
-    torch.testing.assert_close(logits(model, inputs), both, rtol=1e-4, atol=1e-5)
-    model.unmerge_adapter()
-    model.set_adapter("default")
-    model.delete_adapter("second")
-    torch.testing.assert_close(logits(model, inputs), first, rtol=0, atol=0)
-    assert not any("second" in name for name, _ in model.named_parameters())
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_bases(dtype: torch.dtype, make_model: Make, inputs_of: Inputs, tmp_path: Path) -> None:
-    base, inputs = make_model("llama").to(dtype), inputs_of("llama")
-    model = get_peft_model(base, LRLoraConfig(**RANDOM)).eval()
-    model.save_pretrained(tmp_path)
-    out = logits(model, inputs)
-    assert out.dtype is dtype
-    wide = PeftModel.from_pretrained(make_model("llama"), tmp_path).eval()
-    torch.testing.assert_close(out.float(), logits(wide, inputs), rtol=0.1, atol=0.1)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(logits(wide, inputs).float(), logits(wide, inputs).float(), rtol=0.1, atol=0.1)
-    model.merge_adapter()
-    torch.testing.assert_close(logits(model, inputs).float(), out.float(), rtol=0.1, atol=0.1)
-
-
 def test_a_merge_to_nan_is_refused_and_leaves_the_weights(make_model: Make) -> None:
     model = get_peft_model(make_model("bert"), LRLoraConfig(**RANDOM))
     layer = next(iter(layers_of(model).values()))
@@ -276,29 +237,6 @@ def test_dropout_acts_in_training_only(make_model: Make, inputs_of: Inputs) -> N
     torch.testing.assert_close(logits(model, inputs), logits(model, inputs), rtol=0, atol=0)
     model.train()
     assert not torch.allclose(logits(model, inputs), logits(model, inputs))
-
-
-def test_gradient_checkpointing_changes_no_gradient(make_model: Make, inputs_of: Inputs) -> None:
-    gradients = []
-    for checkpointing in (False, True):
-        torch.manual_seed(3)
-        model = get_peft_model(make_model("llama"), LRLoraConfig(**RANDOM)).train()
-        if checkpointing:
-            model.base_model.model.activation_checkpointing_enable({"use_reentrant": False})
-        inputs = inputs_of("llama")
-        model(**inputs, labels=inputs["input_ids"]).loss.backward()
-        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
-    for plain, checkpointed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, checkpointed)
-
-
-def test_transformers_loads_the_adapter_by_itself(make_model: Make, inputs_of: Inputs, tmp_path: Path) -> None:
-    inputs = inputs_of("llama")
-    model = get_peft_model(make_model("llama"), LRLoraConfig(**RANDOM)).eval()
-    model.save_pretrained(tmp_path)
-    base = make_model("llama")
-    base.load_adapter(str(tmp_path))
-    torch.testing.assert_close(logits(base.eval(), inputs), logits(model, inputs), rtol=0, atol=0)
 
 
 def test_importing_lrlora_is_enough_to_load_an_adapter(make_model: Make, tmp_path: Path) -> None:
@@ -346,21 +284,3 @@ def test_a_checkpoint_names_its_tensors_as_lora_does(make_model: Make, tmp_path:
 def test_a_module_that_is_no_matrix_is_refused(make_model: Make) -> None:
     with pytest.raises(ValueError, match="is a LayerNorm; LR-LoRA adapts"):
         get_peft_model(make_model("bert"), LRLoraConfig(target_modules=["LayerNorm"]))
-
-
-def test_transformers_trainer_trains_it_as_it_is(make_model: Make, inputs_of: Inputs, tmp_path: Path) -> None:
-    from transformers import Trainer, TrainingArguments
-
-    model = get_peft_model(make_model("bert"), LRLoraConfig(r=2))
-    rows = [
-        {"input_ids": row, "labels": torch.tensor(i % 2)}
-        for i, row in enumerate(inputs_of("bert")["input_ids"].repeat(4, 1))
-    ]
-    before = {name: p.clone() for name, p in model.named_parameters()}
-    arguments = TrainingArguments(
-        output_dir=str(tmp_path), max_steps=3, learning_rate=1e-2, report_to="none", save_strategy="no", use_cpu=True
-    )
-    trainer = Trainer(model=model, args=arguments, train_dataset=rows)
-    assert trainer.train().global_step == 3
-    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == {name for name, p in model.named_parameters() if p.requires_grad}

@@ -142,19 +142,6 @@ def test_a_step_between_plans_reads_no_value(engine: str, host_reads: Any) -> No
     assert host_reads.found == []
 
 
-def test_reading_the_state_changes_nothing() -> None:
-    losses = []
-    for reads in (False, True):
-        model = adapted()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-        losses.append([])
-        for i in range(8):
-            losses[-1] += train(model, optimizer, 1, first=i)
-            if reads:
-                model.state_dict()
-    assert losses[0] == losses[1]
-
-
 @pytest.mark.parametrize("at", [1, 5, 7])
 def test_a_resumed_run_goes_on_to_the_bit(at: int) -> None:
     whole = adapted()

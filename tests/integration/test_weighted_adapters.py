@@ -71,7 +71,7 @@ def test_the_new_adapter_waits_and_can_be_trained_saved_and_loaded(tmp_path: Any
         ({"weights": [1.0]}, "2 adapters take as many weights, not 1"),
         ({"adapter_name": "second"}, "'second' already"),
         ({"combination_type": "linear"}, "combined on their updates"),
-        ({"svd_rank": -1}, "at least 1"),
+        ({"svd_rank": -1}, "svd_rank must be >= 1"),
     ],
 )
 def test_what_cannot_be_combined_adds_nothing(arguments: dict[str, Any], message: str) -> None:

@@ -40,9 +40,9 @@ def test_the_identity_start_is_a_straight_line(basis: str, n: int) -> None:
     assert (phi - z).norm() <= 0.02 * z.norm()
 
 
-def test_a_basis_that_cannot_be_a_straight_line_says_so() -> None:
+def test_a_basis_that_cannot_be_linear_says_so() -> None:
     grid, one = GRIDS.create("uniform").points(10, 3.0), torch.ones(10, dtype=F64)
-    with pytest.warns(UserWarning, match="best fit of a straight line by basis Fourier"):
+    with pytest.warns(UserWarning, match="best linear fit by basis Fourier"):
         AMPLITUDES.create("identity").values(Start(BASES.create("fourier"), grid, one, 3.0, 0.0))
 
 

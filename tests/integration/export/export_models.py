@@ -25,7 +25,7 @@ def logits(model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 def train_factors(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draws every A and B, and leaves φ a straight line."""
+    """Samples every A and B, and leaves φ linear."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

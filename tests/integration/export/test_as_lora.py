@@ -116,7 +116,7 @@ def test_ranks_by_error_are_a_pattern_a_cap_or_one_rank(make_model: Make) -> Non
 
 
 @pytest.mark.parametrize("equal_ranks", [False, True])
-def test_a_straight_line_is_exact(equal_ranks: bool, make_model: Make, inputs_of: Inputs) -> None:
+def test_a_linear_phi_is_exact(equal_ranks: bool, make_model: Make, inputs_of: Inputs) -> None:
     fields = {"r": 3, "lora_alpha": 7.5, "rank_pattern": {"c_fc": 2}, "alpha_pattern": {"c_attn": 4}}
     model = train_factors(get_peft_model(make_model("gpt2"), LRLoraConfig(**fields))).eval()
     export = to_lora(model, equal_ranks=equal_ranks)

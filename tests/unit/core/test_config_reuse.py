@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from lrlora import LRLoraConfig
@@ -26,18 +26,6 @@ RESOLVED = [
     {"target_modules": [f"model.layers.{i}.self_attn.{role}_proj" for i in range(5) for role in "qkvo"]},
     {"target_modules": ["q_proj", "up_proj"], "rank_allocation": "empirical", "rank_pattern": {"up_proj": 3}},
 ]
-V0_1_0 = {
-    "alpha_pattern": {}, "amplitude_init": "zero", "auto_mapping": None, "bandwidth_init": 1.0,
-    "bandwidth_parameterization": "exp", "base_model_name_or_path": None, "basis": "sinc", "basis_kwargs": {},
-    "centered": True, "engine": "auto", "engine_tolerance": 0.002, "exclude_modules": None, "grid": "uniform",
-    "grid_bound": 3.0, "inference_mode": True, "init_weights": True, "input_scale": 200.0, "layers": "all",
-    "layers_pattern": None, "layers_to_transform": None, "learn_amplitude": True, "learn_bandwidth": True,
-    "lora_alpha": 8, "lora_dropout": 0.0, "modules_to_save": None, "num_grid_points": 50, "peft_type": "LRLORA",
-    "peft_version": "0.21.2", "placement": "all", "preset": "default", "r": 4, "rank_allocation": "uniform",
-    "rank_pattern": {}, "residual": True, "revision": None, "sharing": "none", "sharing_scope": "all",
-    "target_modules": ["q_proj"], "task_type": None, "transfer_lr_scale": 0.1,
-}  # fmt: skip
-"""What lrlora 0.1.0 wrote for ``LRLoraConfig(r=4, target_modules=["q_proj"])``."""
 
 
 def llama(layers: int) -> LlamaForCausalLM:
@@ -80,12 +68,6 @@ def test_two_adapters_of_one_config_are_saved_resolved_and_load(tmp_path: Path) 
         model.set_adapter(adapter)
         loaded = PeftModel.from_pretrained(llama(2), folder)  # in evaluation mode, where plans have no room for growth
         assert torch.equal(loaded(tokens).logits, model.eval()(tokens).logits)
-
-
-def test_an_adapter_that_0_1_0_saved_loads(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text(json.dumps(V0_1_0))
-    loaded = PeftConfig.from_pretrained(tmp_path)
-    assert loaded == LRLoraConfig(r=4, target_modules=["q_proj"], inference_mode=True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 
 from lrlora import LRLoraConfig, parameter_groups
 
@@ -22,29 +22,9 @@ def test_theta_has_its_learning_rate_and_is_not_decayed() -> None:
     assert sum(p.numel() for p in groups["adapter"]["params"]) == 24
 
 
-def test_every_trainable_parameter_is_in_one_group() -> None:
-    model = adapted(grid="learned")
-    model.add_adapter("other", LRLoraConfig(r=1, target_modules=["0"], transfer_lr_scale=1.0))
-    model.base_model.set_adapter(["default", "other"])
-    listed = [id(p) for group in parameter_groups(model, 1e-3) for p in group["params"]]
-    assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
-
-
 def test_the_argument_goes_before_the_config() -> None:
     transfer = parameter_groups(adapted(), 1.0, transfer_lr_scale=0.0)[1]
     assert transfer["lr"] == 0.0
-
-
-def test_a_model_of_another_method_is_one_group() -> None:
-    model = get_peft_model(torch.nn.Sequential(torch.nn.Linear(6, 6)), LoraConfig(target_modules=["0"]))
-    groups = parameter_groups(model, 1e-3)
-    assert [group["name"] for group in groups] == ["adapter"]
-    torch.optim.AdamW(groups)
-
-
-def test_fixed_parameters_are_in_no_group() -> None:
-    groups = parameter_groups(adapted(learn_amplitude=False, learn_bandwidth=False, amplitude_init="small"), 1e-3)
-    assert [group["name"] for group in groups] == ["adapter"]
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])
