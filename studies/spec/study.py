@@ -15,7 +15,8 @@ from lrlora.studies.catalog import catalog_names, catalog_path
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.spec.axes import Axis, check_axes
 from lrlora.studies.spec.claims import Claim, Comparison
-from lrlora.studies.spec.overrides import apply_overrides, expand_shortcuts, parse_overrides, read_yaml_mapping
+from lrlora.studies.spec.overrides import apply_overrides, expand_shortcuts, parse_overrides
+from lrlora.studies.spec.plain_yaml import read_yaml_mapping
 from lrlora.studies.spec.schema import Strict, validate
 
 if TYPE_CHECKING:
