@@ -224,6 +224,8 @@ class Study(Strict):
         if budget not in self.budgets:
             raise StudyError(str(unknown_key(budget, self.budgets, f"study {self.name}")).replace("key", "budget", 1))
         training, others = _split_budget(self.budgets[budget], f"budgets.{budget}")
+        if isinstance(others.get("tune"), Mapping) and self.tune is not None:
+            others["tune"] = self.tune.model_dump(exclude_unset=True) | dict(others["tune"])
         data = self.model_dump() | others
         data["training"] |= training
         data["reference"] = self.reference or next(iter(self.baselines), None)
@@ -297,6 +299,8 @@ def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any
     for key in training:
         if key not in Training.model_fields:
             raise unknown_key(key, [*Training.model_fields, *IN_BUDGETS], where)
+    if isinstance(others.get("tune"), Mapping):
+        validate(Tuning, others["tune"], f"{where}.tune")
     checked = validate(Training, training, where)
     return checked.model_dump(include=set(training)), others
 
