@@ -45,6 +45,8 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Stud
         parent = _model_at(model, first["loc"][:-1])
         place = ": ".join([where, ".".join(path[:-1])]) if path[:-1] else where
         return unknown_key(path[-1], parent.model_fields if parent is not None else [], place)
+    if path and path[-1] == "[key]":
+        return StudyError(f"{where}: {'.'.join(path[:-2])}: {first['input']!r} is no text; put it in quotes")
     cause = first.get("ctx", {}).get("error")
     message = str(cause) if isinstance(cause, Exception) else f"{first['msg']} (given: {first['input']!r})"
     if isinstance(cause, Exception) and not path:
