@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
 from lrlora.studies.cli import basis, bench, data, export, inspect, params, policy, study, train, tune, ui
-from lrlora.studies.cli.surroundings import check_encodable, explain_surroundings, replace_what_cannot_be_printed
+from lrlora.studies.cli.surroundings import check_encodable, explain_surroundings, prepare_output
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.quiet import quiet
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status: 0, 1 (a cell failed), 2 (a user's error) or 130."""
-    replace_what_cannot_be_printed()
+    prepare_output()
     try:
         check_encodable(arguments)
         with quiet():

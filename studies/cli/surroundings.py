@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
 import sys
@@ -29,8 +30,12 @@ _OF_SQLITE = {
 GO_ON = "what was recorded is kept: run the same command again to go on"
 
 
-def replace_what_cannot_be_printed() -> None:
-    """Have characters that the terminal's encoding lacks printed as ``?``: a name with them must not end a command."""
+def prepare_output() -> None:
+    """Have characters that the terminal's encoding lacks printed as ``?``, and errors of databases said once.
+
+    A name must not end a command. MLflow logs an error of its database with a traceback, and raises it as well.
+    """
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
