@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ _LARGEST = 100_000
 _DEEPEST = 50
 """Lists and mappings within each other."""
 
+_OCTAL = re.compile(r"^[-+]?0[0-9_]")
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + name for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
 
@@ -34,20 +34,62 @@ class _Loader(yaml.SafeLoader):
     def get_single_node(self) -> Node | None:
         node = super().get_single_node()
         if node is not None:
-            _check(node)
+            self._check_values(node)
             self._check_keys(node, set())
         return node
+
+    def _check_values(self, root: Node) -> None:
+        """See that a document is plain and finite, before anything is made of it."""
+        sizes: dict[int, int] = {}
+        above: set[int] = set()
+
+        def size(node: Node) -> int:
+            if id(node) in above:
+                raise _refused("an anchor holds itself", node)
+            if id(node) in sizes:
+                return sizes[id(node)]
+            if len(above) > _DEEPEST:
+                raise _refused("lists or mappings are nested too deeply", node)
+            if node.tag not in _PLAIN:
+                raise _refused(f"the tag {node.tag.replace(_TAG, '!!')} is not one of plain data", node)
+            if isinstance(node, ScalarNode):
+                self._check_scalar(node)
+            above.add(id(node))
+            total = 1 + sum(size(child) for child in _children(node))
+            above.remove(id(node))
+            if total > _LARGEST:
+                raise _refused(f"more than {_LARGEST:,} values", node)
+            sizes[id(node)] = total
+            return total
+
+        size(root)
+
+    def _check_scalar(self, node: ScalarNode) -> None:
+        """See that a value is what its tag says, and without quotes what it looks like."""
+        text, tag = node.value, node.tag.removeprefix(_TAG)
+        meant = self.resolve(ScalarNode, text, (True, False)).removeprefix(_TAG)  # type: ignore[no-untyped-call]
+        if tag not in ("str", meant) and (tag, meant) != ("float", "int"):
+            raise _refused(f"{text!r} is not what the tag !!{tag} says", node)
+        if tag in ("int", "float") and ":" in text:
+            node.tag = _TAG + "str"  # a time of day, or a ratio: no number to base 60
+        elif tag == "bool" and text.lower() not in ("true", "false"):
+            value = "true" if text.lower() in ("yes", "on") else "false"
+            raise _refused(f"{text} without quotes is {value} to YAML; write {value}, or {text!r} for the word", node)
+        elif tag == "int" and _OCTAL.match(text):
+            raise _refused(f"{text} is a number to base 8 to YAML; write it without the 0, or in quotes", node)
 
     def _check_keys(self, node: Node, seen: set[int]) -> None:
         """See that no key stands twice, before merge keys lay one mapping over another."""
         if id(node) in seen:
             return
         seen.add(id(node))
-        lines: dict[Hashable, int] = {}
+        lines: dict[str, int] = {}
         for key_node in [key for key, _ in node.value] if isinstance(node, MappingNode) else ():
             if not isinstance(key_node, ScalarNode) or key_node.tag == _TAG + "merge":
                 continue  # SafeLoader refuses the first and merges the second
             key, line = self.construct_object(key_node), key_node.start_mark.line + 1  # type: ignore[no-untyped-call]
+            if not isinstance(key, str):
+                raise _refused(f"the key {key_node.value} is not text; put it in quotes", key_node)
             if key in lines:
                 where = f"in line {line}" if line == lines[key] else f"in lines {lines[key]} and {line}"
                 raise _refused(f"the key {key!r} stands twice, {where}", key_node)
@@ -100,59 +142,13 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         raise StudyError(
             f"{path}: holds {'a list' if isinstance(data, list) else repr(data)[:60]}, not keys and values"
         )
-    for key in data:
-        if not isinstance(key, str):
-            raise StudyError(f"{path}: the key {key!r} is not text")
     return data
-
-
-def _check(root: Node) -> None:
-    """See that a document is plain and finite, before anything is made of it."""
-    sizes: dict[int, int] = {}
-    above: set[int] = set()
-
-    def size(node: Node) -> int:
-        if id(node) in above:
-            raise _refused("an anchor holds itself", node)
-        if id(node) in sizes:
-            return sizes[id(node)]
-        if len(above) > _DEEPEST:
-            raise _refused("lists or mappings are nested too deeply", node)
-        _check_scalar(node) if isinstance(node, ScalarNode) else None
-        if node.tag not in _PLAIN:
-            raise _refused(f"the tag {node.tag.replace(_TAG, '!!')} is not one of plain data", node)
-        above.add(id(node))
-        total = 1 + sum(size(child) for child in _children(node))
-        above.remove(id(node))
-        if total > _LARGEST:
-            raise _refused(f"more than {_LARGEST:,} values", node)
-        sizes[id(node)] = total
-        return total
-
-    size(root)
 
 
 def _children(node: Node) -> list[Node]:
     if isinstance(node, MappingNode):
         return [child for pair in node.value for child in pair]
     return node.value if isinstance(node, SequenceNode) else []
-
-
-def _check_scalar(node: ScalarNode) -> None:
-    """See that a value without quotes is what it looks like."""
-    if node.style is not None:
-        return
-    text = node.value
-    if node.tag == _TAG + "bool" and text.lower() not in ("true", "false"):
-        if text.lower() not in ("yes", "no", "on", "off"):
-            raise _refused(f"{text!r} is neither true nor false", node)
-        meant = "true" if text.lower() in ("yes", "on") else "false"
-        raise _refused(f"{text} without quotes is {meant} to YAML; write {meant}, or {text!r} for the word", node)
-    digits = text.lstrip("+-")
-    if node.tag == _TAG + "int" and ":" not in text and len(digits) > 1 and digits[0] == "0" and digits[1] not in "xb":
-        raise _refused(f"{text} is a number to base 8 to YAML; write it without the 0, or as '{text}' in quotes", node)
-    if node.tag in (_TAG + "int", _TAG + "float") and ":" in text:
-        node.tag = _TAG + "str"  # a time of day, or a ratio: no number to base 60
 
 
 def _refused(problem: str, node: Node) -> yaml.MarkedYAMLError:

@@ -36,7 +36,8 @@ def write(path: Path, text: str | bytes) -> Path:
 ODD_YAML: dict[str, tuple[str | bytes, str]] = {
     "a key twice": ("name: x\nseeds: [1]\nname: y\n", "the key 'name' stands twice, in lines 1 and 3"),
     "a key twice, within": ("training:\n  steps: 1\n  seed: 2\n  steps: 3\n", "'steps' stands twice, in lines 2 and 4"),
-    "equal keys": ("variants:\n  1: {}\n  1.0: {}\n", "the key 1.0 stands twice, in lines 2 and 3"),
+    "a key of nothing": ("variants:\n  ~: {}\n", "line 2, column 3: the key ~ is not text"),
+    "a tag of another kind": ("seeds: [!!int x]\n", "line 1, column 9: 'x' is not what the tag !!int says"),
     "no": ("name: no\n", "line 1, column 7: no without quotes is false to YAML; write false, or 'no' for the word"),
     "on as a key": ("variants:\n  on: {r: 1}\n", "line 2, column 3: on without quotes is true to YAML"),
     "a leading zero": ("seeds: [010]\n", "line 1, column 9: 010 is a number to base 8 to YAML"),
@@ -46,7 +47,7 @@ ODD_YAML: dict[str, tuple[str | bytes, str]] = {
     "nothing": ("# later\n", "is empty; keys and values are wanted"),
     "a list": ("- name: x\n", "holds a list, not keys and values"),
     "a word": ("name\n", "holds 'name', not keys and values"),
-    "a number as a key": ("1: x\n", "the key 1 is not text"),
+    "a number as a key": ("1: x\n", "line 1, column 1: the key 1 is not text; put it in quotes"),
     "an anchor within itself": ("base: &a {x: *a}\n", "an anchor holds itself"),
     "aliases without end": (
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
@@ -59,7 +60,7 @@ ODD_YAML: dict[str, tuple[str | bytes, str]] = {
     "latin-1": ("name: x\nquestion: für\n".encode("latin-1"), "line 2: byte 0xfc is not UTF-8"),
     "UTF-16": ("name: x\n".encode("utf-16"), "is in UTF-16; save the file as UTF-8"),
     "a NUL byte": (b"name: x\0\n", "line 1: a NUL byte"),
-    "a number as a name": ("name: x\nvariants: {4: {r: 4}}\n", "variants: 4 is no text; put it in quotes"),
+    "a number as a name": ("name: x\nvariants: {4: {r: 4}}\n", "line 2, column 12: the key 4 is not text"),
     "a budget's tuning": ("name: x\nbudgets: {smoke: {tune: {stps: 3}}}\n", "budgets.smoke.tune: unknown key 'stps'"),
 }
 

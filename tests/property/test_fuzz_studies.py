@@ -132,9 +132,10 @@ def test_any_value_at_any_key_of_a_study(files: dict[str, Any], overrides: dict[
         parts = place.split(".", 1) if place.startswith("axes.") else place.split(".")
         data = put(data, parts, value)
     text = yaml.safe_dump(data, allow_unicode=True)
+    lines = [f"{place}={yaml.safe_dump(value, default_flow_style=True)}" for place, value in overrides.items()]
 
     def make() -> None:
-        study = Study.from_dict(parse_yaml(text, "t.yaml"), overrides, where="t.yaml").resolve(budget)
+        study = Study.from_dict(parse_yaml(text, "t.yaml"), lines, where="t.yaml").resolve(budget)
         check_design(study)
         for cell in expand_cells(study):
             json.dumps({"id": cell.id, "label": cell.label})
