@@ -28,17 +28,16 @@ def read_text(path: Path, where: str) -> str:
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
-        raise StudyError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise StudyError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
     return decode_text(content, where)
 
 
 def decode_text(content: bytes, where: str) -> str:
-    r"""Decode UTF-8; see :func:`read_text`.
+    """Decode UTF-8; see :func:`read_text`.
 
-    >>> decode_text("f\u00fcr\n".encode("latin-1"), "a.csv")
+    >>> decode_text(bytes([0xFF, 0xFE, 0x61, 0x00]), "a.csv")
     Traceback (most recent call last):
-    lrlora.studies.errors.StudyError: a.csv: line 1: byte 0xfc is not UTF-8, but perhaps latin-1 or cp1252; \
-save the file as UTF-8
+    lrlora.studies.errors.StudyError: a.csv: is in UTF-16; save the file as UTF-8
     """
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):

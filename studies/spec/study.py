@@ -77,9 +77,12 @@ class TaskChoice(Strict):
         # `task: sarcasm` and `task: {name: files, train: a.csv}` are how people write it.
         if isinstance(given, str):
             return {"name": given}
-        if isinstance(given, Mapping) and "options" not in given and "name" in given:
-            options = {key: value for key, value in given.items() if key != "name"}
-            return {"name": given["name"], "options": options}
+        if isinstance(given, Mapping) and "name" in given:
+            others = {key: value for key, value in given.items() if key != "name"}
+            # A task may have an option called options. --set lays task.train=b.csv over the long form as well.
+            if isinstance(others.get("options"), Mapping):
+                others = {**others.pop("options"), **others}
+            return {"name": given["name"], "options": others}
         return given
 
 

@@ -57,6 +57,9 @@ ODD_YAML: dict[str, tuple[str | bytes, str]] = {
     "lists without end": ("a: " + "[" * 5000, "nested too deeply"),
     "an object": ("a: !!python/object/apply:os.getcwd []\n", "is not one of plain data"),
     "a set": ("a: !!set {b}\n", "the tag !!set is not one of plain data"),
+    "a list where keys are": ("name: x\ntraining: [1]\n", "training: keys and values are wanted (given: [1])"),
+    "a form of none": ("name: x\ntask: [digits, 5]\n", "task.1: keys and values are wanted (given: 5)"),
+    "an unknown key in a form": ("name: x\ntask: {nam: digits}\n", "task: unknown key 'nam'; did you mean 'name'?"),
     "latin-1": ("name: x\nquestion: für\n".encode("latin-1"), "line 2: byte 0xfc is not UTF-8"),
     "UTF-16": ("name: x\n".encode("utf-16"), "is in UTF-16; save the file as UTF-8"),
     "a NUL byte": (b"name: x\0\n", "line 1: a NUL byte"),
@@ -83,6 +86,18 @@ def test_what_people_mean_is_read_as_they_mean_it() -> None:
     ]  # fmt: skip
     merged = parse_yaml("a: &a {x: 1, y: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: [*b, *a], z: *a}", "here")
     assert merged == {"a": {"x": 1, "y": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1, "y": 2, "z": {"x": 1, "y": 1}}}
+
+
+def test_options_of_a_task_are_given_beside_its_name_or_below_it() -> None:
+    data = {
+        "name": "x",
+        "budgets": {"smoke": {}},
+        "task": {"name": "question-files", "train": "a", "options": ["b", "c"]},
+    }
+    (task,) = Study.from_dict(data, ["task.train=d", "task.test=e"]).resolve("smoke").tasks
+    assert task.options == {"train": "d", "test": "e", "options": ["b", "c"]}
+    with pytest.raises(StudyError, match="variants: 4 is no text; put it in quotes"):
+        Study.from_dict({"name": "x", "variants": {4: {}}})
 
 
 # -- budgets, searches, folders -----------------------------------------------------------------------------

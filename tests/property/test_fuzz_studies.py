@@ -21,7 +21,7 @@ from pyarrow import parquet
 from lrlora.registry import UnknownNameError
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_design
-from lrlora.studies.execution.single import load_single
+from lrlora.studies.execution.single import BUDGET, SingleRun, load_single
 from lrlora.studies.methods import METHODS
 from lrlora.studies.spec.cells import expand_cells
 from lrlora.studies.spec.claims import Claim
@@ -159,12 +159,19 @@ def test_a_study_file_with_any_piece_replaced(data: st.DataObject) -> None:
         result_or_line(lambda: Study.from_dict(found, where="t.yaml"))
 
 
+single_runs = st.dictionaries(st.sampled_from([*SingleRun.model_fields, "x"]), values, max_size=3)
+
+
 @FUZZED
-@given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+@given(
+    content=st.binary(max_size=60)
+    | st.text(max_size=60).map(str.encode)
+    | single_runs.map(lambda data: yaml.safe_dump(data).encode())
+)
 def test_any_bytes_as_a_file_of_one_run(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "t.yaml"
     file.write_bytes(content)
-    result_or_line(lambda: load_single(file))
+    result_or_line(lambda: check_design(load_single(file).resolve(BUDGET)))
 
 
 # -- users' files -------------------------------------------------------------------------------------------
