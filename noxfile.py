@@ -58,6 +58,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Give study files and users' files 100,000 random contents for each test; what follows -- goes to pytest."""
+    env = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "LRLORA_FUZZ_EXAMPLES": "100000"}
+    arguments = ("-m", "pytest", "--timeout", "0", "--numprocesses", "auto", *session.posargs)
+    session.run(shared(session, "python"), *arguments, "tests/property/test_fuzz_studies.py", env=env, external=True)
+
+
+@nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
     """See what a CUDA device does, and write runs/gpu/GPU.md; what follows -- goes to pytest."""
     # Asked of the driver: PyTorch would have to be installed first.

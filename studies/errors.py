@@ -18,8 +18,8 @@ def unknown_key(key: str, known: Iterable[str], where: str) -> StudyError:
     >>> str(unknown_key("step", ["steps", "seeds"], "my.yaml: training"))
     "my.yaml: training: unknown key 'step'; did you mean 'steps'? (known: seeds, steps)"
     """
-    known = sorted(known)
-    nearest = closest(key, known)
+    known = sorted(map(str, known))
+    nearest = closest(str(key), known)
     hint = f"; did you mean {nearest!r}?" if nearest is not None else ""
     return StudyError(f"{where}: unknown key {key!r}{hint} (known: {', '.join(known) or 'none'})")
 

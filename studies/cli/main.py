@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
 from lrlora.studies.cli import basis, bench, data, export, inspect, params, policy, study, train, tune, ui
+from lrlora.studies.cli.surroundings import check_encodable, explain_surroundings, prepare_output
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.quiet import quiet
 
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status: 0, 1 (a cell failed), 2 (a user's error) or 130."""
+    prepare_output()
     try:
+        check_encodable(arguments)
         with quiet():
             status = app(list(arguments), standalone_mode=False, prog_name="lrlora")
     except (StudyError, UnknownNameError, DuplicateNameError, BrokenPluginError) as error:
@@ -61,6 +64,10 @@ def run(arguments: Sequence[str]) -> int:
         return _refuse(message, USER_ERROR) if message.strip() else USER_ERROR
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except Exception as error:
+        if (said := explain_surroundings(error)) is None:
+            raise
+        return _refuse(said, USER_ERROR)
     if status == INTERRUPTED:  # which is also what typer makes of Ctrl-C
         return _refuse("interrupted: run the same command again to go on", INTERRUPTED, prefix="lrlora: ")
     return status if isinstance(status, int) else 0

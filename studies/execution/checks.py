@@ -12,6 +12,7 @@ from lrlora.studies.methods import make_method
 from lrlora.studies.models.backbones import check_backbone, locate, prepare_backbone
 from lrlora.studies.record.results import read_study_file
 from lrlora.studies.spec.cells import Cell, Variant, check_comparisons, expand_variants
+from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.study import Study
 from lrlora.studies.tasks import make_task
 from lrlora.studies.training.encoding import kind_for
@@ -86,6 +87,7 @@ def check_folder(out: Path, study: Study) -> Study:
     difference = _difference(other, study)
     if difference is not None:
         raise StudyError(f"--out {out}: holds another study: {difference}; give another folder")
+    check_one_file(saved, other, study, f"--out {out}")
     seeds = [*other.seeds, *(seed for seed in study.seeds if seed not in other.seeds)]
     return study.with_seeds(seeds)
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from lrlora.studies.kinds import kind_class
-from lrlora.studies.spec.overrides import apply_overrides, parse_overrides, read_yaml_mapping
+from lrlora.studies.spec.overrides import apply_overrides, parse_overrides
+from lrlora.studies.spec.plain_yaml import read_yaml_mapping
 from lrlora.studies.spec.schema import Strict, validate
 from lrlora.studies.spec.study import Metric, Study, TaskChoice, Training
 from lrlora.studies.tasks import make_task

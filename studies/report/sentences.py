@@ -92,6 +92,7 @@ def caveats(summary: StudySummary) -> list[str]:
             f"{listed([variant.name for variant in lost])}: it holds for the cells where "
             "both finished, and says nothing of those where one did not."
         )
+    notes += [f'The claim "{one.claim.says}" is not tested: {one.note}.' for one in summary.verdicts if one.note]
     if " or " in summary.split:
         notes.append(f"The cells are not all judged on the same split ({summary.split}): do not compare them.")
     if len(notes_on_memory := sorted({str(r.get("peak_memory_source")) for r in summary.records})) > 1:

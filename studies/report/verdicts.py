@@ -32,6 +32,7 @@ class Verdict:
         p: Of the claim's own test; None where there is none.
         p_holm: After Holm's correction over all tests of the study.
         decision: What is left to say.
+        note: Why a claim could not be tested, where that is more than a lack of records.
     """
 
     claim: Claim
@@ -42,6 +43,7 @@ class Verdict:
     p: float | None
     p_holm: float | None = None
     decision: Decision = "not tested"
+    note: str = ""
 
 
 def examine(
@@ -92,6 +94,9 @@ def _test(claim: Claim, by_variant: Mapping[str, Sequence[Record]], reference: s
     compared = tuple((of, against) for _, of, against in stars)
     unit = unit_of([record for pair in compared for name in pair for record in by_variant.get(name, ())])
     nothing = Verdict(claim, metric, unit, compared, None, None)
+    if claim.relative and (zeros := sum(_zero_partners(by_variant[of], by_variant[to], metric) for of, to in compared)):
+        # Without these pairs the test would be one of the others only.
+        return replace(nothing, note=f"{metric} of the partner is 0 in {zeros} pairs, to which nothing is relative")
     series = _shared(
         [
             _differences(by_variant[of], by_variant[against], metric, unit, claim.relative)
@@ -171,12 +176,18 @@ def _shared(columns: Sequence[Mapping[str, float]]) -> list[list[float]]:
 def _differences(
     records: Sequence[Record], others: Sequence[Record], metric: str, unit: Unit, relative: bool
 ) -> dict[str, float]:
-    """The matched differences, averaged within each repetition."""
+    """The matched differences, averaged within each repetition; relative ones to the size of the partner's figure."""
     here, there = _values(records, metric), _values(others, metric)
     matched = {key: value - there[key] for key, value in here.items() if key in there}
     if relative:
-        matched = {key: value / there[key] for key, value in matched.items() if there[key]}
+        matched = {key: value / abs(there[key]) for key, value in matched.items() if there[key]}
     return _by_repetition(matched, unit)
+
+
+def _zero_partners(records: Sequence[Record], others: Sequence[Record], metric: str) -> int:
+    """The number of matched pairs in which the partner's figure is 0."""
+    here, there = _values(records, metric), _values(others, metric)
+    return sum(there.get(key) == 0 for key in here)
 
 
 def _values(records: Sequence[Record], metric: str) -> dict[tuple[str, ...], float]:

@@ -63,6 +63,8 @@ class Tune:
             "source": self.source,
             "budget": self.budget,
             "overrides": self.overrides,
+            "tasks": [task.model_dump(mode="json") for task in self.study.tasks],
+            "backbones": self.study.backbones,
             "pruner": self.pruner,
             "metric": self.study.metric.model_dump(),
             "seeds": first.seeds,
@@ -185,7 +187,8 @@ def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
         return dict(here)
     for key, value in here.items():
         before = there.get(key)
-        if key in ("variants", "source", "overrides"):
+        # Searches of 0.1 do not say their tasks and backbones.
+        if key in ("variants", "source", "overrides") or (key in ("tasks", "backbones") and before is None):
             continue
         if before != value:
             raise StudyError(

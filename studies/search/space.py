@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.spec.axes import Axis
-from lrlora.studies.spec.overrides import parse_overrides, read_yaml_mapping
+from lrlora.studies.spec.overrides import parse_overrides
+from lrlora.studies.spec.plain_yaml import read_yaml_mapping
 from lrlora.studies.spec.schema import Strict, validate
 
 Settings = dict[str, Any]

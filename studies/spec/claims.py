@@ -48,7 +48,8 @@ class Claim(Strict):
             and not a difference.
         metric: The figure that is compared; by default the study's metric. A figure of the record, such as
             ``step_seconds`` or ``stable_rank``, is one too.
-        relative: Whether a difference is taken relative to ``against``: 0.02 is two per cent more.
+        relative: Whether a difference is divided by the size of the figure of ``against``: 0.02 is two per cent more.
+            Where that is 0 in any pair the claim is not tested.
         sign: Which sign the difference, the trend or the contrast is claimed to have.
         margin: Of an equivalence or of ``at_most``, in the unit of the metric, or relative.
         scale: Of the number in a trend.

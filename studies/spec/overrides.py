@@ -3,62 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from lrlora.registry import closest
 from lrlora.studies.errors import StudyError, unknown_key
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML, in which 1e-3 is a number, as everybody who writes a learning rate expects (YAML 1.1 wants 1.0e-3)."""
-
-
-_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Read YAML.
-
-    >>> parse_yaml("{rate: 1e-3, names: [a, b]}", "here")
-    {'rate': 0.001, 'names': ['a', 'b']}
-
-    Raises:
-        StudyError: It is not YAML; one line with the position.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: makes plain data and nothing else
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise StudyError(f"{where}: not valid YAML{place}: {getattr(error, 'problem', None) or error}") from None
-
-
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        StudyError: It does not exist, is not YAML, or holds something else.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise StudyError(f"{path}: not a text file in UTF-8") from None
-    data = parse_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise StudyError(f"{path}: expected keys and values, found {type(data).__name__}")
-    return data
+from lrlora.studies.spec.plain_yaml import parse_yaml
 
 
 def parse_overrides(lines: Iterable[str]) -> dict[str, Any]:

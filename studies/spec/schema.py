@@ -34,22 +34,49 @@ def validate(model: type[M], data: Any, where: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, model, where) from None
+        raise _explain(error, model, data, where) from None
 
 
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> StudyError:
-    # An unknown key is usually a misspelt one whose absence causes the other errors: it goes first.
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    path = [str(part) for part in first["loc"]]
+_WANTED = {
+    "dict_type": "keys and values are wanted",
+    "model_type": "keys and values are wanted",
+    "model_attributes_type": "keys and values are wanted",
+    "list_type": "a list is wanted",
+}
+"""What pydantic says in the words of Python, in those of a file, by its type of error."""
+
+
+def _explain(error: ValidationError, model: type[BaseModel], data: Any, where: str) -> StudyError:
+    # An unknown key is usually a misspelt one whose absence causes the other errors: it goes first. Of the forms that a
+    # value may have, the one that fits furthest is meant.
+    found = [(_place(one["loc"], data, one["type"] == "missing"), one) for one in error.errors()]
+    location, first = min(found, key=lambda pair: (pair[1]["type"] != "extra_forbidden", -len(pair[0])))
+    path = [str(part) for part in location]
     if first["type"] == "extra_forbidden":
-        parent = _model_at(model, first["loc"][:-1])
+        parent = _model_at(model, location[:-1])
         place = ": ".join([where, ".".join(path[:-1])]) if path[:-1] else where
         return unknown_key(path[-1], parent.model_fields if parent is not None else [], place)
+    if first["loc"] and first["loc"][-1] == "[key]":
+        return StudyError(f"{where}: {'.'.join(path[:-1])}: {first['input']!r} is no text; put it in quotes")
     cause = first.get("ctx", {}).get("error")
-    message = str(cause) if isinstance(cause, Exception) else f"{first['msg']} (given: {first['input']!r})"
+    given = repr(first["input"])
+    given = given if len(given) <= 100 else given[:97] + "..."
+    message = (
+        str(cause) if isinstance(cause, Exception) else f"{_WANTED.get(first['type'], first['msg'])} (given: {given})"
+    )
     if isinstance(cause, Exception) and not path:
         return StudyError(f"{where}: {message}")
     return StudyError(f"{where}: {'.'.join(path) or 'the whole'}: {message}")
+
+
+def _place(location: Sequence[str | int], data: Any, missing: bool) -> list[str | int]:
+    """A location as pydantic names it, without the names of the forms that a value may have."""
+    found: list[str | int] = []
+    for part in location:
+        if (part in data) if isinstance(data, Mapping) else (isinstance(data, list) and isinstance(part, int)):
+            data = data[part]
+            found.append(part)
+    return found + ([location[-1]] if missing else [])
 
 
 def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:

@@ -15,7 +15,8 @@ from lrlora.studies.catalog import catalog_names, catalog_path
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.spec.axes import Axis, check_axes
 from lrlora.studies.spec.claims import Claim, Comparison
-from lrlora.studies.spec.overrides import apply_overrides, expand_shortcuts, parse_overrides, read_yaml_mapping
+from lrlora.studies.spec.overrides import apply_overrides, expand_shortcuts, parse_overrides
+from lrlora.studies.spec.plain_yaml import read_yaml_mapping
 from lrlora.studies.spec.schema import Strict, validate
 
 if TYPE_CHECKING:
@@ -76,9 +77,12 @@ class TaskChoice(Strict):
         # `task: sarcasm` and `task: {name: files, train: a.csv}` are how people write it.
         if isinstance(given, str):
             return {"name": given}
-        if isinstance(given, Mapping) and "options" not in given and "name" in given:
-            options = {key: value for key, value in given.items() if key != "name"}
-            return {"name": given["name"], "options": options}
+        if isinstance(given, Mapping) and "name" in given:
+            others = {key: value for key, value in given.items() if key != "name"}
+            # A task may have an option called options. --set lays task.train=b.csv over the long form as well.
+            if isinstance(others.get("options"), Mapping):
+                others = {**others.pop("options"), **others}
+            return {"name": given["name"], "options": others}
         return given
 
 
@@ -223,6 +227,8 @@ class Study(Strict):
         if budget not in self.budgets:
             raise StudyError(str(unknown_key(budget, self.budgets, f"study {self.name}")).replace("key", "budget", 1))
         training, others = _split_budget(self.budgets[budget], f"budgets.{budget}")
+        if isinstance(others.get("tune"), Mapping) and self.tune is not None:
+            others["tune"] = self.tune.model_dump(exclude_unset=True) | dict(others["tune"])
         data = self.model_dump() | others
         data["training"] |= training
         data["reference"] = self.reference or next(iter(self.baselines), None)
@@ -296,6 +302,8 @@ def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any
     for key in training:
         if key not in Training.model_fields:
             raise unknown_key(key, [*Training.model_fields, *IN_BUDGETS], where)
+    if isinstance(others.get("tune"), Mapping):
+        validate(Tuning, others["tune"], f"{where}.tune")
     checked = validate(Training, training, where)
     return checked.model_dump(include=set(training)), others
 

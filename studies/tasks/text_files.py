@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+from lrlora.studies.decoding import read_text
 from lrlora.studies.errors import StudyError
 from lrlora.studies.tasks.reference import paragraphs_of, unseen_paragraphs
+from lrlora.studies.tasks.table import text_of
 from lrlora.studies.tasks.task import Documents, Task
-from lrlora.studies.tasks.user_files import TABLES, carve, check_files, read_table
+from lrlora.studies.tasks.user_files import TABLES, carve, check_column_names, check_files, read_table, repetitions
 
 _PLAIN = (".txt", ".md")
 
@@ -37,6 +39,7 @@ class TextFiles(Task):
         self.files = {"train": train, "validation": validation, "test": test}
         self.text = text
         check_files(self.files, (*TABLES, *_PLAIN), "text-files")
+        check_column_names("text-files", text=text)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -44,18 +47,22 @@ class TextFiles(Task):
         return ()
 
     def prepare(self, announce: Callable[[str], None]) -> None:
-        """Read the files once, so that what is wrong with them is said before a run starts."""
-        _ = self._splits
+        """Read the files once, so that what is wrong with them is said before a run starts.
+
+        What may be a mistake, such as a paragraph in two files, is announced in a line.
+        """
+        for line in self._loaded[1]:
+            announce(line)
 
     def split(self, name: str) -> Documents:
         """The documents of a split."""
-        return self._splits[name]
+        return self._loaded[0][name]
 
     @cached_property
-    def _splits(self) -> dict[str, Documents]:
-        given = {split: file for split, file in self.files.items() if file is not None}
-        plain = Path(self.files["train"] or "").suffix in _PLAIN
-        rows = carve({split: self._read(file) for split, file in given.items()}, shuffled=not plain)
+    def _loaded(self) -> tuple[dict[str, Documents], list[str]]:
+        read = {split: self._read(file) for split, file in self.files.items() if file is not None}
+        notes = repetitions(read, lambda text: text, self.files, "text-files")
+        rows = carve(read, shuffled=not _is_plain(self.files["train"]))
         seen: set[str] = set()
         found: dict[str, Documents] = {}
         for split in ("test", "validation", "train"):
@@ -63,17 +70,18 @@ class TextFiles(Task):
             if not texts:
                 raise StudyError(f"task text-files: no paragraph is left for the {split} split")
             # The paragraphs of a plain file are carved one by one, and are one document again from here.
-            whole = Path(self.files[split] or self.files["train"] or "").suffix in _PLAIN
+            whole = _is_plain(self.files[split] or self.files["train"])
             found[split] = Documents(["\n\n".join(texts)] if whole else texts)
-        return found
+        return found, notes
 
     def _read(self, file: str) -> list[str]:
-        if Path(file).suffix in _PLAIN:
-            try:
-                return paragraphs_of(Path(file).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise StudyError(f"task text-files: {file}: cannot be read: {error}") from None
-        rows = read_table(file, (self.text,), "text-files")
-        if odd := next((row for row in rows if not isinstance(row[self.text], str)), None):
-            raise StudyError(f"task text-files: {file}: a row holds no text: {odd!r}")
-        return [row[self.text] for row in rows]
+        where = f"task text-files: {file}"
+        if _is_plain(file):
+            text = read_text(Path(file), where).replace("\r\n", "\n").replace("\r", "\n")
+            return [paragraph for paragraph in paragraphs_of(text) if paragraph.strip()]
+        table = read_table(file, (self.text,), "text-files")
+        return [text_of(row.values[0], self.text, f"task text-files: {table.at(row.number)}") for row in table.rows]
+
+
+def _is_plain(file: str | None) -> bool:
+    return Path(file or "").suffix.lower() in _PLAIN

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.decoding import read_text
+from lrlora.studies.errors import StudyError
+from lrlora.studies.tasks.table import Table
 
-TABLES = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-"""Endings of tables, and the reader in `datasets` for each."""
+TABLES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
+"""Endings of tables."""
 
 _SPLIT_SEED = 2019
 _HELD_OUT_SHARE = 0.1
@@ -25,34 +27,50 @@ def check_files(files: Mapping[str, str | None], endings: Iterable[str], task: s
         StudyError: One is not.
     """
     for split, file in files.items():
-        if file is None:
+        if file is None and split != "train":
             continue
-        if Path(file).suffix not in endings:
-            raise StudyError(f"task {task}: {split}: {file}: not one of {', '.join(sorted(endings))}")
-        if not Path(file).is_file():
-            raise StudyError(f"task {task}: {split}: {file}: No such file")
+        where = f"task {task}: {split}"
+        if not isinstance(file, str):
+            raise StudyError(f"{where}: the path of one file is wanted, not {file!r}")
+        if Path(file).suffix.lower() not in endings:
+            raise StudyError(f"{where}: {file}: not one of {', '.join(sorted(endings))}")
+        try:
+            found, folder = Path(file).is_file(), Path(file).is_dir()
+        except OSError as error:
+            raise StudyError(f"{where}: {file}: {error.strerror or error}") from None
+        if not found:
+            raise StudyError(f"{where}: {file}: {'is a folder' if folder else 'No such file'}")
 
 
-def read_table(file: str, columns: Sequence[str], task: str) -> list[dict[str, Any]]:
-    """The rows of a table.
+def check_column_names(task: str, **columns: object) -> None:
+    """See that options which name columns are text.
 
     Raises:
-        StudyError: It cannot be read, or lacks one of ``columns``.
+        StudyError: One is not.
     """
-    import datasets
+    for option, name in columns.items():
+        if not isinstance(name, str):
+            raise StudyError(f"task {task}: {option}: the name of a column is wanted, not {name!r}")
 
-    datasets.disable_progress_bars()
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else reading a file of the user's own tells the hub of it
-    try:
-        table = datasets.load_dataset(TABLES[Path(file).suffix], data_files=str(file), split="train")
-    except Exception as error:  # every reader behind `datasets` has errors of its own
-        cause = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-        raise StudyError(f"task {task}: {file}: cannot be read: {cause[0]}") from None
-    for column in columns:
-        if column not in table.column_names:
-            message = str(unknown_key(column, table.column_names, f"task {task}: {file}"))
-            raise StudyError(message.replace("unknown key", "no column", 1))
-    return list(table)
+
+def read_table(file: str, columns: Sequence[str], task: str) -> Table:
+    """Read some columns of a table, as they are written.
+
+    Raises:
+        StudyError: It cannot be read, holds no row, or lacks one of ``columns``.
+    """
+    # Imported here: Parquet's reader takes a third of a second, and most commands read no file.
+    from lrlora.studies.tasks.delimited import read_delimited
+    from lrlora.studies.tasks.json_rows import read_json, read_json_lines
+    from lrlora.studies.tasks.parquet_rows import read_parquet
+
+    where, ending = f"task {task}: {file}", Path(file).suffix.lower()
+    if ending == ".parquet":
+        return read_parquet(file, columns, where)
+    text = read_text(Path(file), where)
+    if ending in (".csv", ".tsv"):
+        return read_delimited(text, "," if ending == ".csv" else "\t", columns, file, where)
+    return (read_json if ending == ".json" else read_json_lines)(text, columns, file, where)
 
 
 def carve(rows: dict[str, list[T]], shuffled: bool = True) -> dict[str, list[T]]:
@@ -75,8 +93,10 @@ def carve(rows: dict[str, list[T]], shuffled: bool = True) -> dict[str, list[T]]
     return rows
 
 
-def distinct(rows: dict[str, list[T]], key: Callable[[T], str], task: str) -> dict[str, list[T]]:
+def distinct(rows: Mapping[str, Sequence[T]], key: Callable[[T], str], task: str) -> dict[str, list[T]]:
     """The rows without repetitions; what occurs in several splits stays in the test split, else in validation.
+
+    Of rows with one key in one split the first is kept. Across splits, white space does not tell keys apart.
 
     Raises:
         StudyError: A split is left empty.
@@ -84,8 +104,53 @@ def distinct(rows: dict[str, list[T]], key: Callable[[T], str], task: str) -> di
     seen: set[str] = set()
     found: dict[str, list[T]] = {}
     for split in ("test", "validation", "train"):
-        found[split] = list({key(row): row for row in rows[split] if key(row) not in seen}.values())
-        seen |= {key(row) for row in found[split]}
-        if not found[split]:
-            raise StudyError(f"task {task}: no example is left for the {split} split")
+        kept: dict[str, T] = {}
+        for row in rows[split]:
+            if _plain(key(row)) not in seen:
+                kept.setdefault(key(row), row)
+        found[split] = list(kept.values())
+        seen |= {_plain(one) for one in kept}
+        if not kept:
+            why = "all of it is in the other splits" if rows[split] else "too few rows were given"
+            raise StudyError(f"task {task}: no example is left for the {split} split: {why}")
     return found
+
+
+def repetitions(
+    rows: Mapping[str, Sequence[T]], key: Callable[[T], str], files: Mapping[str, str | None], task: str
+) -> list[str]:
+    """A line for every file that repeats rows of itself, and for every two that share some.
+
+    Args:
+        rows: By split, as the files have them.
+        key: What makes two rows the same example.
+        files: By split.
+        task: The task's name.
+    """
+    keys = {split: [_plain(key(row)) for row in found] for split, found in rows.items()}
+    notes = []
+    for split, own in keys.items():
+        if again := len(rows[split]) - len({key(row) for row in rows[split]}):
+            notes.append(
+                f"warning: task {task}: {files[split]}: {_rows(again)} repeat one above; each example is kept once"
+            )
+        for other in _KEPT_BEFORE[split]:
+            there = set(keys.get(other, ()))
+            if shared := sum(one in there for one in own):
+                notes.append(
+                    f"warning: task {task}: {_rows(shared)} of {files[split]} are in {files[other]} as well; "
+                    f"they are left out of the {split} split"
+                )
+    return notes
+
+
+_KEPT_BEFORE = {"train": ("validation", "test"), "validation": ("test",), "test": ()}
+"""By split, those in which an example is kept rather than in this."""
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

@@ -123,7 +123,7 @@ def test_what_is_wrong_with_files_is_said_in_one_line(tmp_path: Path, rows: list
         ({"train": str(tmp_path / "a.txt")}, "not one of .csv"),
         ({"train": good, "text": "sy", "label": "kind"}, "no column 'sy'; did you mean 'say'?"),
         ({"train": one_class, "text": "say", "label": "kind"}, "one class only"),
-        ({"train": str(broken)}, "cannot be read"),
+        ({"train": str(broken)}, "line 1: column 2: not JSON"),
         ({"trian": good}, "signature is files(train"),
     ):
         with pytest.raises(StudyError) as caught:

@@ -159,7 +159,7 @@ def test_the_default_space_of_a_baseline_is_its_learning_rate() -> None:
         ([1, 1], "the value 1 is given twice"),
         ({"values": [1], "log": True}, "log goes with low and high"),
         ({"lw": 1, "high": 2}, "unknown key 'lw'; did you mean 'low'?"),
-        (3, "input_scale: the whole: Input should be"),
+        (3, "input_scale: the whole: keys and values are wanted"),
     ],
 )
 def test_a_dimension_that_cannot_be_is_refused_in_one_line(dimension: Any, says: str) -> None:
