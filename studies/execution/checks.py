@@ -16,6 +16,7 @@ from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.study import Study
 from lrlora.studies.tasks import make_task
 from lrlora.studies.training.encoding import kind_for
+from lrlora.studies.training.numerics import check_numerics
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,6 +110,7 @@ def _check_modules(variant: Variant, study: str, kind: Kind) -> None:
     method = make_method(variant.config, where)
     model = kind.empty()
     check_module_names(variant.config.get("target_modules"), model, where)
+    check_numerics(variant.training, variant.config["method"], kind, model, where)
     if variant.training.tokens is not None and not kind.counts_tokens:
         raise StudyError(f"{where}: training.tokens={variant.training.tokens} has no effect on {kind.task.kind} tasks")
     try:

@@ -1,11 +1,11 @@
-"""Kinds of tasks: what a model needs to be trained and judged on classes, on text, on questions, on images."""
+"""Kinds of tasks: how models are trained and evaluated on classes, text, questions and images."""
 
 from __future__ import annotations
 
 from typing import cast
 
 from lrlora.registry import Registry
-from lrlora.studies.kinds.kind import Kind, Rows
+from lrlora.studies.kinds.kind import Kind, PerExample, Rows
 from lrlora.studies.tasks import Task
 
 KINDS: Registry[Kind] = Registry(
@@ -20,23 +20,23 @@ KINDS: Registry[Kind] = Registry(
     base="lrlora.studies.kinds.kind:Kind",
 )
 
-__all__ = ["KINDS", "Kind", "Rows", "kind_class", "kind_of"]
+__all__ = ["KINDS", "Kind", "PerExample", "Rows", "kind_class", "kind_of"]
 
 
 def kind_class(task: Task) -> type[Kind]:
-    """What is known of a task's kind before there is a backbone.
+    """Returns the class of a task's kind.
 
     Raises:
-        UnknownNameError: The task is of no known kind.
+        UnknownNameError: If the task is of no known kind.
     """
     return cast("type[Kind]", KINDS.get(task.kind))
 
 
 def kind_of(task: Task, backbone: str) -> Kind:
-    """How a backbone is trained and judged on a task. Reads the backbone's configuration and no weights.
+    """Returns the kind of a task for a backbone. Reads the backbone's configuration and no weights.
 
     Raises:
-        UnknownNameError: The task is of no known kind.
-        StudyError: The backbone is not one for tasks of that kind; one line.
+        UnknownNameError: If the task is of no known kind.
+        StudyError: If the backbone does not take the inputs of that kind; one line.
     """
     return kind_class(task).on(task, backbone)

@@ -1,4 +1,4 @@
-"""Images and their classes: an image classifier, as transformers has it."""
+"""Classification of images by an image classifier of transformers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lrlora.studies.kinds.classification import Classification, rows_of
 from lrlora.studies.kinds.kind import Rows
 from lrlora.studies.models.backbones import Takes, load_image_model
+from lrlora.studies.models.weights import FLOAT32, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class ImageClassification(Classification):
-    """An image goes in, a class comes out.
+    """From an image to a class.
 
-    PEFT has no name for image classifiers. That of sequence classifiers makes it train and save the head, which is
-    called ``classifier`` in both.
+    PEFT has no task type for image classifiers. That of sequence classifiers makes it train and save the head, which
+    is called ``classifier`` in both.
     """
 
     takes: ClassVar[Takes] = "images"
     counts_tokens = False
 
-    def load(self) -> PreTrainedModel:
+    def load(self, weights: Weights = FLOAT32) -> PreTrainedModel:
         """See :meth:`Kind.load`."""
-        return load_image_model(self.backbone, self.task.labels)
+        return load_image_model(self.backbone, self.task.labels, weights)
 
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
-        """See :meth:`Kind.encode`; ``max_length`` is of no account."""
+        """See :meth:`Kind.encode`; ``max_length`` is ignored."""
         return rows_of({"pixel_values": examples.pixels, "labels": examples.labels})
 
     def collator(self) -> Callable[[Rows], dict[str, Tensor]]:

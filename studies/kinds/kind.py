@@ -1,13 +1,15 @@
-"""What a kind of task is."""
+"""The interface of a kind of task."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lrlora.studies.models.backbones import Takes, check_takes, load_tokenizer
+from lrlora.studies.models.weights import FLOAT32, Weights
 from lrlora.studies.tasks import Columns, Task, draw
 
 if TYPE_CHECKING:
@@ -15,33 +17,46 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Rows = list[dict[str, Any]]
-"""What a data loader takes: plain lists of numbers, by the name that a model or a collator knows them by."""
+"""Examples as a data loader takes them: plain lists of numbers, by the names that a model or a collator expects."""
 
 Metrics = Mapping[str, Literal["maximize", "minimize"]]
-"""Names of figures, and which way is better."""
+"""Names of metrics, and which direction is better."""
+
+
+@dataclass(frozen=True)
+class PerExample:
+    """Results for each example of a split, as arrays of shape ``(examples,)``.
+
+    Attributes:
+        loss: The loss in nats; of text, per token.
+        correct: Whether the answer is right; None for tasks without answers.
+    """
+
+    loss: Any
+    correct: Any | None = None
 
 
 @lru_cache(maxsize=4)
 def tokenizer_of(backbone: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a backbone, loaded once."""
+    """Returns the tokenizer of a backbone, loaded once."""
     return load_tokenizer(backbone)
 
 
 class Kind(ABC):
-    """A task on a backbone: the model with its head, the rows it is fed with, and what it is judged by.
+    """A task on a backbone: the model with its head, the rows that it takes, and the metrics.
 
     Args:
-        task: With its data at hand as soon as rows are asked for.
-        backbone: Its name.
+        task: The task. Its data must be present when rows are asked for.
+        backbone: The name of the backbone.
 
     Raises:
-        StudyError: The backbone takes something else; one line.
+        StudyError: If the backbone takes other inputs; one line.
 
     Attributes:
-        takes: What a backbone must be made for.
-        task_type: PEFT's name for the kind of model, by which it trains and saves the head; None where there is none.
-        metrics: What is measured on every split, and which way is better.
-        counts_tokens: Whether what goes in are tokens.
+        takes: The inputs that a backbone must be made for.
+        task_type: PEFT's name for the type of model, by which it trains and saves the head; None where there is none.
+        metrics: The metrics of every split, and which direction is better.
+        counts_tokens: Whether the inputs are tokens.
     """
 
     takes: ClassVar[Takes]
@@ -55,27 +70,30 @@ class Kind(ABC):
 
     @classmethod
     def on(cls, task: Task, backbone: str) -> Kind:
-        """The kind for a backbone, where there are several ways; reads its configuration and no weights."""
+        """Returns the kind for a backbone, where there are several; reads its configuration and no weights."""
         return cls(task, backbone)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The backbone's."""
+        """The tokenizer of the backbone."""
         return tokenizer_of(self.backbone)
 
     # -- the model ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def load(self) -> PreTrainedModel:
-        """The backbone with its weights; a head it does not come with is drawn by the current random state.
+    def load(self, weights: Weights = FLOAT32) -> PreTrainedModel:
+        """Returns the backbone with its weights; a head that it lacks is drawn by the current random state.
+
+        Args:
+            weights: Their dtype and quantization.
 
         Raises:
-            StudyError: It cannot be loaded, or is not one for this kind of task; one line.
+            StudyError: If it cannot be loaded, or does not fit this kind of task; one line.
         """
 
     @abstractmethod
     def empty(self) -> nn.Module:
-        """The same on the meta device, from the configuration alone.
+        """Returns the same model on the meta device, from the configuration alone.
 
         Raises:
             StudyError: As :meth:`load`.
@@ -84,50 +102,61 @@ class Kind(ABC):
     # -- the examples ---------------------------------------------------------------------------------------
 
     def drawn_rows(self, max_length: int, count: int | None, seed: int, training: bool) -> Rows:
-        """Training examples, in the order that the run's seed decides.
+        """Returns training examples, in the order given by the seed of the run.
 
         Args:
-            max_length: Tokens after which an example is cut.
-            count: How many examples; None takes all.
-            seed: Of the run.
-            training: To train on them; else to judge how well that went.
+            max_length: Tokens after which an example is truncated.
+            count: Number of examples; None takes all.
+            seed: Seed of the run.
+            training: Whether the rows are for training; else for evaluation on training examples.
         """
         return self.encode(draw(self.task.split("train"), count, seed), max_length, training)
 
-    def judged_rows(self, max_length: int, split: str, count: int | None) -> Rows:
-        """The first ``count`` examples of a split as it is judged."""
+    def evaluation_rows(self, max_length: int, split: str, count: int | None) -> Rows:
+        """Returns the first ``count`` examples of a split, for evaluation."""
         return self.encode(self.task.split(split).first(count), max_length, training=False)
 
     @abstractmethod
     def encode(self, examples: Columns, max_length: int, training: bool) -> Rows:
-        """A row for each example."""
+        """Returns a row for each example."""
 
     @abstractmethod
     def collator(self) -> Callable[[Rows], dict[str, Tensor]]:
-        """Makes a batch of rows."""
+        """Returns the function that makes a batch of rows."""
 
-    # -- what is judged -------------------------------------------------------------------------------------
+    # -- evaluation -----------------------------------------------------------------------------------------
 
     loss: ClassVar[Callable[..., Tensor] | None] = None
-    """From outputs and labels to the loss, as the Trainer calls it, where it is not the model's own."""
+    """The loss from outputs and labels, as the Trainer calls it, where it is not the model's own."""
 
-    def judged_batch(self, batch_size: int, max_length: int) -> int:
-        """How many examples are judged at a time: as many as asked for, unless their outputs are too large."""
+    def evaluation_batch_size(self, batch_size: int, max_length: int) -> int:
+        """Returns the batch size of evaluations: the one asked for, unless the outputs would be too large."""
         return batch_size
 
-    def kept(self, outputs: Any, labels: Tensor) -> Tensor:
-        """What of a batch's outputs the figures need, with one row per example."""
+    def scores(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Returns what the metrics need of the outputs of a batch, one row per example."""
         return outputs[0] if isinstance(outputs, tuple) else outputs
 
     @abstractmethod
-    def figures(self, kept: Any, labels: Any) -> dict[str, float]:
-        """The figures of a split, those of :attr:`metrics`; the loss may be left to the Trainer.
+    def compute_metrics(self, scores: Any, labels: Any) -> dict[str, float]:
+        """Returns the metrics of a split, those of :attr:`metrics`; the loss may be left to the Trainer.
 
         Args:
-            kept: What :meth:`kept` gave, of all examples, as an array.
+            scores: The results of :meth:`scores` for all examples, as an array.
             labels: The labels of the batches, as an array.
         """
 
     @abstractmethod
+    def per_example(self, scores: Any, labels: Any) -> PerExample:
+        """Returns loss and correctness of each example; arguments as of :meth:`compute_metrics`."""
+
+    @abstractmethod
     def chance(self, split: str) -> float | None:
-        """The accuracy on a split of one who knows only how often each answer is right; None without answers."""
+        """Returns the accuracy on a split of answers by class frequency alone; None for tasks without answers."""
+
+
+def cross_entropies(scores: Any, labels: Any) -> Any:
+    """Returns the cross-entropy of each row of scores, ``(examples, classes)``, at its label, in float64."""
+    from scipy.special import log_softmax
+
+    return -log_softmax(scores.astype("float64"), axis=-1)[range(len(labels)), labels]

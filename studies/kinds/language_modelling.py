@@ -1,4 +1,4 @@
-"""Text to model: blocks of a fixed number of tokens, judged by the loss per token."""
+"""Language modelling: blocks of a fixed number of tokens, evaluated by the loss per token."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrlora.studies.kinds.kind import Kind, Metrics, Rows
+from lrlora.studies.kinds.kind import Kind, Metrics, PerExample, Rows
 from lrlora.studies.models.backbones import Takes, empty_model, load_language_model
+from lrlora.studies.models.weights import FLOAT32, Weights
 from lrlora.studies.tasks.task import drawn_order
 
 if TYPE_CHECKING:
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _LOGITS = 2**26
-"""Numbers that the outputs of a judged batch may hold: a quarter of a gigabyte."""
+"""Elements that the outputs of an evaluated batch may have: a quarter of a gigabyte in float32."""
 
 
 class Generating(Kind):
-    """What a causal language model takes and gives, whatever it is asked for."""
+    """Inputs and outputs of a causal language model, shared by the kinds that use one."""
 
     takes: ClassVar[Takes] = "text to go on with"
     task_type = "CAUSAL_LM"
 
-    def load(self) -> PreTrainedModel:
+    def load(self, weights: Weights = FLOAT32) -> PreTrainedModel:
         """See :meth:`Kind.load`."""
-        model = load_language_model(self.backbone)
+        model = load_language_model(self.backbone, weights)
         model.config.use_cache = False  # nothing is generated
         return model
 
@@ -40,45 +41,47 @@ class Generating(Kind):
         """See :meth:`Kind.collator`."""
         from transformers import DataCollatorForTokenClassification
 
-        return DataCollatorForTokenClassification(self.tokenizer)  # pads the labels too, with what no loss counts
+        return DataCollatorForTokenClassification(
+            self.tokenizer
+        )  # pads the labels too, with the index that losses ignore
 
-    def judged_batch(self, batch_size: int, max_length: int) -> int:
-        """As many as have outputs for the whole vocabulary that fit."""
+    def evaluation_batch_size(self, batch_size: int, max_length: int) -> int:
+        """Returns a size at which the outputs over the whole vocabulary fit."""
         return max(1, min(batch_size, _LOGITS // (max_length * len(self.tokenizer))))
 
-    def kept(self, outputs: Any, labels: Tensor) -> Tensor:
-        """The log-likelihood of the labelled tokens of each row, and their number; shape (rows, 2)."""
+    def scores(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Returns the log-likelihood of the labelled tokens of each row, and their number; shape ``(rows, 2)``."""
         import torch
         from torch.nn.functional import cross_entropy
 
-        logits = super().kept(outputs, labels)
-        scores = []
+        logits = super().scores(outputs, labels)
+        found = []
         for row, wanted in zip(logits[:, :-1], labels[:, 1:], strict=True):  # one by one: each makes a copy
             loss = cross_entropy(row.float(), wanted, ignore_index=-100, reduction="sum")
-            scores.append(torch.stack([-loss, (wanted != -100).sum().float()]))
-        return torch.stack(scores)
+            found.append(torch.stack([-loss, (wanted != -100).sum().float()]))
+        return torch.stack(found)
 
 
 class LanguageModelling(Generating):
-    """Documents go in, one after the other, cut into blocks of ``max_length`` tokens; a block is an example.
+    """Documents one after the other, cut into blocks of ``max_length`` tokens; a block is an example.
 
-    The last block of the training text is left out if it is not whole, so that every step sees as many tokens; the last
-    one of a text that is judged is kept. The first token of a block is not foretold, since nothing stands before it.
+    The last block of the training text is dropped if it is shorter, so that all steps have as many tokens; in an
+    evaluation it is kept. The first token of a block is not predicted, since it has no context.
     """
 
     metrics: ClassVar[Metrics] = {"loss": "minimize", "perplexity": "minimize"}
 
     def drawn_rows(self, max_length: int, count: int | None, seed: int, training: bool) -> Rows:
-        """Blocks in the order that the seed decides; a smaller draw is the beginning of a larger one."""
+        """Returns blocks in the order given by the seed; a smaller draw is the beginning of a larger one."""
         blocks = self._blocks("train", max_length)
         return [blocks[i] for i in drawn_order(len(blocks), seed)[:count]]
 
-    def judged_rows(self, max_length: int, split: str, count: int | None) -> Rows:
-        """The first ``count`` blocks."""
+    def evaluation_rows(self, max_length: int, split: str, count: int | None) -> Rows:
+        """Returns the first ``count`` blocks."""
         return self._blocks(split, max_length)[:count]
 
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
-        """Blocks of all documents, with the token that ends a text between them."""
+        """Returns blocks of all documents, with the end-of-text token between documents."""
         end = [self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else []
         documents = self.tokenizer(examples.texts, add_special_tokens=False, verbose=False)["input_ids"]
         tokens = list(chain.from_iterable(document + end for document in documents))
@@ -87,14 +90,19 @@ class LanguageModelling(Generating):
             blocks.pop()
         return [{"input_ids": block, "attention_mask": [1] * len(block), "labels": block} for block in blocks]
 
-    def figures(self, kept: Any, labels: Any) -> dict[str, float]:
-        """The mean over all tokens, whatever the batches, and its exponential."""
-        likelihood, tokens = kept.astype("float64").sum(axis=0)
+    def compute_metrics(self, scores: Any, labels: Any) -> dict[str, float]:
+        """Returns the mean loss over all tokens, whatever the batches, and its exponential."""
+        likelihood, tokens = scores.astype("float64").sum(axis=0)
         loss = float(-likelihood / tokens)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # beyond which there is no such number
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # exp overflows beyond
+
+    def per_example(self, scores: Any, labels: Any) -> PerExample:
+        """Returns the loss per token of each block."""
+        likelihood, tokens = scores.astype("float64").T
+        return PerExample(-likelihood / tokens)
 
     def chance(self, split: str) -> float | None:
-        """None: there is nothing to guess from."""
+        """Returns None."""
         return None
 
     def _blocks(self, split: str, max_length: int) -> Rows:

@@ -1,9 +1,9 @@
-"""Questions with options: every option is scored by itself beside the question, and the highest score is the answer.
+"""Multiple choice: each option is scored independently, and the option with the highest score is the answer.
 
 A language model's score is the log-likelihood of the option after the question; it is trained on the right options. An
-encoder's score is one number from its head for question and option as a pair; it is trained on which is the highest.
-The rows of a question begin with its right option. As each row is scored by itself, no model can know, and an answer is
-right where the first score is above all others: a tie is wrong.
+encoder's score is one number from its head for question and option as a pair; it is trained by cross-entropy over the
+options. The right option is the first row of a question. Since rows are scored independently, this tells the model
+nothing. An answer is right if the first score is above all others: a tie is wrong.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from einops import rearrange
 
 from lrlora.studies.kinds.classification import rows_of
-from lrlora.studies.kinds.kind import Kind, Metrics, Rows
+from lrlora.studies.kinds.kind import Kind, Metrics, PerExample, Rows, cross_entropies
 from lrlora.studies.kinds.language_modelling import Generating
 from lrlora.studies.models.backbones import Takes, empty_model, generates, load_model
+from lrlora.studies.models.weights import FLOAT32, Weights
 from lrlora.studies.tasks import Questions, Task
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MultipleChoice(Kind):
-    """By likelihood with a language model, by pairs with any other."""
+    """By likelihood with a language model, by pairs with other models."""
 
     metrics: ClassVar[Metrics] = {"accuracy": "maximize", "accuracy_per_token": "maximize", "loss": "minimize"}
 
@@ -36,15 +37,15 @@ class MultipleChoice(Kind):
         return OptionLikelihood(task, backbone) if generates(backbone) else OptionPairs(task, backbone)
 
     def chance(self, split: str) -> float | None:
-        """One in as many as there are options: where the right one stands tells a model nothing."""
+        """Returns one over the number of options."""
         return 1 / len(self.task.labels)
 
 
 class OptionLikelihood(MultipleChoice, Generating):
-    """Which option does the model hold for the likeliest, as a whole, or per token?"""
+    """The answer is the option with the highest likelihood, in total, or per token."""
 
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
-        """For each example the rows of its options; only the right one's where it is trained on."""
+        """Returns for each example the rows of its options; for training that of the right option only."""
         rows = []
         for question, options in _right_first(examples):
             asked = self.tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
@@ -55,7 +56,7 @@ class OptionLikelihood(MultipleChoice, Generating):
 
     def _row(self, asked: list[int], option: str, max_length: int) -> dict[str, list[int]]:
         answer = self.tokenizer(f" {option}", add_special_tokens=False)["input_ids"][: max_length - 1]
-        asked = asked[max(0, len(asked) + len(answer) - max_length) :]  # what is too long loses its beginning
+        asked = asked[max(0, len(asked) + len(answer) - max_length) :]  # truncated on the left
         return {
             "input_ids": asked + answer,
             "attention_mask": [1] * (len(asked) + len(answer)),
@@ -66,45 +67,49 @@ class OptionLikelihood(MultipleChoice, Generating):
         """See :meth:`Kind.collator`."""
         return _flattening(super().collator())
 
-    def judged_batch(self, batch_size: int, max_length: int) -> int:
-        """As for one option, over the number of options."""
+    def evaluation_batch_size(self, batch_size: int, max_length: int) -> int:
+        """Returns the size for single rows, divided by the number of options."""
         options = len(self.task.labels)
-        return max(1, super().judged_batch(batch_size * options, max_length) // options)
+        return max(1, super().evaluation_batch_size(batch_size * options, max_length) // options)
 
-    def kept(self, outputs: Any, labels: Tensor) -> Tensor:
-        """Log-likelihood and number of tokens of every option; shape (examples, options, 2)."""
+    def scores(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Returns log-likelihood and number of tokens of each option; shape ``(examples, options, 2)``."""
         return rearrange(
-            super().kept(outputs, labels), "(n options) score -> n options score", options=len(self.task.labels)
+            super().scores(outputs, labels), "(n options) score -> n options score", options=len(self.task.labels)
         )
 
-    def figures(self, kept: Any, labels: Any) -> dict[str, float]:
-        """The loss is that of training: per token of the right options."""
-        kept = kept.astype("float64")
-        likelihood, tokens = kept[..., 0], kept[..., 1]
+    def compute_metrics(self, scores: Any, labels: Any) -> dict[str, float]:
+        """Returns accuracies, and the loss as in training: per token of the right options."""
+        likelihood, tokens = _likelihoods(scores)
         return {
-            "accuracy": _share_right(likelihood),
-            "accuracy_per_token": _share_right(likelihood / tokens),
+            "accuracy": float(_first_is_highest(likelihood).mean()),
+            "accuracy_per_token": float(_first_is_highest(likelihood / tokens).mean()),
             "loss": float(-likelihood[:, 0].sum() / tokens[:, 0].sum()),
         }
 
+    def per_example(self, scores: Any, labels: Any) -> PerExample:
+        """Returns the loss per token of the right option, and whether its total likelihood is the highest."""
+        likelihood, tokens = _likelihoods(scores)
+        return PerExample(-likelihood[:, 0] / tokens[:, 0], _first_is_highest(likelihood))
+
 
 class OptionPairs(MultipleChoice):
-    """Which option's pair with the question gets the highest score?"""
+    """The answer is the option whose pair with the question has the highest score."""
 
     takes: ClassVar[Takes] = "text"
     task_type = "SEQ_CLS"
     metrics: ClassVar[Metrics] = {"accuracy": "maximize", "loss": "minimize"}
 
-    def load(self) -> PreTrainedModel:
+    def load(self, weights: Weights = FLOAT32) -> PreTrainedModel:
         """See :meth:`Kind.load`."""
-        return load_model(self.backbone, ("score",))
+        return load_model(self.backbone, ("score",), weights)
 
     def empty(self) -> nn.Module:
         """See :meth:`Kind.empty`."""
         return empty_model(self.backbone, classifier=True)
 
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
-        """For each example the rows of all options."""
+        """Returns for each example the rows of all options."""
         rows = []
         for question, options in _right_first(examples):
             pairs = self.tokenizer([question] * len(options), list(options), truncation=True, max_length=max_length)
@@ -117,30 +122,34 @@ class OptionPairs(MultipleChoice):
 
         return _flattening(DataCollatorWithPadding(self.tokenizer))
 
-    def kept(self, outputs: Any, labels: Tensor) -> Tensor:
-        """The score of every option; shape (examples, options)."""
-        return _by_example(super().kept(outputs, labels), len(labels))
+    def scores(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Returns the score of each option; shape ``(examples, options)``."""
+        return _by_example(super().scores(outputs, labels), len(labels))
 
     @staticmethod
     def loss(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
-        """Cross-entropy over the options of each question."""
+        """Returns the cross-entropy over the options, averaged over the questions."""
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(_by_example(outputs["logits"], len(labels)), labels)
 
-    def figures(self, kept: Any, labels: Any) -> dict[str, float]:
-        """See :meth:`Kind.figures`."""
-        return {"accuracy": _share_right(kept)}
+    def compute_metrics(self, scores: Any, labels: Any) -> dict[str, float]:
+        """See :meth:`Kind.compute_metrics`."""
+        return {"accuracy": float(_first_is_highest(scores).mean())}
+
+    def per_example(self, scores: Any, labels: Any) -> PerExample:
+        """See :meth:`Kind.per_example`."""
+        return PerExample(cross_entropies(scores, labels), _first_is_highest(scores))
 
 
 def _right_first(questions: Questions) -> Iterator[tuple[str, list[str]]]:
-    """The questions, each with its right option in front of the others."""
+    """Yields the questions, each with its right option before the others."""
     for question, options, right in zip(questions.texts, questions.options, questions.labels, strict=True):
         yield question, [options[right], *options[:right], *options[right + 1 :]]
 
 
 def _flattening(collate: Callable[[Rows], dict[str, Tensor]]) -> Callable[[Rows], dict[str, Tensor]]:
-    """A collator of examples with several rows: all rows in one batch, and one label per example if they have any."""
+    """Returns a collator of examples with several rows: one batch of all rows, and one label per example if any."""
 
     def flatten(examples: Rows) -> dict[str, Tensor]:
         import torch
@@ -157,6 +166,12 @@ def _by_example(scores: Tensor, examples: int) -> Tensor:
     return rearrange(scores, "(n options) 1 -> n options", n=examples)
 
 
-def _share_right(scores: Any) -> float:
-    """How often the first score of a row is above all others."""
-    return float((scores[:, :1] > scores[:, 1:]).all(axis=1).mean())
+def _likelihoods(scores: Any) -> tuple[Any, Any]:
+    """Returns log-likelihoods and numbers of tokens, each ``(examples, options)`` in float64."""
+    scores = scores.astype("float64")
+    return scores[..., 0], scores[..., 1]
+
+
+def _first_is_highest(scores: Any) -> Any:
+    """Returns for each row whether its first score is above all others."""
+    return (scores[:, :1] > scores[:, 1:]).all(axis=1)

@@ -85,12 +85,33 @@ class AdaLoRA(PeftMethod):
         config.tinit, config.tfinal = int(self.settings.tinit * steps), int(self.settings.tfinal * steps)
         return [_Allocation()]
 
+    def training_state(self, model: nn.Module) -> dict[str, Any]:
+        """See :meth:`Method.training_state`: the importance of singular values, and which are left."""
+        config: Any = model.peft_config["default"]  # type: ignore[union-attr,index]
+        allocator: Any = model.base_model.rankallocator  # type: ignore[union-attr]
+        kept = {name: getattr(allocator, name) for name in _IMPORTANCE}
+        return kept | {"rank_pattern": config.rank_pattern}
+
+    def restore_training_state(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """See :meth:`Method.restore_training_state`."""
+        config: Any = model.peft_config["default"]  # type: ignore[union-attr,index]
+        config.rank_pattern = state["rank_pattern"]
+        devices = {name: parameter.device for name, parameter in model.base_model.named_parameters()}  # type: ignore[union-attr]
+        allocator: Any = model.base_model.rankallocator  # type: ignore[union-attr]
+        for name in _IMPORTANCE:
+            values = {key: value.to(devices.get(key, value.device)) for key, value in state[name].items()}
+            setattr(allocator, name, values)
+
     def save(self, model: nn.Module, folder: Path) -> None:
         """See :meth:`Method.save`. The ranks that are left are in the configuration, as ``rank_pattern``."""
         with warnings.catch_warnings():
             # PEFT takes the matrices of a module that was pruned to rank 0 for those of a shard.
             warnings.filterwarnings("ignore", r".* LoRA tensor\(s\) have invalid shape")
             super().save(model, folder)
+
+
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+"""What PEFT's allocator keeps of each parameter, by the parameter's name."""
 
 
 def _regularise_training_alone(model: nn.Module, weight: float) -> None:

@@ -56,6 +56,13 @@ class Method(ABC):
         """
         return []
 
+    def training_state(self, model: nn.Module) -> dict[str, Any]:
+        """Returns what training changes besides parameters and buffers, for a checkpoint: plain data and tensors."""
+        return {}
+
+    def restore_training_state(self, model: nn.Module, state: dict[str, Any]) -> None:  # noqa: B027  # most have none
+        """Set what :meth:`training_state` returned."""
+
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write what was trained into ``folder``, in safetensors."""
         # No study resizes a vocabulary. Left to decide, PEFT looks for that on the hub, and saves frozen embeddings.

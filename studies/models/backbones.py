@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lrlora.registry import UnknownNameError, closest
 from lrlora.studies.errors import StudyError
 from lrlora.studies.models.digits_vit import DigitsVit
+from lrlora.studies.models.weights import FLOAT32, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -172,6 +173,11 @@ def check_takes(name: str, wanted: Takes, where: str) -> None:
     )
 
 
+def is_gguf(name: str) -> bool:
+    """Returns whether a backbone is read from a GGUF file, whose weights are quantized and dequantized on loading."""
+    return bool(_format(name))
+
+
 def empty_model(name: str, classifier: bool) -> nn.Module:
     """The backbone's modules on the meta device: shapes without weights, from its configuration alone.
 
@@ -199,38 +205,41 @@ def empty_model(name: str, classifier: bool) -> nn.Module:
         raise StudyError(f"backbone {name!r} does not serve: {_first_line(error)}") from None
 
 
-def load_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
-    """A sequence classifier over the backbone, its head drawn anew by the current random state.
+def load_model(name: str, labels: tuple[str, ...], weights: Weights = FLOAT32) -> PreTrainedModel:
+    """Returns a sequence classifier over the backbone; the head is drawn by the current random state.
 
     Raises:
         StudyError: It cannot be loaded; one line.
     """
     from transformers import AutoModelForSequenceClassification
 
-    return _with_labels(_load(AutoModelForSequenceClassification, name, num_labels=len(labels)), labels)
+    return _with_labels(
+        _load(AutoModelForSequenceClassification, name, num_labels=len(labels), **weights.options()), labels
+    )
 
 
-def load_image_model(name: str, labels: tuple[str, ...]) -> PreTrainedModel:
-    """An image classifier over the backbone, its head drawn anew by the current random state.
+def load_image_model(name: str, labels: tuple[str, ...], weights: Weights = FLOAT32) -> PreTrainedModel:
+    """Returns an image classifier over the backbone; the head is drawn by the current random state.
 
     Raises:
         StudyError: It cannot be loaded; one line.
     """
     from transformers import AutoModelForImageClassification
 
-    return _with_labels(_load(AutoModelForImageClassification, name, num_labels=len(labels)), labels)
+    return _with_labels(
+        _load(AutoModelForImageClassification, name, num_labels=len(labels), **weights.options()), labels
+    )
 
 
-def load_language_model(name: str) -> PreTrainedModel:
-    """The backbone as a causal language model, in float32.
+def load_language_model(name: str, weights: Weights = FLOAT32) -> PreTrainedModel:
+    """Returns the backbone as a causal language model.
 
     Raises:
         StudyError: It cannot be loaded; one line.
     """
-    import torch
     from transformers import AutoModelForCausalLM
 
-    return _load(AutoModelForCausalLM, name, dtype=torch.float32)  # type: ignore[no-any-return]
+    return _load(AutoModelForCausalLM, name, **weights.options())  # type: ignore[no-any-return]
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -55,9 +55,38 @@ class Training(Strict):
         None, ge=0, description="The first so many; None takes all, and 0 leaves the test split alone."
     )
 
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Of the frozen weights; what is trained stays in float32."
+    )
+    precision: Literal["none", "bf16", "fp16"] = Field("none", description="Of autocast, in training and evaluation.")
+    gradient_accumulation: int = Field(
+        1, ge=1, description="Batches per optimizer step: a step is of batch_size x gradient_accumulation examples."
+    )
+    gradient_checkpointing: bool = Field(False, description="Compute activations again in the backward pass.")
+    quantization: Literal["none", "int8", "nf4"] = Field(
+        "none", description="Of the frozen linear layers: int8 needs torchao, nf4 bitsandbytes."
+    )
+
     def resolved(self) -> dict[str, Any]:
-        """All settings, as plain data, but for limits that are not set."""
+        """Returns the settings that identify a run: all, but for those of :data:`_OPTIONAL` at their defaults."""
+        fields = type(self).model_fields
+        return self.model_dump(exclude={name for name in _OPTIONAL if getattr(self, name) == fields[name].default})
+
+    def used(self) -> dict[str, Any]:
+        """Returns all settings for the record of a run, except for limits that are not set."""
         return self.model_dump(exclude={name for name in ("tokens", "seconds") if getattr(self, name) is None})
+
+
+_OPTIONAL = (
+    "tokens",
+    "seconds",
+    "dtype",
+    "precision",
+    "gradient_accumulation",
+    "gradient_checkpointing",
+    "quantization",
+)
+"""Settings added after runs were recorded. Left out at their defaults, they change no identifier of a cell."""
 
 
 class TaskChoice(Strict):

@@ -1,7 +1,7 @@
-"""Where a diverging run began: the first module, and the first tensor in it, that holds a number that is not finite.
+"""Locates the origin of a divergence: the first module, and its first tensor, with a value that is not finite.
 
-A step is looked at when its loss and gradients are there and its update is not: after the update everything is broken,
-and nothing tells any more where it began. As long as all is finite, a step costs the norm of the gradients and no more.
+A step is examined after its backward pass and before its update, since after the update everything is broken. As long
+as all values are finite, this costs the norm of the gradients.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+
+from lrlora.studies.training.accumulation import AccumulatingTrainer
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was found.
+    """The origin of a divergence.
 
     Attributes:
         step: The number of the step.
         module: The full name of the module; None if the tensor is in none.
-        tensor: ``output``, a parameter's own name, or ``gradient of`` one.
+        tensor: ``output``, the name of a parameter in the module, or ``gradient of`` one.
     """
 
     step: int
@@ -31,8 +32,8 @@ class Origin:
     tensor: str
 
 
-class WatchingTrainer(Trainer):
-    """A Trainer that looks for the origin as soon as a loss or a gradient is not finite.
+class WatchingTrainer(AccumulatingTrainer):
+    """A Trainer that locates the origin as soon as a loss or a gradient is not finite.
 
     Attributes:
         origin: Where the run began to diverge; None as long as it does not.
@@ -42,21 +43,26 @@ class WatchingTrainer(Trainer):
     _batch: Mapping[str, Any] | None = None
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward, as the Trainer does them; then the look."""
+        """Run forward and backward as the Trainer does, and examine the results.
+
+        Gradients that a scaler multiplied may overflow: it then skips the step.
+        """
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._batch = inputs
         if self.origin is None:
-            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-            total = torch.nn.utils.get_total_norm(gradients)
-            if not (loss.isfinite() & total.isfinite()):
-                self.look(self.state.global_step + 1)
+            finite = loss.isfinite()
+            if self.accelerator.scaler is None:
+                gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+                finite = finite & torch.nn.utils.get_total_norm(gradients).isfinite()
+            if not finite:
+                self.locate(self.state.global_step + 1)
         return loss
 
-    def look(self, step: int) -> None:
-        """Look for the origin in the parameters, in the last batch's way through the model, and in the gradients.
+    def locate(self, step: int) -> None:
+        """Search the parameters, the outputs for the last batch, and the gradients.
 
         Args:
-            step: What the origin is reported for.
+            step: The step that is reported.
         """
         inputs, model = self._batch, self.model
         if inputs is None or model is None:
@@ -72,24 +78,24 @@ class WatchingTrainer(Trainer):
 
 @torch.no_grad()
 def find_origin(model: nn.Module, forward: Callable[[], Any]) -> tuple[str | None, str] | None:
-    """The module and the tensor where a number that is not finite comes first.
+    """Returns the module and the tensor with the first value that is not finite.
 
     Args:
-        model: With its parameters before the update, and their gradients.
-        forward: Sends a batch through it.
+        model: The model, with its parameters before the update, and their gradients.
+        forward: Runs the model on a batch.
 
     Returns:
-        The module's name and the tensor's, as in :class:`Origin`; None if all is finite.
+        The names of module and tensor, as in :class:`Origin`; None if all values are finite.
     """
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             module, _, own = name.rpartition(".")
             return module or None, own
-    with _first_bad_output(model) as found, contextlib.suppress(Exception):  # what is broken may well raise
+    with _first_bad_output(model) as found, contextlib.suppress(Exception):  # broken parameters may raise anywhere
         forward()
     if found:
         return found[0], "output"
-    # The way back goes from the last module to the first: the gradient that broke first is the last one broken.
+    # The backward pass goes from the last module to the first: the last broken gradient broke first.
     for name, parameter in reversed(list(model.named_parameters())):
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             module, _, own = name.rpartition(".")
@@ -99,15 +105,15 @@ def find_origin(model: nn.Module, forward: Callable[[], Any]) -> tuple[str | Non
 
 @contextlib.contextmanager
 def _first_bad_output(model: nn.Module) -> Iterator[list[str]]:
-    """Collect the names of modules whose output is not finite, in the order in which they end."""
+    """Collect the name of the first module to finish whose output is not finite."""
     found: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        def examine(module: nn.Module, inputs: Any, output: Any) -> None:
             if not found and not all(tensor.isfinite().all() for tensor in _tensors(output)):
                 found.append(name)
 
-        return look
+        return examine
 
     handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
     try:
@@ -118,7 +124,7 @@ def _first_bad_output(model: nn.Module) -> Iterator[list[str]]:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors of floating point in what a module gives back."""
+    """Yields the floating-point tensors in the output of a module."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output

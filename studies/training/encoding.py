@@ -1,4 +1,4 @@
-"""Examples to rows for a model, once per task, backbone and length in a process, whatever the number of cells."""
+"""Encodes examples as rows for a model, once per process for each task, backbone and length."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from lrlora.studies.tasks import Task, make_task
 
 
 def task_of(task: Mapping[str, Any]) -> Task:
-    """The task that a cell names, made and read once."""
+    """Returns the task that a cell names, made and read once."""
     return _task(json.dumps(task, sort_keys=True))
 
 
 def kind_for(task: Mapping[str, Any], backbone: str) -> Kind:
-    """How the backbone of a cell is trained and judged on its task.
+    """Returns the kind of a cell's task for its backbone.
 
     Raises:
-        StudyError: It cannot be; one line.
+        StudyError: If they do not fit; one line.
     """
     return _kind(json.dumps(task, sort_keys=True), backbone)
 
 
 def encode_training(task: Mapping[str, Any], backbone: str, max_length: int, count: int | None, seed: int) -> Rows:
-    """The training examples of a run, in the order that its seed decides."""
+    """Returns the training examples of a run, in the order given by its seed."""
     return kind_for(task, backbone).drawn_rows(max_length, count, seed, training=True)
 
 
 def encode_split(task: Mapping[str, Any], backbone: str, max_length: int, split: str, count: int | None) -> Rows:
-    """The first ``count`` examples of a split, as they are judged."""
+    """Returns the first ``count`` examples of a split, for evaluation."""
     return _encoded_split(json.dumps(task, sort_keys=True), backbone, max_length, split, count)
 
 
 def encode_seen(task: Mapping[str, Any], backbone: str, max_length: int, count: int | None, seed: int) -> Rows:
-    """The first ``count`` training examples of a run, as they are judged."""
+    """Returns the first ``count`` training examples of a run, for evaluation."""
     return kind_for(task, backbone).drawn_rows(max_length, count, seed, training=False)
 
 
@@ -53,4 +53,4 @@ def _kind(canonical: str, backbone: str) -> Kind:
 
 @lru_cache(maxsize=8)
 def _encoded_split(canonical: str, backbone: str, max_length: int, split: str, count: int | None) -> Rows:
-    return _kind(canonical, backbone).judged_rows(max_length, split, count)
+    return _kind(canonical, backbone).evaluation_rows(max_length, split, count)

@@ -1,4 +1,4 @@
-"""Budgets of a run beside its steps: so many tokens, or so many seconds."""
+"""Budgets of a run besides its steps: tokens, or seconds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
 _TICKS = 10_000
-"""Into how many steps a schedule is divided that does not know the number of its steps."""
+"""Resolution of a schedule over a number of steps that is not known in advance."""
 
 
 class Limits(TrainerCallback):
-    """Ends a run at the first of its limits, and says how much of the run is over.
+    """Ends a run at the first of its limits, and reports the share of the run that is over.
 
     Args:
-        steps: The most steps.
-        tokens: The most tokens of training, without padding; None: no limit.
-        seconds: The longest time of training; None: no limit.
+        steps: Maximum number of steps.
+        tokens: Maximum number of training tokens, without padding; None is no limit.
+        seconds: Maximum duration of training in seconds; None is no limit.
         clock: For tests.
     """
 
@@ -36,27 +36,39 @@ class Limits(TrainerCallback):
         self.share = 0.0
         self._clock = clock
         self._started = clock()
+        self._before = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Returns what :meth:`restore` takes."""
+        return {"share": self.share, "seconds": self._elapsed()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of an earlier process. Time between the processes does not count."""
+        self.share, self._before = state["share"], state["seconds"]
+
+    def _elapsed(self) -> float:
+        return self._before + self._clock() - self._started
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock."""
         self._started = self._clock()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Look at the limits; the step in which one is reached is the last."""
+        """Compare with the limits; the step in which one is reached is the last."""
         shares = [state.global_step / self.steps]
         if self.tokens is not None:
             shares.append(state.num_input_tokens_seen / self.tokens)
         if self.seconds is not None:
-            shares.append((self._clock() - self._started) / self.seconds)
+            shares.append(self._elapsed() / self.seconds)
         self.share = min(1.0, max(shares))
         if self.share >= 1:
             control.should_evaluate = True
             control.should_training_stop = True
 
     def scheduler(self, name: str, optimizer: Optimizer, warmup_ratio: float) -> LRScheduler:
-        """A schedule that ends where the run does, whichever limit that is.
+        """Returns a schedule that ends with the run, whichever limit ends it.
 
-        Where steps are the only limit it is transformers' own, step by step.
+        If steps are the only limit, it is the schedule of transformers.
         """
         if self.tokens is None and self.seconds is None:
             warmup = math.ceil(warmup_ratio * self.steps)

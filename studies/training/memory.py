@@ -1,4 +1,4 @@
-"""Peak memory of one run within a process that makes many, and how a lack of it is told from other errors."""
+"""Peak memory of one run in a process that makes several, and recognition of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _STATUS = Path("/proc/self/status")
 
 
 class PeakMemory:
-    """Measures the peak from where it is made to :meth:`read`.
+    """Measures the peak between construction and :meth:`read`.
 
-    On CUDA that is what PyTorch allocated on the device. Elsewhere it is the resident memory of the process, from
-    the kernel's high-water mark, which Linux lets a process reset; where it does not, the peak is that of the whole
-    process so far, and ``source`` says so.
+    On CUDA this is the memory that PyTorch allocated on the device. Elsewhere it is the resident memory of the process,
+    from the kernel's high-water mark, which Linux lets a process reset; where that fails, it is the peak since the
+    process started, and ``source`` says so.
     """
 
     def __init__(self, cuda: bool) -> None:
@@ -29,7 +29,7 @@ class PeakMemory:
             self.source = "process: peak since it started"
 
     def read(self) -> int:
-        """The peak so far, in bytes; 0 where the platform does not say."""
+        """Returns the peak so far in bytes; 0 if the platform does not report it."""
         if self.source.startswith("cuda"):
             import torch
 
@@ -42,7 +42,7 @@ class PeakMemory:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a device or on the host."""
+    """Returns whether an error reports a lack of memory, on a device or on the host."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

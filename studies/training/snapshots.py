@@ -1,7 +1,7 @@
-"""Looks at the layers while a run goes on: early, half-way and at the end, as the LR-LoRA paper's Appendix I has them.
+"""Snapshots of the layers during a run: early, half-way and at the end, as in Appendix I of the LR-LoRA paper.
 
-The paper looks after 100, 1000 and 2000 of 2000 steps, which is 5, 50 and 100 per cent here. A look reads the adapter
-and changes nothing: a run with looks is bit by bit the run without them.
+The paper takes them after 100, 1000 and 2000 of 2000 steps, which is 5, 50 and 100 per cent here. A snapshot reads the
+adapter and changes nothing: a run with snapshots is bit by bit the run without them.
 """
 
 from __future__ import annotations
@@ -20,35 +20,43 @@ if TYPE_CHECKING:
     from lrlora.analysis import TransferCurve
 
 SHARES = (0.05, 0.5, 1.0)
-"""Of a run, after which it is looked at."""
+"""Shares of a run after which snapshots are taken."""
 
 Snapshot = dict[str, Any]
 """``step``; ``share`` of the run; ``stable_rank`` by module; ``curves``: of the chosen modules, with where they are."""
 
 
 class Snapshots(TrainerCallback):
-    """Collects a :data:`Snapshot` at each of :data:`SHARES` of a run, or as soon after it as a step ends.
+    """Collects a :data:`Snapshot` at each of :data:`SHARES` of a run, at the end of a step.
 
     Args:
-        model: What is trained.
-        limits: Of the run; it has to come before this one among the callbacks.
-        taken: Where the snapshots go.
+        model: The model that is trained.
+        limits: Of the run; must precede this one among the callbacks.
+        taken: Receives the snapshots.
     """
 
     def __init__(self, model: torch.nn.Module, limits: Limits, taken: list[Snapshot]) -> None:
         self._model, self._limits, self._taken = model, limits, taken
         self._waiting = list(SHARES)
 
+    def state(self) -> dict[str, Any]:
+        """Returns what :meth:`restore` takes."""
+        return {"taken": self._taken, "waiting": self._waiting}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state of an earlier process."""
+        self._taken[:], self._waiting = state["taken"], state["waiting"]
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Look, if it is time."""
+        """Take a snapshot, if one is due."""
         reached = [share for share in self._waiting if self._limits.share >= share - 1e-9]
         if reached:
             self._waiting = self._waiting[len(reached) :]
-            self._taken.append({"step": state.global_step, "share": reached[-1], **look_at(self._model)})
+            self._taken.append({"step": state.global_step, "share": reached[-1], **snapshot_of(self._model)})
 
 
-def look_at(model: torch.nn.Module) -> Snapshot:
-    """What is recorded of an adapted model at one time: the stable rank of every layer, and the φ of a few."""
+def snapshot_of(model: torch.nn.Module) -> Snapshot:
+    """Returns the stable rank of every layer of an adapted model, and φ of a few."""
     from lrlora.analysis import stable_ranks
 
     ranks = {name: _rounded(rank) for name, rank in stable_ranks(model).items()}
@@ -56,7 +64,7 @@ def look_at(model: torch.nn.Module) -> Snapshot:
 
 
 def representative_curves(model: torch.nn.Module, modules: list[str]) -> list[dict[str, Any]]:
-    """The curves of φ in the modules that stand for the others, each with where it is; none of other methods.
+    """Returns the curves of φ in representative modules, each with its place; none for methods without φ.
 
     Args:
         model: An adapted model.
@@ -71,7 +79,7 @@ def representative_curves(model: torch.nn.Module, modules: list[str]) -> list[di
 
 
 def representative(modules: list[str], model_type: str | None) -> dict[str, dict[str, Any]]:
-    """Of each projection the module in the first, the middle and the last layer that it is adapted in.
+    """Returns for each projection the modules in the first, the middle and the last layer in which it is adapted.
 
     Args:
         modules: Full names.

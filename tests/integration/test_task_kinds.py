@@ -1,10 +1,9 @@
-"""Every kind of task on tiny models: trained in one way, judged by figures that are what they are called."""
+"""Every kind of task on tiny models: trained in one way, and evaluated by metrics that are what their names say."""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,23 @@ import numpy as np
 import pytest
 import torch
 from tiny_backbones import save_backbone
+from tiny_studies import run, study, write_tasks
 
 from lrlora.policies.roles import role_of
 from lrlora.studies.errors import StudyError
-from lrlora.studies.execution.checks import check_design, check_inputs
+from lrlora.studies.execution.checks import check_design
 from lrlora.studies.kinds.multiple_choice import OptionLikelihood, OptionPairs
 from lrlora.studies.models.backbones import BACKBONES, prepare_backbone
 from lrlora.studies.models.digits_vit import DigitsVit
-from lrlora.studies.spec.cells import expand_cells
 from lrlora.studies.spec.study import Study
 from lrlora.studies.training.encoding import encode_seen, encode_split, encode_training, kind_for
-from lrlora.studies.training.loop import run_cell
-
-WORDS = ["the", "of", "a", "rank", "basis", "layer", "grows", "falls", "learns", "holds", "wide", "narrow"]
-TRAINING = {
-    "steps": 4,
-    "batch_size": 3,
-    "max_length": 48,
-    "eval_every": 2,
-    "train_examples": 7,
-    "validation_examples": 5,
-    "test_examples": 4,
-    "learning_rate": 1e-2,
-}
-
-
-def sentence(generator: random.Random) -> str:
-    return " ".join(generator.choices(WORDS, k=8)) + "."
+from lrlora.studies.training.predictions import load_predictions
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """A task of each kind from files."""
-    folder, generator = tmp_path_factory.mktemp("data"), random.Random(0)
-    (folder / "text.txt").write_text("\n\n".join(sentence(generator) for _ in range(60)))
-    rows = []
-    for i in range(60):
-        options = [f"option {i}", "or this one", "or that"]
-        rows.append({"question": f"{sentence(generator)} {i}", "options": options, "answer": options[i % 3]})
-    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    lines = [f"{sentence(generator)} {i},{'ab'[i % 2]}\n" for i in range(60)]
-    (folder / "classes.csv").write_text("text,label\n" + "".join(lines))
-    return {
-        "text": {"name": "text-files", "options": {"train": str(folder / "text.txt")}},
-        "questions": {"name": "question-files", "options": {"train": str(folder / "questions.jsonl")}},
-        "classes": {"name": "files", "options": {"train": str(folder / "classes.csv")}},
-        "images": {"name": "digits", "options": {}},
-    }
+    return write_tasks(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -76,28 +45,6 @@ def barely_pretrained(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
         DigitsVit().make("digits-vit", steps=3)
 
 
-def study(task: dict[str, Any], backbone: str, metric: str = "loss", **training: Any) -> Study:
-    direction = "minimize" if metric in ("loss", "perplexity") else "maximize"
-    return Study.from_dict(
-        {
-            "name": "tiny",
-            "task": task,
-            "backbone": backbone,
-            "base": {"method": "lrlora", "r": 2},
-            "seeds": [3],
-            "metric": {"name": metric, "direction": direction},
-            "training": {**TRAINING, **training},
-        }
-    )
-
-
-def run(chosen: Study, folder: Path) -> dict[str, Any]:
-    check_design(chosen)
-    check_inputs(chosen, print)
-    (cell,) = expand_cells(chosen)
-    return run_cell(cell, folder, lambda step, figures: None)
-
-
 KINDS = [
     ("text", "llama", {"loss", "perplexity"}),
     ("questions", "llama", {"loss", "accuracy", "accuracy_per_token"}),
@@ -108,19 +55,19 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "backbone", "figures"), KINDS, ids=[f"{name}-{on}" for name, on, _ in KINDS])
-def test_every_kind_is_trained_judged_and_recorded(
+@pytest.mark.parametrize(("name", "backbone", "metrics"), KINDS, ids=[f"{name}-{on}" for name, on, _ in KINDS])
+def test_every_kind_is_trained_evaluated_and_recorded(
     name: str,
     backbone: str,
-    figures: set[str],
+    metrics: set[str],
     data: dict[str, Any],
     backbones: dict[str, str],
     tmp_path: Path,
 ) -> None:
     record = run(study(data[name], backbones.get(backbone, backbone)), tmp_path)
     assert record["status"] == "finished", record["reason"]
-    assert set(record["metrics"]) == set(record["train_metrics"]) == figures
-    assert [set(point) - {"step"} for point in record["validation"]] == [figures, figures]
+    assert set(record["metrics"]) == set(record["train_metrics"]) == metrics
+    assert [set(point) - {"step"} for point in record["validation"]] == [metrics, metrics]
     for found in (record["metrics"], record["train_metrics"]):
         assert 0 <= found.get("accuracy", 0.5) <= 1
         assert all(math.isfinite(value) for value in found.values())
@@ -136,6 +83,20 @@ def test_every_kind_is_trained_judged_and_recorded(
     assert (record["chance"] is None) == (name == "text")
     assert record["layers"], "the layers are compared with the pretrained ones"
     assert (tmp_path / "adapter_model.safetensors").is_file()
+    assert_predictions_are_those_of_the_metrics(record, load_predictions(tmp_path / record["predictions"]), name)
+
+
+def assert_predictions_are_those_of_the_metrics(record: dict[str, Any], found: dict[str, Any], name: str) -> None:
+    metrics = record["metrics"]
+    assert list(found["example"]) == list(range(4)), "of every test example, by its place in the split"
+    assert found["loss"].dtype == np.float32
+    assert ("correct" in found) == (name != "text")
+    if name != "text":
+        assert found["correct"].dtype == bool
+        assert found["correct"].mean() == metrics["accuracy"]
+    if (name, set(metrics)) != ("questions", {"loss", "accuracy", "accuracy_per_token"}):
+        # Options have different lengths, so that the mean over tokens is not the mean over questions.
+        assert found["loss"].mean() == pytest.approx(metrics["loss"], rel=0.1 if name == "text" else 1e-4)
 
 
 # -- text ---------------------------------------------------------------------------------------------------
@@ -154,27 +115,27 @@ def test_the_loss_of_a_text_is_that_of_all_its_tokens_however_they_are_batched(
         assert record["metrics"]["perplexity"] == pytest.approx(math.exp(record["metrics"]["loss"]))
 
 
-def test_blocks_hold_the_text_and_a_judged_one_keeps_its_end(data: dict[str, Any], backbones: dict[str, str]) -> None:
+def test_blocks_hold_the_text_and_evaluated_ones_keep_its_end(data: dict[str, Any], backbones: dict[str, str]) -> None:
     kind = kind_for(data["text"], backbones["llama"])
     for split in ("train", "validation", "test"):
         text = "[END]".join([*kind.task.split(split).texts, ""])
-        rows = kind.judged_rows(48, split, None)
+        rows = kind.evaluation_rows(48, split, None)
         held = kind.tokenizer.decode([token for row in rows for token in row["input_ids"]])
         assert text.startswith(held)
         assert len(text) - len(held) < (48 if split == "train" else 2)
         assert {len(row["input_ids"]) for row in rows[:-1]} == {48}
     drawn = kind.drawn_rows(48, None, seed=5, training=True)
-    assert sorted(map(str, drawn)) == sorted(map(str, kind.judged_rows(48, "train", None)))
+    assert sorted(map(str, drawn)) == sorted(map(str, kind.evaluation_rows(48, "train", None)))
     assert kind.drawn_rows(48, 4, seed=5, training=True) == drawn[:4]
     assert kind.drawn_rows(48, None, seed=6, training=True) != drawn
 
 
-def test_a_large_vocabulary_is_judged_in_smaller_batches(data: dict[str, Any], backbones: dict[str, str]) -> None:
+def test_a_large_vocabulary_is_evaluated_in_smaller_batches(data: dict[str, Any], backbones: dict[str, str]) -> None:
     text, questions = (kind_for(data[name], backbones["llama"]) for name in ("text", "questions"))
-    assert text.judged_batch(128, 64) == 128
-    assert text.judged_batch(128, 10_000) == 2**26 // (10_000 * len(text.tokenizer))
-    assert questions.judged_batch(128, 10_000) == text.judged_batch(3 * 128, 10_000) // 3
-    assert text.judged_batch(128, 10**9) == 1
+    assert text.evaluation_batch_size(128, 64) == 128
+    assert text.evaluation_batch_size(128, 10_000) == 2**26 // (10_000 * len(text.tokenizer))
+    assert questions.evaluation_batch_size(128, 10_000) == text.evaluation_batch_size(3 * 128, 10_000) // 3
+    assert text.evaluation_batch_size(128, 10**9) == 1
 
 
 # -- questions ----------------------------------------------------------------------------------------------
@@ -202,10 +163,10 @@ def test_an_option_is_scored_by_the_likelihood_of_its_own_tokens(
     data: dict[str, Any], backbones: dict[str, str]
 ) -> None:
     kind = kind_for(data["questions"], backbones["llama"])
-    rows = kind.judged_rows(400, "test", 3)
+    rows = kind.evaluation_rows(400, "test", 3)
     model = kind.load().eval()
     batch = kind.collator()(rows)
-    kept = kind.kept(model(**batch).logits, batch["labels"])
+    kept = kind.scores(model(**batch).logits, batch["labels"])
     assert kept.shape == (3, 3, 2)
     examples = kind.task.split("test").first(3)
     for i, (question, options, right) in enumerate(zip(examples.texts, examples.options, examples.labels, strict=True)):
@@ -222,10 +183,10 @@ def test_an_answer_is_right_where_it_is_above_all_others() -> None:
     kind = OptionLikelihood.__new__(OptionLikelihood)
     likelihood = np.array([[-1.0, -2, -3], [-2, -1, -3], [-1, -1, -3], [np.nan, -1, -2], [-4, -5, -6]])
     tokens = np.array([[1.0, 1, 1], [4, 1, 1], [1, 1, 1], [1, 1, 1], [2, 5, 1]])
-    found = kind.figures(np.stack([likelihood, tokens], axis=-1), None)
+    found = kind.compute_metrics(np.stack([likelihood, tokens], axis=-1), None)
     assert found["accuracy"] == 2 / 5, "a tie is wrong, and so is what is no number"
     assert found["accuracy_per_token"] == 2 / 5, "the second is right by token, and the last one is not"
-    assert OptionPairs.__new__(OptionPairs).figures(likelihood, None) == {"accuracy": 2 / 5}
+    assert OptionPairs.__new__(OptionPairs).compute_metrics(likelihood, None) == {"accuracy": 2 / 5}
 
 
 def test_what_is_trained_on_are_the_tokens_of_the_right_option(data: dict[str, Any], backbones: dict[str, str]) -> None:
@@ -331,7 +292,7 @@ def test_a_metric_is_better_in_one_direction_only(data: dict[str, Any], backbone
 # -- the gap, and divergence --------------------------------------------------------------------------------
 
 
-def test_the_training_figures_are_of_examples_that_were_trained_on(
+def test_the_training_metrics_are_of_examples_that_were_trained_on(
     data: dict[str, Any], backbones: dict[str, str]
 ) -> None:
     task, backbone = data["classes"], backbones["bert"]

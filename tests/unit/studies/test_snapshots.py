@@ -18,7 +18,7 @@ from torch import nn
 from lrlora import LRLoraConfig
 from lrlora.analysis import layer_report
 from lrlora.studies.training.limits import Limits
-from lrlora.studies.training.snapshots import SHARES, Snapshots, look_at, representative
+from lrlora.studies.training.snapshots import SHARES, Snapshots, representative, snapshot_of
 
 
 def bert(layers: int = 3) -> nn.Module:
@@ -47,7 +47,7 @@ def test_a_run_of_any_length_is_looked_at_early_half_way_and_after_its_last_step
 
 def test_every_layer_has_a_stable_rank_and_each_projection_three_curves() -> None:
     model = adapted(layers=5)
-    look = look_at(model)
+    look = snapshot_of(model)
     reports = {report.module: report.stable_rank for report in layer_report(model)}
     assert look["stable_rank"] == pytest.approx(reports, rel=1e-3)
     places = sorted((curve["role"], curve["depth"], curve["place"]) for curve in look["curves"])
@@ -56,14 +56,14 @@ def test_every_layer_has_a_stable_rank_and_each_projection_three_curves() -> Non
 
 
 def test_before_the_entries_have_moved_there_is_no_range_to_draw_a_curve_over() -> None:
-    look = look_at(get_peft_model(bert(), LRLoraConfig(r=2)))
+    look = snapshot_of(get_peft_model(bert(), LRLoraConfig(r=2)))
     assert set(look["stable_rank"].values()) == {0.0}
     assert look["curves"] == []
 
 
 def test_of_lora_there_are_ranks_and_no_curves() -> None:
     model = get_peft_model(bert(), LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights="gaussian"))
-    look = look_at(model)
+    look = snapshot_of(model)
     assert len(look["stable_rank"]) == 6
     assert look["curves"] == []
 
@@ -74,7 +74,7 @@ def test_one_layer_is_early_and_late_at_once_and_modules_outside_the_layers_are_
 
 
 def test_a_record_stays_small_whatever_the_depth_of_the_model() -> None:
-    look = look_at(adapted(layers=24))
+    look = snapshot_of(adapted(layers=24))
     assert len(json.dumps([look] * len(SHARES), indent=1, allow_nan=False)) < 200_000
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_finite_is_left_out() -> None:
     name, module = next((name, m) for name, m in model.named_modules() if hasattr(m, "lrlora_A"))
     with torch.no_grad():
         module.lrlora_A["default"].weight.fill_(math.inf)
-    look = look_at(model)
+    look = snapshot_of(model)
     name = name.removeprefix("base_model.model.")
     assert name not in [curve["module"] for curve in look["curves"]]
     assert look["stable_rank"][name] is None
@@ -103,7 +103,7 @@ def test_a_look_leaves_no_trace_in_training() -> None:
             optimizer.step()
             optimizer.zero_grad()
             if looking:
-                look_at(model)
+                snapshot_of(model)
             found.append(loss.item())
         return found
 

@@ -1,0 +1,43 @@
+"""The result of every test example, kept in the files of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lrlora.studies.kinds import PerExample
+
+FILE = "predictions.npz"
+"""The name of the file.
+
+It holds ``example`` (int32, the index in the split), ``loss`` (float32, in nats; of text, per token) and, for tasks
+with answers, ``correct`` (bool), each of shape ``(examples,)``.
+"""
+
+
+def save_predictions(folder: Path, found: PerExample) -> str:
+    """Write the results of the first examples of a split, in their order.
+
+    Args:
+        folder: The folder of the run's files.
+        found: The results.
+
+    Returns:
+        The name of the file in ``folder``.
+    """
+    columns = {"example": np.arange(len(found.loss), dtype=np.int32), "loss": np.asarray(found.loss, np.float32)}
+    if found.correct is not None:
+        columns["correct"] = np.asarray(found.correct, bool)
+    np.savez_compressed(folder / FILE, allow_pickle=False, **columns)
+    return FILE
+
+
+def load_predictions(file: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file written by :func:`save_predictions`, by name.
+
+    Raises:
+        ValueError: If the file holds anything but plain arrays.
+    """
+    with np.load(file, allow_pickle=False) as saved:
+        return {name: saved[name] for name in saved.files}
