@@ -95,6 +95,8 @@ def open_client(out: Path, address: str | None = None, make: bool = True) -> Mlf
         database = out.resolve() / DATABASE
         _check_database(database, make and not (out / PLACE_FILE).exists())
         address = sqlite_address(database)
+    elif address.startswith("sqlite:///") and "?" not in address:
+        _check_database(Path(address.removeprefix("sqlite:///")).resolve(), make and not (out / PLACE_FILE).exists())
     else:
         _check_reachable(address)
     from mlflow import MlflowClient
@@ -170,9 +172,10 @@ def _make(database: Path) -> None:
     from lrlora.studies.tasks.pypi_data import cache_folder
 
     partial = database.with_name(f".{database.name}.partial")
-    partial.unlink(missing_ok=True)
     kept = cache_folder() / "stores" / f"mlflow-{mlflow.__version__}.db"
     try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
         try:
             shutil.copyfile(kept, partial)
         except OSError:

@@ -44,7 +44,9 @@ def read_table(file: str, columns: Sequence[str], task: str) -> list[dict[str, A
     datasets.disable_progress_bars()
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else reading a file of the user's own tells the hub of it
     try:
-        table = datasets.load_dataset(TABLES[Path(file).suffix], data_files=str(file), split="train")
+        # Its cache takes a file for the same by its path and time.
+        anew = datasets.DownloadMode.FORCE_REDOWNLOAD
+        table = datasets.load_dataset(TABLES[Path(file).suffix], data_files=file, split="train", download_mode=anew)
     except Exception as error:  # every reader behind `datasets` has errors of its own
         cause = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise StudyError(f"task {task}: {file}: cannot be read: {cause[0]}") from None
