@@ -100,25 +100,32 @@ def show_status(folder: Folder, plugin: Plugin = None, as_json: Json = False) ->
     """Show how far a study is."""
     from lrlora.studies.execution.progress import describe
     from lrlora.studies.record.results import Results
+    from lrlora.studies.record.versions import coordinates, coordinates_of, describe_earlier
     from lrlora.studies.spec.cells import expand_cells
 
     load_plugins(plugin)
     results = Results.load(folder)
-    ended = {record["cell"]: record for record in results.records}
-    cells = expand_cells(results.study)
+    ended = {coordinates(record): record for record in results.records}
+    cells = [(cell, ended.get(coordinates_of(cell))) for cell in expand_cells(results.study)]
     if as_json:
         states = [
-            {"cell": cell.id, "variant": cell.variant.name, "seed": cell.seed, "status": ended[cell.id]["status"]}
-            if cell.id in ended
-            else {"cell": cell.id, "variant": cell.variant.name, "seed": cell.seed, "status": "missing"}
-            for cell in cells
+            {
+                "cell": record["cell"] if record else cell.id,
+                "variant": cell.variant.name,
+                "seed": cell.seed,
+                "status": record["status"] if record else "missing",
+            }
+            for cell, record in cells
         ]
         print(json.dumps({"study": results.study.name, "budget": results.budget, "cells": states}, indent=1))
         return
-    rows = [(cell.id, cell.label, describe(ended[cell.id]) if cell.id in ended else "missing") for cell in cells]
+    rows = [
+        (record["cell"] if record else cell.id, cell.label, describe(record) if record else "missing")
+        for cell, record in cells
+    ]
     _table(("cell", "variant and seed", "outcome"), rows)
     _say(f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have ended")
-    for line in results.notes:
+    for line in [*results.notes, *describe_earlier([cell for cell, _ in cells], _records(folder))]:
         _say(line)
 
 

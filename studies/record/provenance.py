@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TOLD = ("commit", "dirty", "python", "versions", "plugins", "machine", "parts")
-_PARTS = ("device", "precision", "threads", "torch", "training code")
-"""Parts of a cell's identity that are the same for all cells of one run of a study."""
+_PARTS = ("precision", "threads", "training code")
+"""Parts of a cell's identity that do not depend on the cell, and that versions and machine do not say."""
 
 
 def environment_of(records: Sequence[Mapping[str, Any]], otherwise: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,17 +20,17 @@ def environment_of(records: Sequence[Mapping[str, Any]], otherwise: Mapping[str,
     found = [provenance for record in records if (provenance := record.get("provenance"))]
     if not found:
         return dict(otherwise)
-    values = _values(found)
     merged: dict[str, Any] = {}
-    for name, counts in values.items():
+    single = {name: value for one in found for name, value in _flat(one)}
+    for name, counts in _values(found).items():
         head, _, rest = name.partition(".")
         if head == "parts":
             continue
-        value = next(iter(counts)) if len(counts) == 1 else _counted(counts)
+        value = single[name] if len(counts) == 1 else _counted(counts)
         if name == "dirty":
-            merged.setdefault("git", {})["dirty"] = True if "True" in counts else _plain(value)
+            merged.setdefault("git", {})["dirty"] = True if "True" in counts else single[name]
         elif name == "commit":
-            merged.setdefault("git", {})["commit"] = None if value == "None" else value
+            merged.setdefault("git", {})["commit"] = value
         elif head == "machine" or not rest:
             merged[rest or name] = value
         else:
@@ -81,7 +81,3 @@ def _flat(provenance: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{value} ({count} cell{'s' * (count != 1)})" for value, count in sorted(counts.items()))
-
-
-def _plain(value: str) -> bool | None:
-    return {"True": True, "False": False}.get(value)

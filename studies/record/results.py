@@ -14,7 +14,7 @@ from filelock import FileLock
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.environment import missing_plugins
 from lrlora.studies.record.provenance import environment_of, provenance_differences
-from lrlora.studies.record.store import DATABASE, PLACE_FILE
+from lrlora.studies.record.store import DATABASE, PLACE_FILE, NothingRecordedError
 from lrlora.studies.record.versions import Coordinates, coordinates, coordinates_of, parts_of_record, told
 from lrlora.studies.spec.cells import Cell, expand_cells
 from lrlora.studies.spec.identity import changes
@@ -172,7 +172,10 @@ def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict
     """
     from lrlora.studies.record.tracking import Tracker, outcome_of
 
-    tracker = Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+    try:
+        tracker = Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+    except NothingRecordedError:  # the first command was stopped before its first cell
+        return {}
     found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
     return {cell: record for cell, record in found.items() if record is not None}
 

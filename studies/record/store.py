@@ -26,6 +26,10 @@ DATABASE, PLACE_FILE = "mlflow.db", "tracking.json"
 _CONNECT_SECONDS = 10.0
 
 
+class NothingRecordedError(StudyError):
+    """A store has no runs of a study, and was opened to read them."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the runs of a folder are: which store, which experiment, below which parent run.

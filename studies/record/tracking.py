@@ -16,7 +16,7 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.record.addresses import chosen_address, public
 from lrlora.studies.record.outcomes import FINAL
 from lrlora.studies.record.run_record import Provenance, RunRecord
-from lrlora.studies.record.store import Place, address_of, one_line, open_client
+from lrlora.studies.record.store import NothingRecordedError, Place, address_of, one_line, open_client
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.identity import missing_parts
 
@@ -78,7 +78,7 @@ class Tracker:
             experiment = _experiment(client, out, study, address, make)
             found = None if address else _parent_of_old(client, experiment, study)
             if found is None and not make:
-                raise StudyError(f"{store}: holds no runs of study {study}")
+                raise NothingRecordedError(f"{store}: holds no runs of study {study}")
             if found is None:
                 tags = {STUDY: study, "mlflow.note.content": description}
                 found = client.create_run(experiment, run_name=f"study {study}", tags=tags).info.run_id
@@ -322,7 +322,7 @@ def _experiment(client: MlflowClient, out: Path, study: str, address: str | None
     if known is not None:
         return str(known.experiment_id)
     if not make:
-        raise StudyError(f"{public(address) if address else out}: holds no runs of study {study}")
+        raise NothingRecordedError(f"{public(address) if address else out}: holds no runs of study {study}")
     return str(client.create_experiment(study, artifact_location=location))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lrlora.studies.spec.cells import Cell
-from lrlora.studies.spec.identity import changes
+from lrlora.studies.spec.identity import changes, missing_parts
 
 Coordinates = tuple[str, int, str, str]
 """Variant, seed, task and backbone: where a cell is in a design."""
@@ -38,7 +38,9 @@ def earlier_versions(
         records: All that are recorded, by id, the newest last.
     """
     by_settings = {parts["settings"]: record for record in records.values() if (parts := parts_of_record(record))}
-    return [(cell, by_settings[cell.key]) for cell in cells if cell.id not in records and cell.key in by_settings]
+    # Where data or weights are not here, nobody can tell whether they changed.
+    known = [cell for cell in cells if cell.key in by_settings and not missing_parts(cell.parts)]
+    return [(cell, by_settings[cell.key]) for cell in known if cell.id not in records]
 
 
 def describe_earlier(

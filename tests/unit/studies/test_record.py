@@ -168,6 +168,12 @@ def test_cells_of_one_store_are_found_by_other_studies(tmp_path: Path, monkeypat
         Tracker.open(tmp_path / "two", "two", tracking_uri="sqlite:///elsewhere.db")
 
 
+def test_a_store_without_runs_of_the_study_has_no_records(tmp_path: Path) -> None:
+    tracking.open_client(tmp_path)
+    assert read_records(tmp_path, "tiny") == {}
+    assert not (tmp_path / "tracking.json").exists()
+
+
 def test_changed_data_make_new_records_and_the_old_are_left_out(tmp_path: Path, data: dict[str, str]) -> None:
     cells = expand_cells(study())
     tracker = begun(tmp_path, cells)
