@@ -56,6 +56,8 @@ def plan_study(
     from lrlora.studies.execution.checks import check_design, check_folder, with_tuned
     from lrlora.studies.execution.plan import plan
     from lrlora.studies.execution.tuning import FOLDER
+    from lrlora.studies.record.versions import describe_earlier
+    from lrlora.studies.spec.cells import expand_cells
     from lrlora.studies.spec.study import Study
 
     load_plugins(plugin)
@@ -65,7 +67,8 @@ def plan_study(
     check_design(resolved)
     if out is not None:
         resolved = check_folder(out, resolved)
-    found = plan(resolved, budget, _records(out), _records(out and out / FOLDER))
+    found = plan(resolved, budget, records := _records(out), _records(out and out / FOLDER))
+    found["changed"] = describe_earlier(expand_cells(resolved), records)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -97,33 +100,48 @@ def show_status(folder: Folder, plugin: Plugin = None, as_json: Json = False) ->
     """Show how far a study is."""
     from lrlora.studies.execution.progress import describe
     from lrlora.studies.record.results import Results
+    from lrlora.studies.record.versions import coordinates, coordinates_of, describe_earlier
     from lrlora.studies.spec.cells import expand_cells
 
     load_plugins(plugin)
     results = Results.load(folder)
-    ended = {record["cell"]: record for record in results.records}
-    cells = expand_cells(results.study)
+    ended = {coordinates(record): record for record in results.records}
+    cells = [(cell, ended.get(coordinates_of(cell))) for cell in expand_cells(results.study)]
     if as_json:
         states = [
-            {"cell": cell.id, "variant": cell.variant.name, "seed": cell.seed, "status": ended[cell.id]["status"]}
-            if cell.id in ended
-            else {"cell": cell.id, "variant": cell.variant.name, "seed": cell.seed, "status": "missing"}
-            for cell in cells
+            {
+                "cell": record["cell"] if record else cell.id,
+                "variant": cell.variant.name,
+                "seed": cell.seed,
+                "status": record["status"] if record else "missing",
+            }
+            for cell, record in cells
         ]
         print(json.dumps({"study": results.study.name, "budget": results.budget, "cells": states}, indent=1))
         return
-    rows = [(cell.id, cell.label, describe(ended[cell.id]) if cell.id in ended else "missing") for cell in cells]
+    rows = [
+        (record["cell"] if record else cell.id, cell.label, describe(record) if record else "missing")
+        for cell, record in cells
+    ]
     _table(("cell", "variant and seed", "outcome"), rows)
     _say(f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have ended")
+    for line in [*results.notes, *describe_earlier([cell for cell, _ in cells], _records(folder))]:
+        _say(line)
 
 
 @app.command("report")
-def write_report(folder: Folder, plugin: Plugin = None) -> None:
+def write_report(
+    folder: Folder,
+    keep_old: Annotated[
+        bool, typer.Option("--keep-old", help="Take cells as they were before code or data changed.")
+    ] = False,
+    plugin: Plugin = None,
+) -> None:
     """Write the report of what a study has recorded, and show its table."""
     from lrlora.studies.cli.running import show_report
 
     load_plugins(plugin)
-    show_report(_load_ended(folder))
+    show_report(_load_ended(folder, keep_old))
 
 
 @app.command("export")
@@ -199,12 +217,12 @@ def show_schema() -> None:
     print(json.dumps(study_schema(), indent=1))
 
 
-def _load_ended(folder: Path) -> Results:
+def _load_ended(folder: Path, keep_old: bool = False) -> Results:
     """The record of a study that has at least one cell."""
     from lrlora.studies.errors import StudyError
     from lrlora.studies.record.results import Results
 
-    results = Results.load(folder)
+    results = Results.load(folder, keep_old=keep_old)
     if not results.records:
         raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
     return results
@@ -225,10 +243,10 @@ def _write(text: str, out: Path | None) -> None:
 
 def _records(folder: Path | None) -> dict[str, dict[str, Any]]:
     """What is recorded in a folder, by cell; nothing where no study was run there."""
-    from lrlora.studies.record.results import read_records, read_study_file
+    from lrlora.studies.record.results import is_recorded, read_records, read_study_file
 
     saved = read_study_file(folder) if folder is not None else None
-    if folder is None or saved is None or not (folder / "mlflow.db").exists():
+    if folder is None or saved is None or not is_recorded(folder):
         return {}
     return read_records(folder, saved["study"]["name"])
 
@@ -254,6 +272,8 @@ def _print_plan(plan: dict[str, Any]) -> None:
     _say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
     if plan["claims"]:
         _say(f"judges {len(plan['claims'])} claims: {'; '.join(plan['claims'])}")
+    for line in plan["changed"]:
+        _say(line)
     if plan["tuning"] is not None:
         _say(plan["tuning"]["budget"])
         _say(f"to tune: {_cost(plan['tuning']['estimated'], plan['tuning']['planned'])}")

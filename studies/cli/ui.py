@@ -25,17 +25,18 @@ def ui(
     from rich.console import Console
 
     from lrlora.studies.errors import StudyError
+    from lrlora.studies.record.addresses import sqlite_address
 
     if not (folder / "mlflow.db").is_file():
         raise StudyError(f"{folder}: no study was run here (no mlflow.db)")
     console = Console(soft_wrap=True)
-    mlflow = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{folder.resolve() / 'mlflow.db'}"]
+    mlflow = ["mlflow", "server", "--backend-store-uri", sqlite_address(folder.resolve() / "mlflow.db")]
     mlflow += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     commands = [[sys.executable, "-m", *mlflow]]
     console.print(f"MLflow:  http://127.0.0.1:{port}", markup=False, highlight=False)
     if find_spec("optuna_dashboard") is not None:
         start = "from optuna_dashboard._cli import main; main()"
-        optuna = [f"sqlite:///{folder.resolve() / 'optuna.db'}", "--host", "127.0.0.1", "--port", str(port + 1)]
+        optuna = [sqlite_address(folder.resolve() / "optuna.db"), "--host", "127.0.0.1", "--port", str(port + 1)]
         commands.append([sys.executable, "-c", start, *optuna])
         console.print(f"Optuna:  http://127.0.0.1:{port + 1}", markup=False, highlight=False)
     else:

@@ -10,8 +10,8 @@ from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.kinds import Kind, kind_class
 from lrlora.studies.methods import make_method
 from lrlora.studies.models.backbones import check_backbone, locate, prepare_backbone
-from lrlora.studies.record.results import read_study_file
-from lrlora.studies.spec.cells import Cell, Variant, check_comparisons, expand_variants
+from lrlora.studies.record.results import read_study_file, why_not_resumed
+from lrlora.studies.spec.cells import Variant, check_comparisons, expand_variants
 from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.study import Study
 from lrlora.studies.tasks import make_task
@@ -81,6 +81,8 @@ def check_folder(out: Path, study: Study) -> Study:
         if (out / "mlflow.db").exists() or (out / "optuna.db").exists():
             raise StudyError(f"--out {out}: holds databases of something else; give another folder")
         return study
+    if reason := why_not_resumed(out, saved):
+        raise StudyError(f"--out {reason}")
     try:
         other = Study.from_dict(saved["study"], where=str(out))
     except (StudyError, KeyError) as error:
@@ -146,16 +148,12 @@ def _difference(there: Study, here: Study) -> str | None:
     known = {variant.name: variant for variant in expand_variants(there)}
     for variant in expand_variants(here):
         other = known.get(variant.name)
-        if other is not None and _id(other) != _id(variant):
+        if other is not None and other.key != variant.key:
             before = other.config | {f"training.{key}": value for key, value in other.training.model_dump().items()}
             after = variant.config | {f"training.{key}": value for key, value in variant.training.model_dump().items()}
             key = next(key for key in [*after, *before] if before.get(key) != after.get(key))
             return f"{key} of {variant.name} is {before.get(key)!r} there and {after.get(key)!r} here"
     return None
-
-
-def _id(variant: Variant) -> str:
-    return Cell("", variant, 0, {}, "").id
 
 
 def _short(value: object) -> str:

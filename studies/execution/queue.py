@@ -18,6 +18,7 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.record.outcomes import FINAL
 from lrlora.studies.spec.cells import Cell
 
@@ -34,7 +35,7 @@ def open_storage(out: Path) -> optuna.storages.RDBStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(
-        f"sqlite:///{out.resolve() / 'optuna.db'}", engine_kwargs={"connect_args": {"timeout": _WAIT_SECONDS}}
+        sqlite_address(out.resolve() / "optuna.db"), engine_kwargs={"connect_args": {"timeout": _WAIT_SECONDS}}
     )
 
     @sqlalchemy.event.listens_for(storage.engine, "connect")

@@ -24,8 +24,9 @@ from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.execution.tuning import FOLDER, choose, describe_budget, tuning_study
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
-from lrlora.studies.record.results import Results, write_study_file
+from lrlora.studies.record.results import Results, read_records, write_study_file
 from lrlora.studies.record.tracking import Tracker, outcome_of
+from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study
 
@@ -88,7 +89,9 @@ class _Run:
         with FileLock(out / ".setup.lock"):
             self.tracker = Tracker.open(out, study.name, study.question)
             self.tracker.check_place()
-            write_study_file(out, study, budget, self.environment)
+            write_study_file(out, study, budget, self.environment, self.cells)
+            for line in describe_earlier(self.cells, read_records(out, study.name)):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             self.queue = CellQueue(out, study.name, study.metric.direction, self.cells)
             self.done = self._recorded()
             self.queue.reconcile(self.done)

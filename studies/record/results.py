@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +13,11 @@ from filelock import FileLock
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.environment import missing_plugins
-from lrlora.studies.spec.cells import expand_cells
+from lrlora.studies.record.provenance import environment_of, provenance_differences
+from lrlora.studies.record.store import DATABASE, PLACE_FILE, NothingRecordedError
+from lrlora.studies.record.versions import Coordinates, coordinates, coordinates_of, parts_of_record, told
+from lrlora.studies.spec.cells import Cell, expand_cells
+from lrlora.studies.spec.identity import changes
 from lrlora.studies.spec.study import Study
 
 if TYPE_CHECKING:
@@ -22,7 +28,18 @@ STUDY_FILE = "study.json"
 
 @dataclass
 class Results:
-    """A study and the records of its cells, those that have ended."""
+    """A study and the records of its cells, those that have ended.
+
+    Attributes:
+        study: As it was run.
+        budget: That it was run at.
+        records: Plain data, see :class:`lrlora.studies.record.run_record.RunRecord`.
+        out: Its folder.
+        planned: Number of cells of the design.
+        environment: In which the records were made.
+        given_as: How to have the study again.
+        notes: What differs between the records that should not, and what was left out.
+    """
 
     study: Study
     budget: str
@@ -31,10 +48,16 @@ class Results:
     planned: int
     environment: dict[str, Any] = field(default_factory=dict)
     given_as: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def load(cls, out: str | Path) -> Results:
-        """Read the record of a study from its folder.
+    def load(cls, out: str | Path, tracking_uri: str | None = None, keep_old: bool = False) -> Results:
+        """Read the record of a study from its folder. Neither its data nor its backbone need to be there.
+
+        Args:
+            out: The folder.
+            tracking_uri: The address of its store, where that needs a password.
+            keep_old: Take the records of earlier versions in place of the current ones, where there are any.
 
         Raises:
             StudyError: There is no study in that folder, or one with plugins that are not here; it says which.
@@ -56,15 +79,22 @@ class Results:
         names = [cell.variant.name for cell in cells]
         claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
         study = study.model_copy(update={"claims": claims})
-        records = read_records(out, study.name) if (out / "mlflow.db").exists() else {}
+        recorded = read_records(out, study.name, tracking_uri) if is_recorded(out) else {}
+        records, earlier = _chosen(cells, recorded, saved.get("cells"))
+        notes = told(earlier.differences, "report")
+        if keep_old:
+            records = [earlier.records.get(coordinates(record), record) for record in records]
+            records += [old for place, old in earlier.records.items() if place not in set(map(coordinates, records))]
+            notes = [f"{len(earlier.records)} of the records are of an earlier version of their cell (--keep-old)."]
         return cls(
             study=study,
             budget=saved["budget"],
-            records=[records[cell.id] | {"variant": cell.variant.name} for cell in cells if cell.id in records],
+            records=records,
             out=out,
             planned=len(cells),
-            environment=saved.get("environment", {}),
+            environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
+            notes=[*notes, *provenance_differences(records)],
         )
 
     @property
@@ -87,11 +117,65 @@ class Results:
         print_summary(self, console)
 
 
-def read_records(out: Path, study: str) -> dict[str, dict[str, Any]]:
-    """The record of every cell that has ended, by the cell's id."""
+@dataclass
+class _Earlier:
+    """Records that are not of the current version of their cell."""
+
+    records: dict[Coordinates, dict[str, Any]] = field(default_factory=dict)
+    differences: list[list[str]] = field(default_factory=list)
+
+
+def _chosen(
+    cells: Sequence[Cell], recorded: Mapping[str, dict[str, Any]], current: Sequence[Mapping[str, Any]] | None
+) -> tuple[list[dict[str, Any]], _Earlier]:
+    """The records of a study's cells in the order of the design, and those of earlier versions.
+
+    Args:
+        cells: Of the design.
+        recorded: By id.
+        current: The cells as the last command that ran them knew them; None in folders of lrlora 0.1.0, where the
+            newest record of a cell counts.
+    """
+    newest = {coordinates(record): record for record in recorded.values()}
+    if current is None:
+        return [newest[place] for cell in cells if (place := coordinates_of(cell)) in newest], _Earlier()
+    by_place = {coordinates(one): one for one in current}
+    chosen, earlier = [], _Earlier()
+    for cell in cells:
+        place = coordinates_of(cell)
+        now = by_place.get(place)
+        record = recorded.get(now["cell"]) if now is not None else None
+        if record is not None:
+            chosen.append(record | {"variant": cell.variant.name})
+        of_old = [one for one in recorded.values() if coordinates(one) == place and one is not record]
+        if of_old and now is not None:
+            earlier.records[place] = of_old[-1]
+            earlier.differences.append(changes(parts_of_record(of_old[-1]), now["parts"]))
+    return chosen, earlier
+
+
+def is_recorded(out: Path) -> bool:
+    """Whether runs were recorded from a folder, in it or elsewhere."""
+    return (out / PLACE_FILE).exists() or (out / DATABASE).exists()
+
+
+def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict[str, dict[str, Any]]:
+    """The record of every cell that has ended, by the cell's id, earlier versions of cells among them.
+
+    Args:
+        out: The folder; nothing is written to it.
+        study: The study's name.
+        tracking_uri: The address of its store, where that needs a password.
+
+    Raises:
+        StudyError: The store or a record cannot be read; one line.
+    """
     from lrlora.studies.record.tracking import Tracker, outcome_of
 
-    tracker = Tracker.open(out, study)
+    try:
+        tracker = Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+    except NothingRecordedError:  # the first command was stopped before its first cell
+        return {}
     found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
     return {cell: record for cell, record in found.items() if record is not None}
 
@@ -111,14 +195,49 @@ def read_study_file(out: Path) -> dict[str, Any] | None:
         raise StudyError(f"{path}: cannot be read: {error}") from None
 
 
-def write_study_file(out: Path, study: Study, budget: str, environment: dict[str, Any]) -> None:
-    """Write study.json, whole or not at all."""
-    content = {
+def why_not_resumed(out: Path, saved: Mapping[str, Any]) -> str | None:
+    """Why the study of a folder can be reported and not gone on with, in a sentence; None where it can.
+
+    Args:
+        out: The folder.
+        saved: Its study.json.
+    """
+    if "lrlora" in saved:
+        return None
+    ran = (saved.get("environment") or {}).get("packages", {}).get("lrlora", "0.1.0")
+    return (
+        f"{out}: was run by lrlora {ran}, whose records do not say which code and data made them: "
+        f"it can be reported with: lrlora study report {out}; to run the study, give another --out"
+    )
+
+
+def write_study_file(
+    out: Path, study: Study, budget: str, environment: dict[str, Any], cells: Sequence[Cell] | None = None
+) -> None:
+    """Write study.json, whole or not at all.
+
+    Args:
+        out: The folder.
+        study: Resolved.
+        budget: What it was resolved for.
+        environment: Of this command.
+        cells: Those that the command is about to run; their ids say which records are current. None keeps what the
+            file says already.
+    """
+    before = read_study_file(out) if cells is None else None
+    content: dict[str, Any] = {
+        "lrlora": version("lrlora"),
         "study": study.model_dump(mode="json"),
         "budget": budget,
         "given_as": study.given_as,
         "environment": environment,
+        "cells": (before or {}).get("cells", []) if cells is None else [_identified(cell) for cell in cells],
     }
     partial = out / f".{STUDY_FILE}.partial"
     partial.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
     partial.replace(out / STUDY_FILE)
+
+
+def _identified(cell: Cell) -> dict[str, Any]:
+    place = {"variant": cell.variant.name, "seed": cell.seed, "task": cell.task, "backbone": cell.backbone}
+    return {"cell": cell.id, **place, "parts": cell.parts}

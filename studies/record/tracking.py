@@ -1,71 +1,90 @@
-"""The record of a study in MLflow: one parent run, and below it one run per cell, found by the cell's hash."""
+"""The record of a study in MLflow: one parent run, and below it one run per cell, found by the cell's id."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
-import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from lrlora.studies.errors import StudyError
+from lrlora.studies.record.addresses import chosen_address, public
+from lrlora.studies.record.outcomes import FINAL
+from lrlora.studies.record.run_record import Provenance, RunRecord
+from lrlora.studies.record.store import NothingRecordedError, Place, address_of, one_line, open_client
 from lrlora.studies.spec.cells import Cell
+from lrlora.studies.spec.identity import missing_parts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-CELL, STUDY, OUTCOME = "lrlora.cell", "lrlora.study", "lrlora.outcome"
+CELL, SETTINGS, STUDY, OUTCOME = "lrlora.cell", "lrlora.settings", "lrlora.study", "lrlora.outcome"
+_PARENT = "mlflow.parentRunId"
 RESULT_FILE = "result.json"
 _FLUSH_SECONDS = 5.0
-
-
-def database_uri(out: Path) -> str:
-    """The address of a study's MLflow store."""
-    return f"sqlite:///{out.resolve() / 'mlflow.db'}"
-
-
-def open_client(out: Path) -> MlflowClient:
-    """A client of the study's own store, whatever MLflow is set up to elsewhere; the store is made if need be.
-
-    Two processes must not make the store at once: the caller holds the study's setup lock the first time.
-    """
-    # A study's record stays where it is: no usage events to anyone.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    # Importing MLflow sets it up to tell of every table that it makes.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=database_uri(out), registry_uri=database_uri(out))
+_LONGEST_VALUE = 500
+"""Characters of a parameter or a tag that every MLflow store takes."""
 
 
 @dataclass
 class Tracker:
-    """The runs of one study in one store."""
+    """The runs of one study in one store.
+
+    Attributes:
+        out: The study's folder.
+        client: Of the store.
+        experiment: MLflow's id.
+        parent: The study's run, which those of its cells are below.
+        address: Of a store outside of the folder.
+    """
 
     out: Path
     client: MlflowClient
     experiment: str
     parent: str
+    address: str | None = None
 
     @classmethod
-    def open(cls, out: Path, study: str, description: str = "") -> Tracker:
-        """Find the study's parent run, or make it. The caller holds the study's setup lock."""
-        client = open_client(out)
-        known = client.get_experiment_by_name(study)
-        location = (out.resolve() / "artifacts").as_uri()
-        experiment = known.experiment_id if known else client.create_experiment(study, artifact_location=location)
-        parents = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'", max_results=1)
-        if parents:
-            return cls(out, client, experiment, parents[0].info.run_id)
-        tags = {STUDY: study, "mlflow.note.content": description}
-        parent = client.create_run(experiment, run_name=f"study {study}", tags=tags)
-        return cls(out, client, experiment, parent.info.run_id)
+    def open(
+        cls, out: Path, study: str, description: str = "", tracking_uri: str | None = None, make: bool = True
+    ) -> Tracker:
+        """Find the study's parent run, or make it. The caller holds the study's setup lock.
+
+        Args:
+            out: The study's folder.
+            study: Its name.
+            description: For MLflow's pages.
+            tracking_uri: The address of a store outside of the folder, or ``"env"`` for the shell's
+                ``MLFLOW_TRACKING_URI``. By default the store that the folder's runs are in, or a new one in the folder.
+            make: Make what is missing; False to read only.
+
+        Raises:
+            StudyError: The store cannot be used, or holds no runs of the study where some are expected; one line.
+        """
+        place = Place.read(out)
+        address = address_of(out, chosen_address(tracking_uri), place)
+        client = open_client(out, address, make)
+        store = address or str(out / "mlflow.db")
+        with one_line(store):
+            if place is not None:
+                _check_is_there(client, place, store)
+                return cls(out, client, place.experiment, place.parent, address)
+            experiment = _experiment(client, out, study, address, make)
+            found = None if address else _parent_of_old(client, experiment, study)
+            if found is None and not make:
+                raise NothingRecordedError(f"{store}: holds no runs of study {study}")
+            if found is None:
+                tags = {STUDY: study, "mlflow.note.content": description}
+                found = client.create_run(experiment, run_name=f"study {study}", tags=tags).info.run_id
+        if make:
+            Place(public(address) if address else None, experiment, found).write(out)
+        return cls(out, client, experiment, found, address)
 
     def check_place(self) -> None:
         """See that the folder is where the study began: MLflow would write artifacts there, and nowhere else.
@@ -73,59 +92,89 @@ class Tracker:
         Raises:
             StudyError: It was moved or copied. Its record can be read all the same.
         """
-        here = (self.out.resolve() / "artifacts").as_uri()
+        here = _artifacts_in(self.out)
         there = self.client.get_experiment(self.experiment).artifact_location
-        if there != here:
+        if there != here and self.address is None:
             raise StudyError(
                 f"--out {self.out}: was moved here from {_path_of(there).parent}; it can be reported, but to go on "
                 "running it move it back, or begin in another folder"
             )
 
     def read_result(self, run: Run) -> dict[str, Any] | None:
-        """The record that a run left, or None. Found below the study's folder, wherever that was moved to."""
+        """The record that a run left, as plain data; None where it has none. See :meth:`read_record`."""
+        record = self.read_record(run)
+        return None if record is None else record.plain()
+
+    def read_record(self, run: Run) -> RunRecord | None:
+        """The record that a run left, or None where it left none.
+
+        Raises:
+            StudyError: The run ended, and its record is not there or no record.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        where = f"{self.address or self.out}: run {run.info.run_id}"
         try:
-            path = self.out / "artifacts" / run.info.run_id / "artifacts" / RESULT_FILE
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return record if isinstance(record, dict) else None
+            artifacts = get_artifact_repository(self._artifacts_of(run), tracking_uri=self.client.tracking_uri)
+            with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
+                text = Path(artifacts.download_artifacts(RESULT_FILE, folder)).read_text(encoding="utf-8")
+        except (MlflowException, OSError) as error:
+            if outcome_of(run) not in FINAL:
+                return None
+            raise StudyError(f"{where}: its {RESULT_FILE} cannot be read ({type(error).__name__})") from None
+        return RunRecord.read(text, where)
 
     def cell_runs(self) -> dict[str, Run]:
-        """The newest run of each cell, by the cell's id."""
-        runs: dict[str, Run] = {}
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment],
-                f"tags.`{CELL}` != ''",
-                order_by=["start_time ASC"],
-                max_results=1000,
-                page_token=token,
-            )
-            runs |= {run.data.tags[CELL]: run for run in page}
-            token = page.token
-            if not token:
-                return runs
+        """The newest run of each cell, by the cell's id; earlier versions of a cell are under ids of their own."""
+        wanted = f"tags.`{CELL}` != '' AND tags.`{_PARENT}` = '{self.parent}'"
+        return {run.data.tags[CELL]: run for run in self._search([self.experiment], wanted)}
+
+    def find_finished(self, cells: Collection[str]) -> dict[str, Run]:
+        """The newest finished run of each cell in the whole store, whichever study ran it.
+
+        Args:
+            cells: Ids.
+
+        Returns:
+            By id; cells that no study of the store has finished are left out.
+        """
+        with one_line(self.address or str(self.out)):
+            experiments = [one.experiment_id for one in _pages(self.client.search_experiments)]
+            found: dict[str, Run] = {}
+            for cell in cells:
+                wanted = f"tags.`{CELL}` = '{cell}' AND tags.`{OUTCOME}` = 'finished'"
+                found |= {run.data.tags[CELL]: run for run in self._search(experiments, wanted)}
+        return found
 
     def start_cell(self, cell: Cell, environment: Mapping[str, Any]) -> CellRun:
         """A fresh run for a cell whose lock the caller holds.
 
         What an earlier attempt left is moved to MLflow's deleted runs: logging on in it would repeat its steps.
+
+        Raises:
+            StudyError: The data or the weights of the cell are not here, so that its id says nothing of them.
         """
-        for stale in self.client.search_runs([self.experiment], f"tags.`{CELL}` = '{cell.id}'"):
+        if missing := missing_parts(cell.parts):
+            raise StudyError(f"{cell.label}: {' and '.join(missing)} cannot be read")
+        for stale in self._search(
+            [self.experiment], f"tags.`{CELL}` = '{cell.id}' AND tags.`{_PARENT}` = '{self.parent}'"
+        ):
             self.client.delete_run(stale.info.run_id)
-        git = environment.get("git") or {}
+        provenance = Provenance.of(environment, cell.parts)
         tags = {
             CELL: cell.id,
-            "mlflow.parentRunId": self.parent,
+            SETTINGS: cell.key,
+            _PARENT: self.parent,
             "lrlora.variant": cell.variant.name,
             "lrlora.seed": str(cell.seed),
             "mlflow.source.name": "lrlora",
-            "mlflow.source.git.commit": git.get("commit") or "unknown",
-            "lrlora.git.dirty": str(git.get("dirty")),
-            **{f"lrlora.version.{name}": str(found) for name, found in environment.get("packages", {}).items()},
+            "mlflow.source.git.commit": provenance.commit or "unknown",
+            "lrlora.git.dirty": str(provenance.dirty),
+            **{f"lrlora.version.{name}": found for name, found in provenance.versions.items()},
         }
-        run = self.client.create_run(self.experiment, run_name=cell.label, tags=tags)
+        tags = {name: _shortened(value) for name, value in tags.items()}
+        run = self.client.create_run(self.experiment, run_name=_shortened(cell.label), tags=tags)
         parameters = {
             "variant": cell.variant.name,
             "seed": cell.seed,
@@ -136,7 +185,28 @@ class Tracker:
             **{f"training.{key}": value for key, value in cell.variant.training.resolved().items()},
         }
         self._log_parameters(run.info.run_id, parameters)
-        return CellRun(self.client, run.info.run_id)
+        return CellRun(self.client, run.info.run_id, provenance)
+
+    def reuse(self, cell: Cell, found: Run) -> RunRecord:
+        """Take the record of a cell from a run of another study, as a run of this one.
+
+        Args:
+            cell: With the id that the run has.
+            found: From :meth:`find_finished`.
+
+        Raises:
+            StudyError: The run's record cannot be read.
+        """
+        record = self.read_record(found)
+        if record is None:
+            raise StudyError(f"run {found.info.run_id}: has no {RESULT_FILE}")
+        run = self.start_cell(cell, (record.provenance or Provenance()).as_environment())
+        names = {"study": cell.study, "variant": cell.variant.name, "axes": cell.variant.axes}
+        source = {"mlflow_run_id": run.run_id, "reused_from": found.info.run_id, "provenance": record.provenance}
+        record = record.model_copy(update=names | source)
+        with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing:
+            run.finish(record.plain(), found.data.tags[OUTCOME], Path(nothing))
+        return record
 
     def close_stale(self, run: Run) -> None:
         """Mark the run of a process that died as killed."""
@@ -151,20 +221,35 @@ class Tracker:
         self.client.log_batch(self.parent, metrics=[Metric(key, value, now, 0) for key, value in summary.items()])
         self.client.update_run(self.parent, status="FINISHED" if complete else "RUNNING")
 
+    def _search(self, experiments: list[str], wanted: str) -> Iterator[Run]:
+        order = ["start_time ASC"]
+        return _pages(self.client.search_runs, experiment_ids=experiments, filter_string=wanted, order_by=order)
+
+    def _artifacts_of(self, run: Run) -> str:
+        """Where a run's artifacts are; those of a folder's own store are below it, wherever it was moved to."""
+        uri = str(run.info.artifact_uri)
+        begun = str(self.client.get_experiment(run.info.experiment_id).artifact_location)
+        if self.address is None and uri.startswith(f"{begun}/"):
+            return _artifacts_in(self.out) + uri.removeprefix(begun)
+        return uri
+
     def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
         written = [
-            Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in parameters.items()
+            Param(key, _shortened(value if isinstance(value, str) else json.dumps(value)))
+            for key, value in parameters.items()
         ]
-        self.client.log_batch(run_id, params=written)
+        for start in range(0, len(written), 100):  # which is what MLflow takes at a time
+            self.client.log_batch(run_id, params=written[start : start + 100])
 
 
 class CellRun:
     """The run of one cell while it is running. Steps are written in batches: one by one they cost 17 ms each."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, provenance: Provenance) -> None:
         self.run_id = run_id
+        self.provenance = provenance
         self._client = client
         self._pending: list[Any] = []
         self._flushed = time.monotonic()
@@ -182,12 +267,14 @@ class CellRun:
         """Write the final figures and the files, and then, last of all, that the cell is done.
 
         Args:
-            record: The record; goes into result.json.
+            record: The fields of a :class:`RunRecord`; where it has no provenance, the run's own is added.
             outcome: What the run is tagged with, see :mod:`lrlora.studies.record.outcomes`.
             files: A folder that becomes the artifact ``adapter``, if anything is in it.
         """
-        step = len(record["train_loss"])
-        final = {f"{record.get('judged_on', 'test')}/{name}": value for name, value in record["metrics"].items()}
+        whole = RunRecord.model_validate({"provenance": self.provenance} | dict(record))
+        record = whole.plain()
+        step = len(whole.train_loss)
+        final = {f"{whole.judged_on}/{name}": value for name, value in record["metrics"].items()}
         final |= {f"parameters/{name}": float(count) for name, count in record["parameters"].items()}
         final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}
         for layer in record["layers"]:
@@ -198,7 +285,7 @@ class CellRun:
         self._flush()
         if any(files.iterdir()):
             self._client.log_artifacts(self.run_id, str(files), "adapter")
-        self._client.log_text(self.run_id, json.dumps(record, indent=1, allow_nan=False), RESULT_FILE)
+        self._client.log_text(self.run_id, whole.write(), RESULT_FILE)
         self._client.set_tag(self.run_id, OUTCOME, outcome)
         self._client.set_terminated(self.run_id, "FAILED" if outcome == "failed" else "FINISHED")
 
@@ -217,6 +304,67 @@ class CellRun:
 def outcome_of(run: Run | None) -> str | None:
     """How a cell's run ended, or None while it has not."""
     return run.data.tags.get(OUTCOME) if run is not None and run.info.status != "RUNNING" else None
+
+
+def _experiment(client: MlflowClient, out: Path, study: str, address: str | None, make: bool) -> str:
+    """The experiment of a study in a store, which is made if need be."""
+    served = address is not None and address.startswith(("http:", "https:", "databricks"))
+    location = None if served else _artifacts_in(out)
+    known = client.get_experiment_by_name(study)
+    if known is not None and address is not None and not served and known.artifact_location != location:
+        # Without a server that keeps artifacts, each folder keeps its own.
+        study = f"{study}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]}"
+        known = client.get_experiment_by_name(study)
+    if known is not None and known.lifecycle_stage != "active":
+        raise StudyError(
+            f"experiment {study} was deleted; restore it with: mlflow experiments restore -x {known.experiment_id}"
+        )
+    if known is not None:
+        return str(known.experiment_id)
+    if not make:
+        raise NothingRecordedError(f"{public(address) if address else out}: holds no runs of study {study}")
+    return str(client.create_experiment(study, artifact_location=location))
+
+
+def _parent_of_old(client: MlflowClient, experiment: str, study: str) -> str | None:
+    """The parent run in a folder of lrlora 0.1.0, or in one whose making was interrupted."""
+    parents = client.search_runs([experiment], f"tags.`{STUDY}` = '{study}'", max_results=1)
+    return str(parents[0].info.run_id) if parents else None
+
+
+def _check_is_there(client: MlflowClient, place: Place, store: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(place.parent)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise StudyError(
+            f"{public(store)}: does not hold the runs of this folder any more; "
+            "put the store back, or give another --out"
+        ) from None
+
+
+def _pages(search: Any, **arguments: Any) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(**arguments, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _shortened(value: str) -> str:
+    if len(value) <= _LONGEST_VALUE:
+        return value
+    pointer = f"… ({len(value)} characters, whole in {RESULT_FILE})"
+    return value[: _LONGEST_VALUE - len(pointer)] + pointer
+
+
+def _artifacts_in(out: Path) -> str:
+    return (out.resolve() / "artifacts").as_uri()
 
 
 def _path_of(uri: str) -> Path:

@@ -78,6 +78,7 @@ def caveats(summary: StudySummary) -> list[str]:
             f"The study is partial: {missing} of {plural(summary.planned, 'planned cell')} "
             f"{'is' if missing == 1 else 'are'} not recorded. What follows may change."
         )
+    notes += summary.notes
     notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
     notes += _untrained([variant for variant in summary.variants if variant.at_chance])
     notes += _straight_lines([variant for variant in summary.variants if variant.is_straight_line])

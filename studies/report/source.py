@@ -75,7 +75,10 @@ class Results(Protocol):
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """Where the study ran: commit, dirty flag, package versions, processor, date."""
+        """In which environment the records were made; where they differ, each value with the number of its cells.
+
+        Results may also have an attribute ``notes``, sentences that the report prints among its caveats.
+        """
 
 
 def finite(value: object) -> float | None:

@@ -106,6 +106,7 @@ class StudySummary:
         variants: The variants, reference first, then in the order of the records.
         environment: Where it ran.
         given_as: The name or file that it was loaded from, and what was laid over it.
+        notes: What differs between the records that should not, and what was left out.
         tuning: The study's own sentence on tuning, where it has one.
         tuning_budget: What every variant was given to find its settings; empty without a tuning stage.
         tuned: By variant, the settings that it found.
@@ -133,6 +134,7 @@ class StudySummary:
     verdicts: tuple[Verdict, ...] = ()
     ranks: RankComparison | None = None
     given_as: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def split(self) -> str:
@@ -220,6 +222,7 @@ def summarise(results: Results) -> StudySummary:
         variants=variants,
         environment=dict(results.environment),
         given_as=dict(getattr(results, "given_as", {})),
+        notes=tuple(getattr(results, "notes", ())),
         tuning=tuning if isinstance(tuning, str) and tuning.strip() else None,
         tuning_budget=_tuning_budget(study),
         tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},

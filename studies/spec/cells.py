@@ -1,17 +1,19 @@
-"""From a declared study to its cells: one variant, one seed, everything resolved, known by a hash."""
+"""From a declared study to its cells: one variant, one seed, everything resolved."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import make_method
 from lrlora.studies.spec.axes import expand_axes, settings_of
 from lrlora.studies.spec.claims import matching, pairs
+from lrlora.studies.spec.fingerprints import Fingerprints
+from lrlora.studies.spec.identity import Parts, hash_parts, hash_settings, parts_of
 from lrlora.studies.spec.schema import validate
 from lrlora.studies.spec.study import Study, TaskChoice, Training
 
@@ -28,10 +30,15 @@ class Variant:
     given: dict[str, Any] = field(default_factory=dict)
     """The configuration as declared: defaults that depend on other settings are not in it yet."""
 
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits of the settings."""
+        return hash_settings({"config": self.config, "training": self.training.resolved()})
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a variant at a seed, on a task and a backbone."""
+    """One run: a variant at a seed, on a task and a backbone. It is known by its content."""
 
     study: str
     variant: Variant
@@ -41,21 +48,41 @@ class Cell:
     place: str = ""
     """Task and backbone, where the study has several; for people."""
 
+    threads: int | None = None
+    """Of torch in the process that runs it; None: as many as in this one."""
+    content: Fingerprints = field(default_factory=Fingerprints, repr=False, compare=False)
+    """Reads data and weights, once for all cells of an expansion."""
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What the numbers depend on, by name; see :mod:`lrlora.studies.spec.identity`.
+
+        They are found when they are first asked for, and go along where the cell is sent to another process.
+        """
+        return parts_of(self._settings, self.threads, self.content)
+
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that change with everything that changes the numbers, and with nothing else.
 
         The names of the study and of the variant are not part of it.
         """
-        resolved = {
+        return hash_parts(self.parts)
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits of the settings alone, by which earlier versions of a cell are found."""
+        return hash_settings(self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
             "task": self.task,
             "backbone": self.backbone,
             "config": self.variant.config,
             "training": self.variant.training.resolved(),
             "seed": self.seed,
         }
-        canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     @property
     def label(self) -> str:
@@ -93,17 +120,30 @@ def expand_variants(study: Study) -> list[Variant]:
     return variants
 
 
-def expand_cells(study: Study) -> list[Cell]:
+def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
     """All cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
 
     Within a seed they go backbone by backbone and task by task.
 
+    Args:
+        study: Resolved.
+        threads: Of torch in the processes that run them; None: as many as in this one.
+
     Raises:
         StudyError: As :func:`expand_variants`.
     """
-    variants = expand_variants(study)
+    variants, content = expand_variants(study), Fingerprints()
     return [
-        Cell(study.name, variant, seed, task.model_dump(mode="json"), backbone, _place(study, task, backbone))
+        Cell(
+            study.name,
+            variant,
+            seed,
+            task.model_dump(mode="json"),
+            backbone,
+            _place(study, task, backbone),
+            threads,
+            content,
+        )
         for seed in study.seeds
         for backbone in study.backbones
         for task in study.tasks
@@ -230,7 +270,7 @@ def _check_distinct(study: Study, variants: list[Variant]) -> None:
         if variant.name in names:
             raise StudyError(f"study {study.name}: two variants are called {variant.name!r}; rename one")
         names.add(variant.name)
-        same = owner.setdefault(Cell("", variant, 0, {}, "").id, variant.name)
+        same = owner.setdefault(variant.key, variant.name)
         if same != variant.name:
             raise StudyError(f"study {study.name}: variants {same!r} and {variant.name!r} are the same configuration")
     reference = study.reference

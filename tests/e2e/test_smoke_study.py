@@ -125,7 +125,8 @@ def test_a_cell_that_fails_is_tried_twice_recorded_and_tried_again_by_the_next_c
     (tmp_path / "breaks.py").write_text(BREAKS.replace('raise OSError("the disk is full")', "pass"))
     mended = command.run(*arguments, "--set", "variants.bad={method: breaks, r: 3}", cwd=tmp_path)
     assert mended.status == 0, mended.output
-    assert command.read_record(tmp_path / "out").statuses == {"FINISHED": 3}
+    assert "save of breaks (breaks.py) changed since 1 cell ran: it will run again" in mended.output
+    assert command.read_record(tmp_path / "out").statuses == {"FINISHED": 3, "FAILED": 1}
 
 
 def test_one_run_of_one_adapter(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_axes_make_a_product_and_variants_join_it() -> None:
     assert found[4].config["lora_dropout"] == 0.0, "defaults are part of what a run is known by"
 
 
-def test_the_id_is_stable() -> None:
+def test_the_key_of_the_settings_is_stable() -> None:
     """A change here orphans every record that users have: it takes a reason."""
-    assert expand_cells(study())[0].id == "b184a92f38c1"
+    assert expand_cells(study())[0].key == "b184a92f38c1"
 
 
 def test_the_id_knows_what_changes_the_numbers_and_nothing_else() -> None:

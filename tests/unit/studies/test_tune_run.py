@@ -20,7 +20,6 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_folder
 from lrlora.studies.execution.queue import open_storage
-from lrlora.studies.record import tracking
 from lrlora.studies.search import run
 from lrlora.studies.search.declaration import Tune, declare
 from lrlora.studies.search.importance import NEEDED
@@ -31,6 +30,7 @@ from lrlora.studies.search.space import Dimension
 from lrlora.studies.search.trials import Trials
 from lrlora.studies.search.tuned_file import write_tuned
 from lrlora.studies.spec.cells import Cell, expand_variants
+from lrlora.studies.spec.fingerprints import Fingerprints
 from lrlora.studies.spec.study import Study
 from lrlora.studies.training.history import StepListener
 from lrlora.studies.training.loop import blank_record
@@ -54,25 +54,27 @@ budgets: {smoke: {steps: 8}, full: {steps: 80}}
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Empty stores: to make the tables takes seconds, to copy them nothing."""
+    """An empty store of Optuna: to make the tables takes seconds, to copy them nothing."""
     folder = tmp_path_factory.mktemp("stores")
-    tracking.open_client(folder).search_experiments()
     open_storage(folder).engine.dispose()
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _ready_made_stores(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(opens: Callable[[Path], Any], name: str) -> Callable[[Path], Any]:
-        def open_store(out: Path) -> Any:
-            if not (out / name).exists():
-                shutil.copy(stores / name, out / name)
-            return opens(out)
+    def open_store(out: Path) -> Any:
+        if not (out / "optuna.db").exists():
+            shutil.copy(stores / "optuna.db", out / "optuna.db")
+        return open_storage(out)
 
-        return open_store
+    monkeypatch.setattr(run, "open_storage", open_store)
 
-    monkeypatch.setattr(tracking, "open_client", opened(tracking.open_client, "mlflow.db"))
-    monkeypatch.setattr(run, "open_storage", opened(open_storage, "optuna.db"))
+
+@pytest.fixture(autouse=True)
+def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained, so that no data are read."""
+    monkeypatch.setattr(Fingerprints, "data", lambda self, task: {"train": "one"})
+    monkeypatch.setattr(Fingerprints, "weights", lambda self, backbone: "two")
 
 
 def declared(folder: Path, *variants: str, trials: int = 4, **arguments: Any) -> Tune:

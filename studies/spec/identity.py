@@ -1,0 +1,104 @@
+"""What a cell's numbers depend on, as named parts, and how two cells of the same settings differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lrlora.studies.spec.fingerprints import MISSING, Fingerprints
+from lrlora.studies.spec.plugin_sources import source_parts
+from lrlora.studies.spec.used_plugins import used_plugins
+
+Parts = dict[str, str]
+"""Names with hashes or versions: settings, data, backbone, plugins, environment, and lrlora's own training code."""
+
+
+_CALLED = {
+    "settings": "the settings",
+    "backbone": "the weights of the backbone",
+    "training code": "the version of the training code",
+}
+
+
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of resolved settings."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerprints) -> Parts:
+    """The parts of a cell's identity.
+
+    Args:
+        settings: ``task``, ``backbone``, ``config``, ``training`` and ``seed``, resolved.
+        threads: Of torch in the process that runs the cell; None: as many as in this one.
+        content: Reads data and weights.
+    """
+    from lrlora.studies.training.version import TRAINING_VERSION
+
+    task, config = settings["task"], settings["config"]
+    parts = {"settings": hash_settings(settings), "training code": str(TRAINING_VERSION)}
+    for split, found in content.data(task).items():
+        # A tuning stage leaves the test split alone.
+        if split != "test" or settings["training"].get("test_examples") != 0:
+            parts[f"data {split}"] = found
+    parts["backbone"] = content.weights(settings["backbone"])
+    for what, factory in used_plugins(config, task["name"]).items():
+        parts[f"plugin {what}"] = factory.__qualname__
+        parts |= source_parts(factory)
+    return parts | numeric_environment(threads)
+
+
+def numeric_environment(threads: int | None) -> Parts:
+    """What of machine, process and shell changes the digits of a run."""
+    import torch
+
+    return {
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": str(threads or torch.get_num_threads()),
+        "torch": ".".join(torch.__version__.split(".")[:2]),
+    }
+
+
+def hash_parts(parts: Mapping[str, str]) -> str:
+    """The id of a cell with these parts: twelve hexadecimal digits."""
+    return hash_settings(dict(parts))
+
+
+def missing_parts(parts: Mapping[str, str]) -> list[str]:
+    """The parts that could not be read, so that no cell can be recorded under them."""
+    return [_said(name, {}) for name, value in parts.items() if value == MISSING]
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """By what two cells differ, each in a few words.
+
+    >>> changes({"torch": "2.12", "backbone": "a"}, {"torch": "2.13", "backbone": "b"})
+    ['the weights of the backbone', 'torch (2.12, now 2.13)']
+    """
+    plugins = {value: name.split(" ", 2)[2] for name, value in {**before, **after}.items() if name.startswith("plugin")}
+    different = sorted(name for name in {**before, **after} if before.get(name) != after.get(name))
+    said = []
+    for name in different:
+        words = _said(name, plugins)
+        if not name.startswith(("source", "data", "backbone", "settings")):
+            words += f" ({before.get(name, 'none')}, now {after.get(name, 'none')})"
+        said.append(words)
+    return said
+
+
+def _said(name: str, plugins: Mapping[str, str]) -> str:
+    """A part for people; the method of a plugin's class is called by the plugin's name."""
+    kind, _, rest = name.partition(" ")
+    if kind == "source":
+        file, _, member = rest.rpartition(" ")
+        owner, _, method = member.partition(".")
+        called = f"{method} of {plugins.get(owner, owner)}" if method else plugins.get(member, member)
+        return f"{called} ({file})"
+    if kind == "data":
+        return f"the {rest} split of the data"
+    if kind in ("package", "plugin"):
+        return rest
+    return _CALLED.get(name, name)
