@@ -8,7 +8,7 @@ from lrlora.analysis import LayerReport
 from lrlora.studies.inspection.inspecting import Inspection, note, spread
 from lrlora.studies.report.formatting import MISSING, decimal, percentage, significant
 from lrlora.studies.report.layer_figures import in_order
-from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.table import Column, Table
 
 
 def layer_table(inspection: Inspection) -> Table:

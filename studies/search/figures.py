@@ -54,7 +54,7 @@ def history_figure(variant: VariantOutcome, metric: str, look: Look, key: str) -
             axes.axhline(_value(variant.default.value, scale), color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        svg = inline_svg(figure, name, f"{metric} of {variant.name} by trial")
+        svg = inline_svg(figure, f"{metric} of {variant.name} by trial")
     caption = (
         f"{metric.capitalize()} on the validation split by trial, averaged over the runs; the line is the best so far"
     )
@@ -79,7 +79,7 @@ def importance_figure(variant: VariantOutcome, look: Look, key: str) -> PlotText
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of importance")
         axes.tick_params(axis="y", length=0)
-        svg = inline_svg(figure, name, f"importance of the settings of {variant.name}")
+        svg = inline_svg(figure, f"importance of the settings of {variant.name}")
     caption = (
         "Importance of each setting by PED-ANOVA: how much more concentrated the best quarter of the trials is in it."
     )
@@ -118,7 +118,7 @@ def slice_figure(variant: VariantOutcome, setting: str, metric: str, look: Look,
             if trial is variant.default:
                 axes.plot([place], [value], "s", markersize=9, markerfacecolor="none", markeredgecolor=INK)
         axes.set_xlabel(_short(setting))
-        svg = inline_svg(figure, name, f"{metric} of {variant.name} against {setting}")
+        svg = inline_svg(figure, f"{metric} of {variant.name} against {setting}")
     caption = f"{metric.capitalize()} against {_short(setting)}, a dot per complete trial. The ring is the best trial"
     caption += ", the square the untuned variant." if variant.default in shown else "."
     return PlotText(name, svg, caption)

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from lrlora.studies.report.formatting import MISSING, Scale, listed, plural
 from lrlora.studies.report.palette import looks
-from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.table import Column, Table
 from lrlora.studies.report.templates import page_environment
-from lrlora.studies.report.writing import FOLDER, replace_folder
+from lrlora.studies.report.writing import FOLDER, write_files
 from lrlora.studies.search.figures import figures_of
 from lrlora.studies.search.importance import importances, why_not
 from lrlora.studies.search.outcome import Outcome, TrialFacts, VariantOutcome, show
@@ -31,7 +31,7 @@ def write_report(outcome: Outcome) -> Path:
     """Write the files of the report and return their folder, ``report`` in that of the search."""
     # One at a time: two processes that share a search end at about the same moment.
     with FileLock(outcome.out / ".report.lock"):
-        return replace_folder(
+        return write_files(
             outcome.out / FOLDER,
             {"index.html": page(outcome), "report.json": json.dumps(report_data(outcome), indent=1, allow_nan=False)},
         )

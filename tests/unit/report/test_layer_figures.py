@@ -11,9 +11,9 @@ import pytest
 from lrlora.analysis import SPECTRUM_AT
 from lrlora.studies.report.figures import all_figures
 from lrlora.studies.report.layer_figures import MOST_VARIANTS, in_order, layer_figures, transfer_figure
-from lrlora.studies.report.layers import first_snapshots, median_spectra
 from lrlora.studies.report.palette import looks
-from lrlora.studies.report.summary import summarise
+from lrlora.studies.stats.layers import first_snapshots, median_spectra
+from lrlora.studies.stats.summary import summarise
 
 
 def curve(role: str = "q", place: str = "early", bend: float = 0.5, **changes: Any) -> dict[str, Any]:
