@@ -13,7 +13,7 @@ from lrlora.studies.report.svg import new_figure
 WIDTH = 430.0
 ROW = 23.0
 LONGEST_LABEL = 24
-POINTS_PER_CURVE = 220
+POINTS_PER_CURVE = 200
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def inline_svg(figure: Figure, description: str) -> str:
         parent.text, parent.tail = (text if text and text.strip() else None for text in (parent.text, parent.tail))
         if f"#{parent.get('id')}" not in references:
             parent.attrib.pop("id", None)
+        for key in {"d", "x", "y"} & parent.attrib.keys():
+            parent.set(key, " ".join(map(_rounded, parent.attrib[key].split())))
         for child in list(parent):
             if child.tag in (f"{SVG}metadata", f"{SVG}style"):  # a style sheet would apply to the whole page
                 parent.remove(child)
@@ -100,6 +102,11 @@ def _saved(figure: Figure, **metadata: str) -> str:
     figure.savefig(text, format="svg", transparent=True, metadata=nothing | metadata)
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def _rounded(word: str) -> str:
+    """A number of a path to a tenth of a point, half of which is beyond any screen; its commands as they are."""
+    return word if word.isalpha() else f"{round(float(word), 1) + 0.0:g}"
 
 
 def _substituted(svg: str, substitutes: Mapping[str, str]) -> str:
