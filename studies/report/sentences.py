@@ -134,7 +134,7 @@ def resolution(summary: StudySummary) -> list[str]:
             f"With tasks and the seeds within each resampled, the difference of {leading.name} to "
             f"{leading.comparison.against} has the 95 % bootstrap interval {interval}{scale.difference_unit}."
         )
-    if few := [n for n in pairs if n < 6]:
+    if few := [n for n in pairs if 1 < n < 6]:
         notes.append(
             f"With {plural(few[-1], 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
             f"{smallest_wilcoxon_p(few[-1]):g}: below six pairs it can never reach .05."

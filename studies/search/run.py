@@ -89,7 +89,7 @@ def run_tune(
             if queue.run_next(tune.trials, partial(run_trial, subject=queue.subject, place=place, run_cell=run_cell)):
                 left.append(queue)
     if running := sum(queue.running() for queue in queues):
-        _say(f"{running} trials are being run by another process on {out}, or one that was killed within 30 s", console)
+        _say(f"{running} trials are run by another process, or by one that was killed within two minutes", console)
     outcome = load_outcome(out)
     counts = outcome.counts()
     complete = all(queue.ended() >= tune.trials for queue in queues)

@@ -25,7 +25,7 @@ from lrlora.studies.search.subject import Subject, settings_at
 INDEX, DEFAULT, OUTCOME = "index", "default", "outcome"
 """Attributes of a trial: its index, whether it is the untuned variant, and how it ended."""
 
-HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 30
+HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
 _WAIT_SECONDS = 60
 
 
@@ -55,6 +55,8 @@ def open_storage(out: Path) -> RDBStorage:
     @sqlalchemy.event.listens_for(storage.engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where sqlite3 thinks
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")  # no flush to disk for each of many small commits
 
     @sqlalchemy.event.listens_for(storage.engine, "begin")
     def _begin(connection: Any) -> None:
@@ -136,7 +138,7 @@ class Trials:
         return sum(one.state.is_finished() for one in self.known())
 
     def running(self) -> int:
-        """The number of trials that other processes are running, or that one left behind less than 30 s ago."""
+        """The number of trials that other processes are running, or that were killed less than two minutes ago."""
         return sum(one.state == TrialState.RUNNING for one in self.known())
 
     def _untuned(self) -> Settings:
@@ -166,9 +168,10 @@ class Trials:
 def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
-    return suggest(name, distribution.low, distribution.high, log=distribution.log)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 @contextmanager
