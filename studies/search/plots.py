@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -52,9 +53,11 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
         figures.append(
             _plot(f"{key}-importance", lambda: drawn.plot_param_importances(study, evaluator=_EVALUATOR), caption)
         )
-    if searched:
-        caption = f"{metric.capitalize()} against each setting, a dot per complete trial."
-        figures.append(_plot(f"{key}-slice", lambda: drawn.plot_slice(study, target_name=target), caption))
+    for index, setting in enumerate(variant.space if searched else ()):
+        if any(setting in trial.params for trial in study.trials):
+            slices = partial(drawn.plot_slice, study, params=[setting], target_name=target)
+            caption = f"{metric.capitalize()} against {setting}, a dot per complete trial."
+            figures.append(_plot(f"{key}-slice-{index}", slices, caption))
     if searched and len(variant.space) > 1:
         caption = f"Settings and {metric} of each complete trial."
         figures.append(
@@ -111,6 +114,7 @@ def _trial(variant: VariantOutcome, trial: TrialFacts, factor: float) -> FrozenT
 
 def _plot(name: str, draw: Callable[[], Any], caption: str) -> PlotText:
     with drawing_style(name), quiet_optuna():
+        plt.rcParams["savefig.bbox"] = "tight"  # labels may lie outside of the figures
         figure = np.ravel(draw())[0].figure
         try:
             return PlotText(name, inline_svg(figure, caption), caption)
