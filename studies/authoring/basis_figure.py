@@ -11,8 +11,7 @@ from torch import Tensor
 from lrlora.analysis.linalg import singular_values
 from lrlora.studies.errors import StudyError, said_in_one_line
 from lrlora.studies.report.palette import FAINT, INK, looks
-from lrlora.studies.report.stand_alone import stand_alone
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import drawing_style, new_figure, svg_file
 from lrlora.transfer import TransferFunction
 
 if TYPE_CHECKING:
@@ -50,12 +49,9 @@ def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -
         _draw_functions(functions, transfer_of(config))
         _draw_starts(starts, config)
         _draw_spectra(spectra, ranks, config)
-        svg = inline_svg(
-            figure,
-            "basis",
-            f"The basis {spec}: its functions, φ at the start, and the spectrum of φ(BA) over the range of BA.",
+        return svg_file(
+            figure, f"The basis {spec}: its functions, φ at the start, and the spectrum of φ(BA) over the range of BA."
         )
-    return stand_alone(svg)
 
 
 def make_config(**fields: Any) -> LRLoraConfig:

@@ -13,8 +13,7 @@ from lrlora.studies.authoring.basis_figure import make_config, transfer_of
 from lrlora.studies.authoring.policy_kinds import make_policy, registry_of
 from lrlora.studies.errors import StudyError
 from lrlora.studies.report.palette import FAINT, looks
-from lrlora.studies.report.stand_alone import stand_alone
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import drawing_style, new_figure, svg_file
 
 WIDTH, HEIGHT = 620, 300
 NUMBERS = (1, 2, 5, 9, 17, 33, 50)
@@ -48,8 +47,7 @@ def draw_policy(kind: str, spec: str) -> str:
             raise
         except (TypeError, ValueError, RuntimeError) as error:
             raise StudyError(f"{kind} {spec!r} cannot be drawn: {error}; see: lrlora policy check {kind}") from None
-        svg = inline_svg(figure, kind.replace("_", "-"), f"The {kind} {spec}: {said}.")
-    return stand_alone(svg)
+        return svg_file(figure, f"The {kind} {spec}: {said}.")
 
 
 def _draw_grid(figure: Any, policy: Any) -> str:

@@ -175,8 +175,8 @@ def compare_two(
     from rich.console import Console
 
     from lrlora.studies.report import print_comparison
-    from lrlora.studies.report.compare import compare_studies
-    from lrlora.studies.report.study_tables import comparison_json, comparison_page
+    from lrlora.studies.report.comparison_report import comparison_json, comparison_page
+    from lrlora.studies.report.study_comparison import compare_studies
 
     load_plugins(plugin)
     found = compare_studies(_load_ended(first), _load_ended(second))
@@ -196,17 +196,17 @@ def list_claims(
     as_json: Json = False,
 ) -> None:
     """List the published claims that studies judged: the paper's figure, ours with its interval, and the verdict."""
-    from lrlora.studies.report import reproduction
+    from lrlora.studies.report import claim_list
 
     load_plugins(plugin)
-    rows = reproduction.judged_claims(folders)
+    rows = claim_list.tested_claims(folders)
     if as_json:
         print(json.dumps(rows, indent=1))
     elif markdown:
-        print(reproduction.markdown(rows), end="")
+        print(claim_list.markdown(rows), end="")
     else:
-        _table(reproduction.COLUMNS, [reproduction.cells(row) for row in rows])
-        _say(reproduction.tally(rows))
+        _table(claim_list.COLUMNS, [claim_list.cells(row) for row in rows])
+        _say(claim_list.tally(rows))
 
 
 @app.command("schema")

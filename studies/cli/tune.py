@@ -18,9 +18,9 @@ def tune(
         list[str] | None,
         typer.Option(metavar="NAME", help="A variant or baseline of the study, or all. Repeatable. By default all."),
     ] = None,
-    trials: Annotated[int, typer.Option(help="For each variant; the first is the variant as it stands.")] = 20,
+    trials: Annotated[int, typer.Option(help="For each variant; the first is the untuned variant.")] = 20,
     space: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A YAML file with the key space; else each method's own.")
+        Path | None, typer.Option(metavar="FILE", help="A YAML file with the key space; by default each method's own.")
     ] = None,
     pruner: Annotated[
         str | None,
@@ -30,17 +30,17 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the record goes; by default runs/NAME-tune-BUDGET.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial begins.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial is started.")] = None,
     settings: Set = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """Search for better settings of a study's variants with Optuna's TPE, each with the same budget.
 
-    The first trial is the untuned variant. The validation split decides, averaged over seeds that are not the study's
-    (--set tune.seeds=[7,8]); the test split is not looked at. The result is tuned.yaml, a study that lrlora study run
-    takes. --set space.SETTING="{low: 1e-4, high: 1e-2, log: true}" or ="[16, 32]" declares a space without a file.
-    Interrupt it as you like; the same command goes on, and several may share a folder.
+    The first trial is the untuned variant. The objective is the metric on the validation split, averaged over seeds
+    that are not the study's (--set tune.seeds=[7,8]); the test split is not used. The result is tuned.yaml, a study
+    for lrlora study run. --set space.SETTING="{low: 1e-4, high: 1e-2, log: true}" or ="[16, 32]" declares a space
+    without a file. The same command continues a search that was interrupted, and several processes may share a folder.
     """
     from rich.console import Console
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrlora.studies.execution.cost import estimate_seconds
-from lrlora.studies.execution.tuning import describe_budget, tuning_study
+from lrlora.studies.execution.tuning import tuning_study
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_comparisons, expand_variants
 from lrlora.studies.spec.study import Study
+from lrlora.studies.spec.tuning_budget import describe_budget
 
 Records = Mapping[str, Mapping[str, Any]]
 """What is recorded already, by the cell's id."""

@@ -21,7 +21,7 @@ from lrlora.studies.execution.interruption import postponed_interruption
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.queue import CellQueue, Claim
 from lrlora.studies.execution.quiet import quiet
-from lrlora.studies.execution.tuning import FOLDER, choose, describe_budget, tuning_study
+from lrlora.studies.execution.tuning import FOLDER, choose, tuning_study
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.results import Results, read_records, write_study_file
@@ -29,6 +29,7 @@ from lrlora.studies.record.tracking import Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study
+from lrlora.studies.spec.tuning_budget import describe_budget
 
 _ATTEMPTS = 2
 """How often one command tries a cell that ends in an unexpected error."""

@@ -104,19 +104,6 @@ def untuned(study: Study) -> Study:
     return study.model_copy(update={"tuned": {}})
 
 
-def describe_budget(study: Study) -> str:
-    """What every variant was given, in a sentence."""
-    if study.tune is None:
-        return ""
-    grid = "; ".join(f"{name.removeprefix('training.')} in {values}" for name, values in study.tune.grid.items())
-    runs = len(points(study.tune)) * len(study.tune.seeds) * len(study.tasks) * len(study.backbones)
-    steps = study.tune.steps or study.training.steps
-    return (
-        f"Every variant, baselines included, was tuned with {runs} run{'s' * (runs != 1)} of {steps} steps ({grid}; "
-        f"seeds {study.tune.seeds}), by its validation figure; the test split played no part."
-    )
-
-
 def _name(variant: str, point: Mapping[str, Any]) -> str:
     return f"{variant} at {name_of_settings(point)}"
 

@@ -11,9 +11,9 @@ from lrlora.studies.inspection.inspecting import Inspection
 from lrlora.studies.inspection.landscape import Landscape
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish
 from lrlora.studies.report.layer_figures import in_order, spectrum_figure, transfer_figure
-from lrlora.studies.report.layers import by_depth, group_of, median_spectra
 from lrlora.studies.report.palette import INK, Look, looks
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.stats.layers import by_depth, group_of, median_spectra
 
 _LEVELS = 9
 
@@ -55,7 +55,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
         axes.set_ylim(bottom=1)
         axes.legend(frameon=False, fontsize="medium", ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
         finish(axes, "layer", "stable rank of ΔW")
-        svg = inline_svg(figure, "stable-rank", "stable rank by depth")
+        svg = inline_svg(figure, "stable rank by depth")
     return PlotText(
         "stable-rank", svg, "Stable rank of ΔW by depth: each module, and the mean of each half of a block."
     )
@@ -81,7 +81,7 @@ def landscape_figure(landscape: Landscape, look: Look) -> PlotText:
         axes.set_aspect("equal")
         axes.locator_params(nbins=5)
         finish(axes, "α", "β")
-        svg = inline_svg(figure, "landscape", "loss around the adapter")
+        svg = inline_svg(figure, "loss around the adapter")
     middle = landscape.loss[len(landscape.at) // 2][len(landscape.at) // 2]
     told = "not finite" if middle is None else f"{middle:.4f}"
     caption = (

@@ -47,7 +47,7 @@ class Inspection:
 
     @property
     def straight(self) -> list[LayerReport]:
-        """The layers whose φ is a straight line."""
+        """The layers whose φ is linear."""
         return [layer for layer in self.layers if layer.is_linear]
 
     def as_json(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def headline(inspection: Inspection) -> str:
     if not straight:
         return f"{said}, and φ bends in all of them."
     where = "every layer" if len(straight) == len(layers) else f"{len(straight)} of {len(layers)} layers"
-    return f"{said}. φ is a straight line in {where}: there, this adapter does what LoRA does."
+    return f"{said}. φ is linear in {where}: there, this adapter is equivalent to LoRA."
 
 
 def note(layer: LayerReport) -> str:
@@ -107,8 +107,8 @@ def note(layer: LayerReport) -> str:
     if not layer.is_linear:
         return ""
     if layer.bends_at is None:
-        return "straight line at any input scale"
-    return f"straight line; would bend at input scale ≈ {float(f'{layer.bends_at:.2g}'):g}"
+        return "linear at any input scale"
+    return f"linear; would be nonlinear at input scale ≈ {float(f'{layer.bends_at:.2g}'):g}"
 
 
 def spread(values: Sequence[float]) -> str:

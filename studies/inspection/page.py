@@ -1,4 +1,4 @@
-"""An inspection as one page that needs nothing else, in the style of the report."""
+"""An inspection as one self-contained page, in the style of the report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _OF_ALL = (
 _OF_TRANSFER = (
     (
         "nonlinear",
-        "‖ΔW − c·BA‖ / ‖ΔW‖ at the best constant c. Under 1 %, φ is a straight line, and the layer is LoRA's.",
+        "‖ΔW − c·BA‖ / ‖ΔW‖ at the best constant c. Under 1 % φ is linear, and the layer equivalent to LoRA.",
     ),
     (
-        "would bend at",
-        "the input scale at which the nonlinear fraction would be 1 % with A, B and θ as they are and s_in · s_out "
-        "kept. Training at another scale would have led elsewhere: it is a hint for the next run.",
+        "would be nonlinear at",
+        "the input scale at which the nonlinear fraction would be 1 % with the same A, B, θ and s_in · s_out. Training "
+        "at that scale gives other A, B and θ: it is a hint for the next run.",
     ),
     ("z", "s_in · BA; “outside grid” is the share of its entries beyond the grid's bound."),
     ("active ψ", "share of the basis functions with |a_i| of at least 1 % of the layer's largest."),

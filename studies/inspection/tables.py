@@ -8,7 +8,7 @@ from lrlora.analysis import LayerReport
 from lrlora.studies.inspection.inspecting import Inspection, note, spread
 from lrlora.studies.report.formatting import MISSING, decimal, percentage, significant
 from lrlora.studies.report.layer_figures import in_order
-from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.table import Column, Table
 
 
 def layer_table(inspection: Inspection) -> Table:
@@ -40,11 +40,11 @@ def layer_table(inspection: Inspection) -> Table:
                 note(layer),
             ]
         rows.append(tuple(row))
-    return Table("layers", "What each layer came to.", tuple(columns), tuple(rows))
+    return Table("layers", "Diagnostics of each layer.", tuple(columns), tuple(rows))
 
 
 def name_of(layer: LayerReport) -> str:
-    """Depth and role, which are a name where a layer has both."""
+    """Depth and role if a layer has both, else the name of its module."""
     return layer.module if layer.role is None or layer.depth is None else f"{layer.depth} {layer.role}"
 
 
@@ -56,7 +56,7 @@ def summary_table(inspection: Inspection) -> Table:
     with_transfer = inspection.has_transfer
     columns = [Column("Module", False), Column("Layers"), Column("Stable rank"), Column("Effective rank")]
     if with_transfer:
-        columns += [Column("Nonlinear, mean"), Column("Nonlinear, max"), Column("Straight lines")]
+        columns += [Column("Nonlinear, mean"), Column("Nonlinear, max"), Column("Linear")]
     groups = [(role, by_role[role]) for role in in_order(set(by_role))]
     if len(groups) > 1:
         groups.append(("all", list(inspection.layers)))

@@ -1,4 +1,4 @@
-"""The report of a study: what was asked, what came out, how sure that is, and where each number comes from.
+"""The report of a study: its question, its results with their uncertainty, and the runs behind each number.
 
 ``summary.md``, ``results.csv``, ``results.json``, ``results.tex`` and one self-contained
 ``index.html``. scipy, matplotlib and jinja2 load only when a report is made.
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrlora.studies.report.compare import StudyComparison
-    from lrlora.studies.report.source import Results
+    from lrlora.studies.report.study_comparison import StudyComparison
+    from lrlora.studies.stats.source import Results
 
 __all__ = ["FORMATS", "print_comparison", "print_summary", "report_text", "write_report"]
 
 FORMATS = ("latex", "csv", "json", "md", "html")
-"""What a report is written as."""
+"""The formats of a report."""
 
 
 def write_report(results: Results) -> Path:
     """Write the report of a study, complete or partial, into ``results.out / "report"``.
 
-    The folder is replaced as a whole, once everything is written: an interrupted call leaves the previous one.
+    No file is replaced before all are written: a call that is interrupted before leaves the previous report.
 
     Returns:
         The folder.
@@ -38,22 +38,22 @@ def write_report(results: Results) -> Path:
 
 
 def report_text(results: Results, format: str) -> str:
-    """One file of the report as text, for a place of its own: the page has no links to the other files.
+    """One file of the report as text; the page has no links to the other files.
 
     Args:
         results: The study's cells as they stand.
         format: One of :data:`FORMATS`.
     """
     from lrlora.studies.report.html import page_html
-    from lrlora.studies.report.summary import summarise
     from lrlora.studies.report.writing import WRITERS
+    from lrlora.studies.stats.summary import summarise
 
     summary = summarise(results)
     return page_html(summary, alone=True) if format == "html" else WRITERS[format][1](summary)
 
 
 def print_comparison(found: StudyComparison, console: Console) -> None:
-    """Print two studies side by side on a terminal."""
+    """Print the comparison of two studies on a terminal."""
     from lrlora.studies.report.terminal import print_comparison as print_
 
     print_(found, console)

@@ -1,4 +1,4 @@
-"""Tables of single cells: every one with its run, where a number comes from, and how those that diverged ended."""
+"""Tables of single cells: every one with its run, and where those that diverged did so first."""
 
 from __future__ import annotations
 
@@ -6,87 +6,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrlora.studies.report.formatting import MISSING, Scale, plural, significant
-from lrlora.studies.report.presentation import Column, Table, status
-from lrlora.studies.report.source import Record, finite, label, metric_value
-from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.table import Table, make_table, run_id
+from lrlora.studies.stats.source import Record, finite, label, metric_value
+from lrlora.studies.stats.summary import StudySummary
 
 NORMS_SHOWN = 5
 """How many of the last gradient norms before a divergence are printed."""
 
 
-def cell_table(summary: StudySummary) -> Table:
-    """Every cell, variant by variant, so that each number of the report can be traced to its run."""
+def cell_table(summary: StudySummary, linked: bool = True) -> Table:
+    """Every cell, variant by variant, so that each number of the report can be traced to its run.
+
+    Args:
+        summary: The study.
+        linked: Whether the runs link to their records, which the study keeps beside the folder of the report.
+    """
     scale = Scale.of(summary.metric)
-    several = several_places(summary.records)
+    backbones = ["backbone"] if "backbone" in several_places(summary.records) else []
     splits = len({record.get("judged_on") or "test" for record in summary.records}) > 1
-    columns = (
-        Column("Variant", False),
-        Column("Task", False),
-        *([Column("Backbone", False)] if "backbone" in several else []),
-        Column("Seed"),
-        Column(f"{summary.metric}{scale.unit.replace(' ', ', ')}"),
-        *([Column("Judged on", False)] if splits else []),
-        Column("Status", False, wraps=True),
-        Column("MLflow run", False),
-        Column("Cell", False),
-    )
-    rows: list[tuple[str, ...]] = []
+    rows: list[dict[str, str]] = []
     links, anchors = {}, {}
     for index, variant in enumerate(summary.variants):
         anchors[len(rows)] = f"runs-{index + 1}"
         for record in summary.records_of(variant.name):
-            if (run := run_id(record)).isalnum():
-                # Where the study's own store keeps what a run left; the page lies beside it, in ``report``.
-                links[len(rows), len(columns) - 2] = f"../artifacts/{run}/artifacts/result.json"
-            rows.append(
-                (
-                    variant.name,
-                    label(record, "task"),
-                    *([label(record, "backbone")] if "backbone" in several else []),
-                    label(record, "seed"),
-                    scale.value(metric_value(record, summary.metric)),
-                    *([str(record.get("judged_on") or "test")] if splits else []),
-                    status(record),
-                    run or MISSING,
-                    str(record.get("cell", MISSING)),
-                )
-            )
-    caption = f"The {plural(len(rows), 'recorded cell')}."
-    return Table("cells", caption, columns, tuple(rows), links=links, anchors=anchors)
+            row = {
+                "Variant": variant.name,
+                **{field.capitalize(): label(record, field) for field in ("task", *backbones, "seed")},
+                scale.heading(summary.metric): scale.value(metric_value(record, summary.metric)),
+                **({"Evaluated on": str(record.get("judged_on") or "test")} if splits else {}),
+                "Status": status(record),
+                "MLflow run": run_id(record) or MISSING,
+                "Cell": str(record.get("cell", MISSING)),
+            }
+            if linked and run_id(record).isalnum():
+                links[len(rows), len(row) - 2] = f"../artifacts/{run_id(record)}/artifacts/result.json"
+            rows.append(row)
+    return make_table(
+        "cells",
+        f"The {plural(len(rows), 'recorded cell')}.",
+        rows,
+        words={"Task", "Backbone", "Evaluated on", "Status", "MLflow run", "Cell"},
+        wraps={"Status"},
+        links=links,
+        anchors=anchors,
+    )
 
 
 def divergence_table(summary: StudySummary) -> Table | None:
-    """Where the cells that diverged did so first, as far as that was recorded; None where none says so."""
-    rows: list[tuple[str, ...]] = []
+    """Where the cells that diverged did so first, as far as that was recorded; None if none has it."""
     several = several_places(summary.records)
-    for record in summary.records:
-        found = record.get("divergence")
-        if record.get("status") != "diverged" or not isinstance(found, Mapping):
-            continue
-        rows.append(
-            (
-                str(record["variant"]),
-                *(label(record, field) for field in several),
-                label(record, "seed"),
-                _text(found.get("step", record.get("diverged_at"))),
-                _text(found.get("module")),
-                _text(found.get("tensor")),
-                _norms(found.get("grad_norms_before")),
-            )
-        )
-    if not rows:
-        return None
-    columns = (
-        Column("Variant", False),
-        *(Column(field.capitalize(), False) for field in several),
-        Column("Seed"),
-        Column("Step"),
-        Column("First in module", False, wraps=True),
-        Column("Tensor", False),
-        Column("Gradient norms before", False, wraps=True),
-    )
-    caption = "Where the cells that diverged first held a number that is not finite, and the gradient norms before it."
-    return Table("divergence", caption, columns, tuple(rows))
+    rows = [
+        {
+            "Variant": str(record["variant"]),
+            **{field.capitalize(): label(record, field) for field in (*several, "seed")},
+            "Step": _text(found.get("step", record.get("diverged_at"))),
+            "First in module": _text(found.get("module")),
+            "Tensor": _text(found.get("tensor")),
+            "Gradient norms before": _norms(found.get("grad_norms_before")),
+        }
+        for record in summary.records
+        if record.get("status") == "diverged" and isinstance(found := record.get("divergence"), Mapping)
+    ]
+    caption = "The first value that was not finite in each cell that diverged, and the gradient norms before it."
+    wraps = {"First in module", "Gradient norms before"}
+    words = {"Task", "Backbone", "Tensor", *wraps}
+    return make_table("divergence", caption, rows, words=words, wraps=wraps) if rows else None
 
 
 def several_places(records: Sequence[Record]) -> list[str]:
@@ -94,15 +78,20 @@ def several_places(records: Sequence[Record]) -> list[str]:
     return [field for field in ("task", "backbone") if len({label(record, field) for record in records}) > 1]
 
 
-def run_id(record: Record) -> str:
-    """The MLflow run of a cell; empty where none is recorded."""
-    return str(record.get("mlflow_run_id") or "")
+def status(record: Record) -> str:
+    """A cell's outcome in words."""
+    if record.get("status") == "diverged":
+        step = record.get("diverged_at")
+        return "diverged" if step is None else f"diverged at step {step}"
+    if record.get("status") == "failed":
+        return f"failed: {record.get('reason') or 'no reason recorded'}"
+    return str(record.get("status"))
 
 
 def _norms(found: Any) -> str:
     if not isinstance(found, (list, tuple)) or not found:
         return MISSING
-    # A norm that is not finite is the end of such a list, and says as much as a number.
+    # A norm that is not finite is the end of such a list, and as informative as a number.
     shown = [significant(value) if (value := finite(norm)) is not None else "not finite" for norm in found]
     return ("… " if len(shown) > NORMS_SHOWN else "") + ", ".join(shown[-NORMS_SHOWN:])
 

@@ -1,4 +1,4 @@
-"""Figures of a run's course: training loss, gradient norm, and the validation metric."""
+"""Figures of training: loss, gradient norm, and the validation metric over steps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, smoothed, thinned
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
-from lrlora.studies.report.source import Record, finite
-from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.stats.source import Record, finite
+from lrlora.studies.stats.summary import StudySummary
 
 HEIGHT = 235
 
@@ -48,8 +48,8 @@ def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
         if not drawn:
             return None
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        finish(axes, "step", f"validation {summary.metric}" + (f", {scale.unit.strip()}" if scale.unit else ""))
-        svg = inline_svg(figure, "validation", f"{summary.metric} on the validation split over steps")
+        finish(axes, "step", f"validation {scale.heading(summary.metric)}")
+        svg = inline_svg(figure, f"{summary.metric} on the validation split over steps")
     caption = f"{summary.metric.capitalize()} on the validation split, mean over finished cells."
     return PlotText("validation", svg, caption, tuple(drawn))
 
@@ -103,7 +103,7 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
             axes.plot([step], [min(value, ceiling)], "x", color=colour, markersize=6, clip_on=False)
         axes.set_ylim(bottom, ceiling)
         finish(axes, "step", what)
-        svg = inline_svg(figure, name, f"{what} over steps")
+        svg = inline_svg(figure, f"{what} over steps")
     caption = f"{what.capitalize()}" + (" before clipping: geometric mean" if logarithmic else ": mean")
     caption += " over finished cells" + (f", moving average over {window} steps." if window > 1 else ".")
     if thresholds:

@@ -1,19 +1,17 @@
-"""The report's figures. Each takes the summary and gives an SVG fragment, or None where it would be empty."""
+"""The report's figures. Each takes the summary and returns an SVG fragment, or None if it would be empty."""
 
 from __future__ import annotations
 
-from lrlora.studies.report.comparisons import unit_means
 from lrlora.studies.report.curve_figures import grad_norm_figure, loss_figure, validation_figure
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, rows_figure, short_name
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.layer_figures import layer_figures
-from lrlora.studies.report.layers import by_depth
 from lrlora.studies.report.palette import INK, Look, looks
-from lrlora.studies.report.rank_figure import rank_figure
-from lrlora.studies.report.summary import STRAIGHT_LINE, StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
 from lrlora.studies.report.tradeoff_figure import tradeoff_figure
 from lrlora.studies.report.trend_figures import trend_figures
+from lrlora.studies.stats.layers import LINEAR, by_depth
+from lrlora.studies.stats.summary import StudySummary
 
 GROUPS = {"attention": "Attention", "mlp": "MLP", "other": "Other modules"}
 
@@ -24,7 +22,6 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
     figures = [
         metric_figure(summary, style),
         difference_figure(summary, style),
-        rank_figure(summary, style),
         *trend_figures(summary),
         tradeoff_figure(summary, style),
         loss_figure(summary, style),
@@ -44,7 +41,7 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
             name="nonlinear-fraction",
             field="nonlinear_fraction",
             label="nonlinear fraction",
-            caption="Nonlinear fraction by depth. Below the dotted line, at 1 %, φ is a straight line.",
+            caption="Nonlinear fraction by depth. Below the dotted line, at 1 %, φ counts as linear.",
         ),
         *layer_figures(summary, style),
     ]
@@ -62,19 +59,18 @@ def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | N
         for row, variant in enumerate(shown):
             found, look = variant.metric, style[variant.name]
             assert found is not None
-            values = unit_means(summary.records_of(variant.name), summary.metric, summary.unit).values()
             if found.low is not None and found.high is not None:
                 ends = [found.low * scale.factor, found.high * scale.factor]
                 axes.plot(ends, [row - 0.12] * 2, color=look.colour, linewidth=1.4, solid_capstyle="butt")
             mean = found.mean * scale.factor
             if found.n > 1:
                 axes.plot([mean, mean], [row - 0.32, row + 0.08], color=look.colour, linewidth=2.2)
-            dots = [value * scale.factor for value in values]
+            dots = [value * scale.factor for value in summary.values_of(variant.name)]
             axes.plot(
                 dots, [row + 0.24] * len(dots), "o", color=look.colour, markersize=4.5, alpha=0.6, markeredgewidth=0
             )
-        axes.set_xlabel(summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""))
-        svg = inline_svg(figure, "metric", f"{summary.metric} by variant")
+        axes.set_xlabel(scale.heading(summary.metric))
+        svg = inline_svg(figure, f"{summary.metric} by variant")
     repeated = any(variant.metric is not None and variant.metric.low is not None for variant in shown)
     caption = f"{summary.metric.capitalize()} on the {summary.split}: a dot per {summary.unit}"
     caption += ", the mean, and its 95 % t interval." if repeated else "; without repetition there is no interval."
@@ -109,11 +105,9 @@ def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
             f"difference to {short_name(summary.partner or 'partner')}"
             + (f",{scale.difference_unit}" if scale.unit else "")
         )
-        svg = inline_svg(
-            figure, "difference", f"paired difference in {summary.metric} to {summary.partner or 'partner'}"
-        )
+        svg = inline_svg(figure, f"paired difference in {summary.metric} to {summary.partner or 'partner'}")
     tested = any(variant.comparison and variant.comparison.difference.low is not None for variant in shown)
-    caption = f"Paired difference in {summary.metric} to {summary.partner or 'the variant that the table names'}"
+    caption = f"Paired difference in {summary.metric} to {summary.partner or 'the partner in the table'}"
     caption += ", with its 95 % t interval." if tested else "; without repetition there is no interval."
     caption += f" {'Right' if summary.maximize else 'Left'} of the line is better."
     if published:
@@ -148,12 +142,12 @@ def depth_figure(
             axes.set_title(GROUPS[group])
             axes.xaxis.get_major_locator().set_params(integer=True)
             if fraction:
-                axes.axhline(100 * STRAIGHT_LINE, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), zorder=3)
+                axes.axhline(100 * LINEAR, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), zorder=3)
             finish(axes, "layer", "")
         row[0].set_ylabel(label + (", %" if fraction else ""))
         # No matrix but 0 has a stable rank below 1, and no fraction is negative.
         lowest = min(value for group in panels for line in lines[group].values() for _, value in line)
         row[0].set_ylim(bottom=0 if fraction or lowest < 1 else 1)
-        svg = inline_svg(figure, name, f"{label} by depth")
+        svg = inline_svg(figure, f"{label} by depth")
     drawn = {variant for group in panels for variant in lines[group]}
     return PlotText(name, svg, caption, tuple(v.name for v in shown if v.name in drawn))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrlora.studies.stats.paired import PairedDifference
 
 MISSING = "–"
 FRACTIONS = frozenset(
@@ -46,6 +50,14 @@ class Scale:
             return cls(100.0, " %", " points", 2)
         return _SCALES.get(metric) or (cls(1.0, "", "", 0) if metric.startswith("parameters.") else cls(1.0, "", "", 4))
 
+    def heading(self, metric: str) -> str:
+        """A metric with its unit, as the heading of a column or the label of an axis.
+
+        >>> Scale.of("accuracy").heading("accuracy"), Scale.of("loss").heading("loss")
+        ('accuracy, %', 'loss')
+        """
+        return metric + (f", {self.unit.strip()}" if self.unit else "")
+
     def value(self, value: float | None, *, signed: bool = False) -> str:
         """The value without its unit."""
         return decimal(None if value is None else value * self.factor, self.digits, signed=signed)
@@ -60,10 +72,12 @@ class Scale:
             return MISSING
         return f"[{self.value(low, signed=True)}, {self.value(high, signed=True)}]"
 
-    def difference(self, mean: float, low: float | None, high: float | None) -> str:
-        """A difference with its interval, without the unit."""
-        text = self.value(mean, signed=True)
-        return text if low is None else f"{text} {self.interval(low, high)}"
+    def found(self, difference: PairedDifference | None) -> str:
+        """A difference with its interval, without the unit; a dash if there is none."""
+        if difference is None:
+            return MISSING
+        text = self.value(difference.mean, signed=True)
+        return text if difference.low is None else f"{text} {self.interval(difference.low, difference.high)}"
 
 
 _SCALES = {

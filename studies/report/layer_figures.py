@@ -1,4 +1,4 @@
-"""Figures of what training made of the layers: spectra of ΔW, and φ as it was learned.
+"""Figures of the layers: spectra of ΔW, and the learned φ.
 
 They are Figures 4 and 6 to 17 of the LR-LoRA paper. ``lrlora inspect`` draws them of a single adapter.
 """
@@ -12,10 +12,10 @@ import numpy as np
 
 from lrlora.policies.roles import ROLES
 from lrlora.studies.report.figure_parts import WIDTH, PlotText
-from lrlora.studies.report.layers import first_snapshots, median_spectra
 from lrlora.studies.report.palette import FAINT, INK, Look
-from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.stats.layers import first_snapshots, median_spectra
+from lrlora.studies.stats.summary import StudySummary
 
 MOST_VARIANTS = 4
 """Of how many variants the learned φ is drawn: each takes a figure of its own."""
@@ -23,9 +23,9 @@ PLACES = ("early", "middle", "late")
 FLOOR = 1e-5
 """Below that share of σ_1, a singular value of weights in float32 is rounding."""
 BENT = 0.2
-"""Share of the largest |f| by which one curve has to leave its straight line for f itself to be drawn."""
+"""Share of the largest |f| by which one curve has to deviate from its linear fit for f itself to be drawn."""
 _STAGES = ((1.0, (0, (1, 1.4)), 0.75), (1.1, (0, (4, 1.6)), 0.85), (1.6, "-", 1.0))
-"""Line width, dashes and opacity of the looks at a run, first to last."""
+"""Line width, dashes and opacity of the snapshots of a run, first to last."""
 
 Curve = Mapping[str, Any]
 """A :class:`lrlora.analysis.TransferCurve` as a record has it, with ``role``, ``depth`` and ``place``."""
@@ -82,7 +82,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
             axes.grid(color=FAINT)
         figure.supxlabel("relative index k / (n − 1)", fontsize="medium")
         figure.supylabel("σ_k / σ₁", fontsize="medium")
-        svg = inline_svg(figure, "spectrum", "singular values of the update by projection")
+        svg = inline_svg(figure, "singular values of the update by projection")
     caption = (
         "Singular values of ΔW over the largest, by projection: the median over modules and seeds, as in the LR-LoRA "
         "paper's Figure 4. A line ends where the values fall below 10⁻⁵, which is rounding."
@@ -119,26 +119,25 @@ def transfer_figure(
                 _transfer_panel(axes, [label for label, _ in stages], here, look, whole)
         figure.supxlabel("z = s_in · BA", fontsize="medium")
         figure.supylabel("f(z)" if whole else "f(z) − c·z", fontsize="medium")
-        svg = inline_svg(figure, name, f"{title}learned transfer functions")
+        svg = inline_svg(figure, f"{title}learned transfer functions")
     words = ("dotted", "dashed", "solid")[-len(stages) :]
     told = ", ".join(f"{word}: {label}" for word, (label, _) in zip(words, stages, strict=True))
     drawn = (
-        "the learned f(z) = λz + φ(z) − φ(0) and, thin, the straight line c·z that is nearest to the last one"
+        "the learned f(z) = λz + φ(z) − φ(0) and, thin, the best linear fit c·z to the last one"
         if whole
-        else "how far the learned f(z) = λz + φ(z) − φ(0) leaves the straight line c·z that is nearest to it. "
-        f"Drawn whole, it could not be told from that line, which it leaves by less than {100 * BENT:.0f} % of its "
-        "largest value"
+        else "the learned f(z) = λz + φ(z) − φ(0) minus its best linear fit c·z, from which it deviates by less than "
+        f"{100 * BENT:.0f} % of its largest value"
     )
     drawn = title + drawn if title else drawn[0].upper() + drawn[1:]
     if len(stages) > 1:
-        caption = f"{drawn}. {told.capitalize()}; behind them, how the entries of z are spread at the last.{more}"
+        caption = f"{drawn}. {told.capitalize()}; behind them, the histogram of z at the last.{more}"
     else:
-        caption = f"{drawn}. Behind it, how the entries of z are spread.{more}"
+        caption = f"{drawn}. Behind it, the histogram of z.{more}"
     return PlotText(name, svg, caption)
 
 
 def _bend(curve: Curve) -> float:
-    """The largest distance to the straight line, as a share of the largest |f|."""
+    """The largest deviation from the linear fit, as a share of the largest |f|."""
     z, f = _points(curve)
     largest = float(np.abs(f).max())
     return float(np.abs(f - curve["slope"] * z).max()) / largest if largest > 0 else 0.0
@@ -151,7 +150,7 @@ def _points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 def _transfer_panel(
     axes: Any, labels: Sequence[str], here: Sequence[tuple[str, Curve]], look: Look, whole: bool
 ) -> None:
-    """One layer at several times: f, or what it has beyond its straight line."""
+    """One layer at several times: f, or its deviation from the linear fit."""
     if not here:
         axes.set_visible(False)
         return

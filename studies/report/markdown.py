@@ -1,76 +1,39 @@
-"""``summary.md``: the report without its plots, for a terminal, a pull request or a notebook."""
+"""``summary.md``: the report without its figures, for a terminal, a pull request or a notebook."""
 
 from __future__ import annotations
 
-from lrlora.studies.report.cell_tables import cell_table, divergence_table
-from lrlora.studies.report.design import design_facts
-from lrlora.studies.report.measured_table import measured_table
-from lrlora.studies.report.place_tables import place_difference_table, place_table
-from lrlora.studies.report.presentation import (
-    Table,
-    claim_table,
-    cost_table,
-    layer_table,
-    result_table,
-    test_table,
-)
-from lrlora.studies.report.provenance import provenance_facts
-from lrlora.studies.report.sentences import caveats, definitions, headline, paper_note, reproduce_command, resolution
-from lrlora.studies.report.summary import StudySummary
-from lrlora.studies.report.tuning_table import tuning_table
+from lrlora.studies.report.contents import Folded, Part, sections
+from lrlora.studies.report.sentences import caveats, headline, reproduce_command
+from lrlora.studies.report.table import Table
+from lrlora.studies.stats.summary import StudySummary
 
 
 def summary_markdown(summary: StudySummary) -> str:
     """The report as GitHub-flavoured Markdown."""
     parts = [f"# Study `{summary.name}`", _escaped(summary.question), f"**{_escaped(headline(summary))}**"]
-    notes = caveats(summary)
-    if notes:
-        parts.append(_bullets(notes))
-    parts += [
-        "## Design",
-        _bullets([f"**{term}**: {_escaped(text)}" for term, text in design_facts(summary)], escape=False),
-    ]
-    tuned = tuning_table(summary)
-    parts += [_table(tuned)] if tuned is not None else []
-    claims = claim_table(summary)
-    parts += ["## Verdicts", _table(claims)] if claims is not None else []
-    parts += ["## Results", _table(result_table(summary))]
-    parts += [_escaped(note) for note in (*resolution(summary), paper_note(summary)) if note]
-    further = place_table(summary), place_difference_table(summary), test_table(summary)
-    parts += [_table(table) for table in further if table]
-    parts += ["## Cost", _table(cost_table(summary))]
-    measured = measured_table(summary)
-    parts += ["## What else was measured", _table(measured)] if measured is not None else []
-    parts += ["## Layers", _table(layer_table(summary))]
-    divergence = divergence_table(summary)
-    parts += ["## Divergence", _table(divergence)] if divergence is not None else []
-    parts += [
-        "## Definitions",
-        _bullets([f"**{term}**: {_escaped(text)}" for term, text in definitions(summary)], escape=False),
-    ]
-    parts += ["## Cells", _table(cell_table(summary))]
-    parts += ["## Provenance", _bullets([f"{term}: {text}" for term, text in provenance_facts(summary)])]
+    parts.append("\n".join(f"- {_escaped(note)}" for note in caveats(summary)))
+    for section in sections(summary):
+        if section.parts != ("figures",):
+            parts += [f"## {section.heading}", *(_part(part) for part in section.parts)]
     parts.append(f"Run again with `{reproduce_command(summary)}`.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(table: Table) -> str:
-    if not table.rows:
-        return f"{_escaped(table.caption)} None."
-    lines = [
-        _row([column.heading for column in table.columns]),
-        _row(["---:" if column.numeric else "---" for column in table.columns], escape=False),
-    ]
-    lines += [_row(list(row)) for row in table.rows]
-    return _escaped(table.caption) + "\n\n" + "\n".join(lines)
+def markdown_table(table: Table) -> str:
+    """A table without its caption."""
+    lines = [[column.heading for column in table.columns], *table.rows]
+    rows = [f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines]
+    rows.insert(1, f"| {' | '.join('---:' if column.numeric else '---' for column in table.columns)} |")
+    return "\n".join(rows)
 
 
-def _row(cells: list[str], *, escape: bool = True) -> str:
-    return "| " + " | ".join(_escaped(cell) if escape else cell for cell in cells) + " |"
-
-
-def _bullets(lines: list[str], *, escape: bool = True) -> str:
-    return "\n".join(f"- {_escaped(line) if escape else line}" for line in lines)
+def _part(part: Part) -> str:
+    if isinstance(part, list):
+        return "\n".join(f"- **{term}**: {_escaped(text)}" for term, text in part)
+    if isinstance(part, str):
+        return _escaped(part)
+    table = part.table if isinstance(part, Folded) else part
+    return f"{_escaped(table.caption)}\n\n{markdown_table(table)}" if table.rows else f"{_escaped(table.caption)} None."
 
 
 def _escaped(text: str) -> str:

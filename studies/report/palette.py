@@ -1,8 +1,8 @@
 """Colours, dashes and markers of the variants: one look per variant in all figures and legends.
 
-Figures are drawn in placeholder colours that the page replaces by CSS variables, so that one drawing serves a light
-and a dark page. The hues are Okabe and Ito's (told apart with any common colour blindness), adjusted in the style
-sheet to each background; dashes and markers repeat what the colour says.
+Figures are drawn in placeholder colours that become CSS variables on the page, so that one drawing serves a light and
+a dark page. The hues are Okabe and Ito's (distinguishable with any common colour blindness), adjusted in the style
+sheet to each background; dashes and markers are redundant with them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ CSS_COLOURS = {
     **{placeholder: f"var(--series-{index})" for index, placeholder in enumerate(_PLACEHOLDERS, start=1)},
 }
 """What each placeholder becomes on the page."""
+
+# 3 to 1 at least against both white and GitHub's black.
+FILE_COLOURS = dict(
+    zip(
+        CSS_COLOURS,
+        ("#7a828c", "#7a828c59", "#2c8ad1", "#d9662b", "#1f9a74", "#c2619a", "#a8841c", "#7f7bd6"),
+        strict=True,
+    )
+)
+"""What each placeholder becomes in a file, which does not know the page that it is shown on."""
 
 
 @dataclass(frozen=True)

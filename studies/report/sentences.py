@@ -1,12 +1,11 @@
-"""What the report says in words. Each sentence states what the numbers carry and nothing beyond."""
+"""The sentences of a report: headline, caveats, resolution and definitions, each no stronger than the numbers."""
 
 from __future__ import annotations
 
 import json
 import shlex
 
-from lrlora.studies.report.chance import STANDARD_ERRORS
-from lrlora.studies.report.comparisons import Comparison, unit_means
+from lrlora.studies.report.cost_tables import measured_definitions
 from lrlora.studies.report.formatting import (
     Scale,
     at_steps,
@@ -15,14 +14,16 @@ from lrlora.studies.report.formatting import (
     percentage,
     plural,
 )
-from lrlora.studies.report.measured_table import measured_definitions
-from lrlora.studies.report.source import flatten
-from lrlora.studies.report.statistics import smallest_wilcoxon_p
-from lrlora.studies.report.summary import StudySummary, VariantSummary
+from lrlora.studies.stats.comparisons import VariantComparison
+from lrlora.studies.stats.measures import STANDARD_ERRORS
+from lrlora.studies.stats.paired import smallest_wilcoxon_p
+from lrlora.studies.stats.runs import unit_means
+from lrlora.studies.stats.source import flatten
+from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
 
 def headline(summary: StudySummary) -> str:
-    """Which variant leads, by how much over the reference, and whether that is more than noise."""
+    """The best variant, its difference to the reference, and whether that is significant."""
     ranked = summary.ranked
     if not ranked:
         return "No cell has finished with a metric: there is nothing to compare yet."
@@ -43,14 +44,14 @@ def headline(summary: StudySummary) -> str:
             f"{listed(tied)} share the {superlative} mean {summary.metric}, {scale.value(best.metric.mean)}{scale.unit}"
         )
         if reference is None or reference.metric is None:
-            return f"{shared}: none of them leads. {_why_no_reference(summary)}"
+            return f"{shared}. {_why_no_reference(summary)}"
         if reference.name in tied:
-            return f"{shared}: none leads, and the reference {reference.name} is among them."
-        return f"{shared}: none of them leads. The table has their differences to the reference {reference.name}."
+            return f"{shared}, the reference {reference.name} among them."
+        return f"{shared}. Their differences to the reference {reference.name} are in the table."
     if reference is None or reference.metric is None:
         return f"{lead}. {_why_no_reference(summary)}"
     if len(ranked) == 1:
-        return f"{lead}; no other variant has a result to compare it with."
+        return f"{lead}; no other variant has a result."
     if best.is_reference:
         compared = ((v.name, v.comparison) for v in ranked[1:] if v.comparison and v.comparison.against == best.name)
         nearest = next(compared, None)
@@ -59,7 +60,8 @@ def headline(summary: StudySummary) -> str:
         return f"The reference {lead}. The nearest, {nearest[0]}, {_standing(nearest[1], scale)}"
     if best.comparison is None:
         here, there = (
-            unit_means(summary.records_of(name), summary.metric, summary.unit) for name in (best.name, reference.name)
+            unit_means(summary.runs[summary.runs["variant"] == name], summary.metric, summary.unit)
+            for name in (best.name, reference.name)
         )
         if here.keys() & there.keys():
             return f"{lead}. The study does not compare it with the reference {reference.name}."
@@ -70,18 +72,18 @@ def headline(summary: StudySummary) -> str:
 
 
 def caveats(summary: StudySummary) -> list[str]:
-    """What a reader must know before using the numbers, most important first."""
+    """Caveats, most important first."""
     notes = []
     missing = summary.planned - len(summary.records)
     if missing > 0:
         notes.append(
             f"The study is partial: {missing} of {plural(summary.planned, 'planned cell')} "
-            f"{'is' if missing == 1 else 'are'} not recorded. What follows may change."
+            f"{'is' if missing == 1 else 'are'} not recorded."
         )
     notes += summary.notes
     notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
     notes += _untrained([variant for variant in summary.variants if variant.at_chance])
-    notes += _straight_lines([variant for variant in summary.variants if variant.is_straight_line])
+    notes += _linear([variant for variant in summary.variants if variant.is_linear])
     if summary.records and summary.reference_variant is None:
         notes.append(_why_no_reference(summary))
     if summary.reference_variant and summary.ranked and not any(v.comparison for v in summary.variants):
@@ -89,13 +91,12 @@ def caveats(summary: StudySummary) -> list[str]:
     lost = [variant for variant in summary.variants if variant.comparison and variant.comparison.lost_pairs]
     if lost:
         notes.append(
-            "Cells without a finished partner are left out of the paired difference of "
-            f"{listed([variant.name for variant in lost])}: it holds for the cells where "
-            "both finished, and says nothing of those where one did not."
+            "Cells without a finished partner are excluded from the paired difference of "
+            f"{listed([variant.name for variant in lost])}: it is conditional on both runs of a pair finishing."
         )
     notes += [f'The claim "{one.claim.says}" is not tested: {one.note}.' for one in summary.verdicts if one.note]
     if " or " in summary.split:
-        notes.append(f"The cells are not all judged on the same split ({summary.split}): do not compare them.")
+        notes.append(f"The cells are not all evaluated on the same split ({summary.split}): do not compare them.")
     if len(notes_on_memory := sorted({str(r.get("peak_memory_source")) for r in summary.records})) > 1:
         notes.append(f"Peak memory was measured in different ways ({listed(notes_on_memory)}): do not compare it.")
     if any("dirty" in key.lower() and value is True for key, value in flatten(summary.environment).items()):
@@ -104,7 +105,7 @@ def caveats(summary: StudySummary) -> list[str]:
 
 
 def resolution(summary: StudySummary) -> list[str]:
-    """What a design of this size could have found: minimum detectable effect, and the limits of rank tests."""
+    """The resolution of the design: minimum detectable effect, and the limits of rank tests."""
     comparisons = [variant.comparison for variant in summary.variants if variant.comparison]
     if not comparisons:
         return []
@@ -120,13 +121,11 @@ def resolution(summary: StudySummary) -> list[str]:
         size = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the variant,"
         notes.append(
             f"With {with_spread} pairs per comparison and the spread observed, a single paired t-test at 5 % finds a "
-            f"true difference of {size} with 80 % power. Smaller differences are beyond this design, and the "
-            "correction for several comparisons raises the bar further."
+            f"true difference of {size} with 80 % power; the correction for several comparisons lowers that power."
         )
     elif pairs[-1] == 1:
         notes.append(
-            f"There is one pair per comparison. One {summary.unit} shows no spread: there is no interval, no test, and "
-            "no telling a difference from noise."
+            f"There is one pair per comparison. One {summary.unit} has no spread, so there is no interval and no test."
         )
     else:
         notes.append("The paired differences show no spread, so no interval and no detectable effect can be given.")
@@ -134,10 +133,10 @@ def resolution(summary: StudySummary) -> list[str]:
     if leading is not None and leading.comparison is not None and leading.comparison.across_tasks is not None:
         interval = scale.interval(*leading.comparison.across_tasks)
         notes.append(
-            f"Drawn anew over tasks and over the seeds of each, the difference of {leading.name} to "
-            f"{leading.comparison.against} has the 95 % interval {interval}{scale.difference_unit}."
+            f"With tasks and the seeds within each resampled, the difference of {leading.name} to "
+            f"{leading.comparison.against} has the 95 % bootstrap interval {interval}{scale.difference_unit}."
         )
-    if few := [n for n in pairs if n < 6]:
+    if few := [n for n in pairs if 1 < n < 6]:
         notes.append(
             f"With {plural(few[-1], 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
             f"{smallest_wilcoxon_p(few[-1]):g}: below six pairs it can never reach .05."
@@ -150,19 +149,19 @@ def resolution(summary: StudySummary) -> list[str]:
 
 
 def _shared_split(summary: StudySummary, scale: Scale) -> list[str]:
-    """That an interval over seeds says nothing of other test examples, and what one example weighs."""
+    """The limit of intervals over seeds alone, and the weight of one test example."""
     sizes = {(record.get("training") or {}).get("test_examples") for record in summary.records}
     if summary.metric != "accuracy" or len(sizes) != 1 or not isinstance(size := sizes.pop(), int) or size < 1:
         return []
     return [
-        f"All runs are judged on the same {size} test examples, of which one is worth "
-        f"{scale.value(1 / size)}{scale.difference_unit}: the intervals say how a difference repeats over seeds, "
-        "and not how it would carry to other examples."
+        f"All runs are evaluated on the same {size} test examples, of which one is worth "
+        f"{scale.value(1 / size)}{scale.difference_unit}: the intervals cover the variation over seeds, "
+        "not over test examples."
     ]
 
 
 def paper_note(summary: StudySummary) -> str | None:
-    """Where the published column comes from and how to read it; None without one."""
+    """The source of the published column and how to read it; None without one."""
     if not any(variant.published for variant in summary.variants if not variant.is_reference):
         return None
     origin = "; ".join(
@@ -170,15 +169,14 @@ def paper_note(summary: StudySummary) -> str | None:
         for key, text in summary.paper.items()
     )
     return (
-        f"Paper{f' ({origin})' if origin else ''}: another model and task, so its levels are not directly comparable "
-        "with ours; its differences to the reference are. A difference counts as reproduced (in sign, not in "
-        "size) or contradicted only where "
+        f"Paper{f' ({origin})' if origin else ''}: another model and task, so only its differences to the reference "
+        "are comparable with ours. A difference counts as reproduced (in sign, not in size) or contradicted only if "
         "our interval excludes 0 and the test survives Holm's correction; otherwise it is not decided at this scale."
     )
 
 
 def definitions(summary: StudySummary) -> list[tuple[str, str]]:
-    """How each number is defined, as (term, definition)."""
+    """The definition of each number, as (term, definition)."""
     reference = summary.partner or "its partner"
     across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
     transfer = any(variant.has_transfer for variant in summary.variants)
@@ -199,8 +197,8 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
             [
                 (
                     "tasks and seeds",
-                    "bootstrap interval at 95 % of the mean over tasks of the mean over seeds, both drawn anew: how "
-                    "the difference carries over to other tasks of the kind and other seeds",
+                    "bootstrap interval at 95 % of the mean over tasks of the mean over seeds, both resampled: how "
+                    "the difference generalises to other tasks of the kind and other seeds",
                 )
             ]
             if across_tasks
@@ -209,8 +207,8 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
         ("p", "two-sided paired t-test; Holm: corrected over all comparisons and claims of the study"),
         ("detectable", "the true difference that such a test finds with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
-        ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is a straight line"),
-        *([("straight lines", "layers with a nonlinear fraction below 1 %, averaged over seeds")] if transfer else []),
+        ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is linear"),
+        *([("linear", "layers with a nonlinear fraction below 1 %, averaged over seeds")] if transfer else []),
         (
             "max |z|",
             "largest entry of z = s_in·BA in any layer and seed (of BA for plain LoRA); outside: share beyond the grid",
@@ -229,27 +227,27 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
 
 
 def reproduce_command(summary: StudySummary) -> str:
-    """The command that runs this study again, with all that was laid over it."""
+    """The command that runs this study again, with its overrides."""
     words = ["lrlora", "study", "run", str(summary.given_as.get("source") or summary.name), "--budget", summary.budget]
     for key, value in summary.given_as.get("overrides", {}).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words)
 
 
-def _standing(comparison: Comparison, scale: Scale) -> str:
+def _standing(comparison: VariantComparison, scale: Scale) -> str:
     """Rest of a sentence about one comparison, from ``is`` to its full stop."""
     found, reference = comparison.difference, comparison.against
     apart = f"{scale.value(abs(found.mean))}{scale.difference_unit}"
-    side = f"{apart} {'above' if found.mean > 0 else 'below'} {reference}" if found.mean else f"level with {reference}"
+    side = f"{apart} {'above' if found.mean > 0 else 'below'} {reference}" if found.mean else f"equal to {reference}"
     if found.n == 1:
-        return f"is {side} on one {comparison.unit}: without repetition there is no interval, and nothing is decided."
+        return f"is {side} on one {comparison.unit}: without repetition there is no interval."
     if found.low is None:
         return f"is {side} in each of {plural(found.n, 'pair')}: without spread there is no interval."
     interval = f"95 % interval {scale.interval(found.low, found.high)} over {plural(found.n, 'pair')}"
     assert comparison.p_holm is not None
     corrected = f"Holm-corrected {equals_probability(comparison.p_holm)}"
     if not found.excludes_zero:
-        return f"is {side}, but the {interval} includes 0: which of the two is better is not decided."
+        return f"is {side}, but the {interval} includes 0: not decided."
     if not comparison.decided:
         return f"is {side}; the {interval} excludes 0, but not after correction for all comparisons ({corrected})."
     return f"is {side}; the {interval} excludes 0 ({corrected})."
@@ -267,17 +265,11 @@ def _why_no_reference(summary: StudySummary) -> str:
     return f"The reference {summary.reference} has no finished cell, so no difference was tested."
 
 
-def _straight_lines(variants: list[VariantSummary]) -> list[str]:
-    found = [(v.name, percentage(v.layers.nonlinear_fraction)) for v in variants if v.layers is not None]
+def _linear(variants: list[VariantSummary]) -> list[str]:
+    found = [f"{v.name} ({percentage(v.layers.nonlinear_fraction)})" for v in variants if v.layers is not None]
     if not found:
         return []
-    if len(found) == 1:
-        ((name, fraction),) = found
-        where = f"{name}: the mean nonlinear fraction is {fraction}: its φ"
-    else:
-        named = listed([f"{name} ({fraction})" for name, fraction in found])
-        where = f"The mean nonlinear fraction is below 1 % in {named}: in each of them φ"
-    return [f"{where} is a straight line: this compares LoRA with LoRA."]
+    return [f"φ is linear (mean nonlinear fraction below 1 %) in {listed(found)}: this compares LoRA with LoRA."]
 
 
 def _untrained(variants: list[VariantSummary]) -> list[str]:
@@ -287,8 +279,8 @@ def _untrained(variants: list[VariantSummary]) -> list[str]:
     found = [f"{first.name} ({first.at_chance} of {plural(first.finished, 'cell')})"]
     found += [f"{variant.name} ({variant.at_chance} of {variant.finished})" for variant in others]
     return [
-        f"No better than chance, within {STANDARD_ERRORS} standard errors: {listed(found)}. A difference to a run that "
-        "did not train says nothing of which variant is better."
+        f"Within {STANDARD_ERRORS} SE of the majority baseline, or below it: {listed(found)}. These runs did not "
+        "learn, so a difference to them does not show which variant is better."
     ]
 
 
@@ -301,7 +293,7 @@ def _unfinished(variant: VariantSummary) -> str:
     if variant.failed:
         reasons = listed(sorted(set(variant.failed)))
         parts.append(f"{len(variant.failed)} of {plural(variant.recorded, 'cell')} failed ({reasons})")
-    rest = "its figures are those of the finished cells only" if variant.finished else "it has no result"
+    rest = "its results are those of the finished cells" if variant.finished else "it has no result"
     return f"{variant.name}: {'; '.join(parts) or 'not finished'}; {rest}."
 
 

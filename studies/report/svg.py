@@ -1,66 +1,63 @@
-"""matplotlib figures as fragments of a page: text stays text, colours follow the page, ids are unique, bytes repeat."""
+"""matplotlib figures as SVG: fragments of a page, whose colours follow the page, and files of their own."""
 
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from html import escape
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from lrlora.studies.report.palette import CSS_COLOURS, FAINT, INK
+from lrlora.studies.report.palette import CSS_COLOURS, FAINT, FILE_COLOURS, INK
 
 POINTS_PER_INCH = 72
 FONT_SIZE = 11.0
+FONT = "DejaVu Sans"  # ships with matplotlib, so that the layout is the same everywhere
+SVG = "{http://www.w3.org/2000/svg}"
+
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": FONT,
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
+)
 
 
 @contextmanager
 def drawing_style(name: str) -> Iterator[None]:
-    """matplotlib's settings while a figure is drawn; the caller's own are back afterwards.
+    """matplotlib's settings while a figure is drawn; the caller's own are restored afterwards.
 
     Args:
-        name: Name of the figure. It seeds the ids inside, which then are the same in every run.
+        name: Name of the figure. It seeds the ids inside, which then are unique and the same in every run.
     """
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.family": "DejaVu Sans",  # ships with matplotlib, so that the layout is the same everywhere
-        "font.size": FONT_SIZE,
-        "axes.titlesize": FONT_SIZE,
-        "axes.labelsize": FONT_SIZE,
-        "axes.titlelocation": "left",
-        "axes.unicode_minus": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.6,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "lines.linewidth": 1.4,
-        "path.simplify": True,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": INK,
-        "axes.titlecolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "grid.color": FAINT,
-        "grid.linewidth": 0.5,
-    }
     with matplotlib.rc_context():
         # A user's matplotlibrc must not change a report.
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
+        matplotlib.rcParams.update(STYLE | {"svg.hashsalt": name})
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in points, that leaves the process's matplotlib backend alone."""
+    """An empty figure, in points, without pyplot."""
     figure = Figure(
         figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH, layout="constrained"
     )
@@ -68,61 +65,51 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element to put into a page.
+def inline_svg(figure: Figure, description: str) -> str:
+    """The figure as an ``<svg>`` element to put into a page, in CSS variables of ``style.css``.
 
     Args:
         figure: The figure, drawn under :func:`drawing_style`.
-        name: Its name, unique on the page: the prefix of all ids.
-        description: What it shows, for who cannot see it.
+        description: Its text alternative.
     """
+    root = ElementTree.fromstring(_saved(figure))
+    references = " ".join(value for element in root.iter() for key, value in element.items() if key != "id")
+    for parent in root.iter():
+        parent.text, parent.tail = (text if text and text.strip() else None for text in (parent.text, parent.tail))
+        if f"#{parent.get('id')}" not in references:
+            parent.attrib.pop("id", None)
+        for key in {"d", "x", "y"} & parent.attrib.keys():
+            parent.set(key, " ".join(map(_rounded, parent.attrib[key].split())))
+        for child in list(parent):
+            if child.tag in (f"{SVG}metadata", f"{SVG}style"):  # a style sheet would apply to the whole page
+                parent.remove(child)
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": description}
+    ElementTree.register_namespace("", SVG.strip("{}"))
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    return _substituted(ElementTree.tostring(root, encoding="unicode"), CSS_COLOURS | {f"'{FONT}'": "var(--sans)"})
+
+
+def svg_file(figure: Figure, description: str) -> str:
+    """The figure as a file of its own, in colours that are legible on a light and on a dark page."""
+    return _substituted(
+        _saved(figure, Title=description), FILE_COLOURS | {f"'{FONT}'": f"'{FONT}', Verdana, sans-serif"}
+    )
+
+
+def _saved(figure: Figure, **metadata: str) -> str:
     text = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(text, format="svg", transparent=True, metadata=nothing | metadata)
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    # The sheet inside a figure would apply to the whole page; style.css has its one rule.
-    svg = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = svg.replace("url(#", f"url(#{name}-")
-    svg = re.sub(r'xlink:href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    svg = _compact(svg)
-    for placeholder, colour in CSS_COLOURS.items():
+    return svg[svg.index("<svg") :]
+
+
+def _rounded(word: str) -> str:
+    """A number of a path to a tenth of a point, half of which is beyond any screen; its commands as they are."""
+    return word if word.isalpha() else f"{round(float(word), 1) + 0.0:g}"
+
+
+def _substituted(svg: str, substitutes: Mapping[str, str]) -> str:
+    for placeholder, colour in substitutes.items():
         svg = svg.replace(placeholder, colour)
-    box = re.search(r'viewBox="[^"]*"', svg)
-    assert box is not None
-    opening = f'<svg {box.group()} role="img" aria-label="{escape(description)}">'
-    return re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1).strip()
-
-
-def _compact(svg: str) -> str:
-    """The same drawing in three fifths of the characters: a page of many figures is sent and kept whole."""
-    svg = re.sub(r'\b(?:x|y)="[^"]*"', lambda found: _rounded(found[0]), svg)
-    svg = re.sub(r'(?<= d=")[^"]*', lambda found: _path(_rounded(found[0])), svg)
-    used = {name for pair in re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', svg) for name in pair}
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r' transform="rotate\(-?0 [^"]*"', "", svg)
-    return re.sub(r">\s+<", "><", svg)
-
-
-def _rounded(text: str) -> str:
-    """With numbers to a tenth of a point: half of that is beyond any screen."""
-    return re.sub(r"-?\d+\.\d+", lambda found: f"{round(float(found[0]), 1) + 0.0:g}", text)
-
-
-def _path(commands: str) -> str:
-    """Without the letters of lines that follow a point: every further pair of numbers is a line.
-
-    >>> _path("M 0 1 L 2 3 L 4 5 z M 6 7 C 8 9 8 9 8 9 L 1 1")
-    'M 0 1 2 3 4 5 z M 6 7 C 8 9 8 9 8 9 L 1 1'
-    """
-    words, current = [], ""
-    for word in commands.split():
-        if word == "L" and current in ("M", "L"):
-            continue
-        if word.isalpha():
-            current = word
-        words.append(word)
-    return " ".join(words)
+    return svg

@@ -1,4 +1,4 @@
-"""The report on a terminal: one table, what it says, and what to mind."""
+"""The report on a terminal: one table, the headline, and the caveats."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lrlora.studies.report.compare import StudyComparison
-from lrlora.studies.report.presentation import Table, cost_table, layer_table, result_table
+from lrlora.studies.report.comparison_report import comparison_notes, comparison_tables, names
+from lrlora.studies.report.cost_tables import cost_table, layer_table
+from lrlora.studies.report.result_tables import result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
-from lrlora.studies.report.source import Results
-from lrlora.studies.report.study_tables import comparison_notes, comparison_tables, names
-from lrlora.studies.report.summary import summarise
+from lrlora.studies.report.study_comparison import StudyComparison
+from lrlora.studies.report.table import Table
+from lrlora.studies.stats.source import Results
+from lrlora.studies.stats.summary import summarise
 
 
 def print_summary(results: Results, console: Console) -> None:
@@ -37,16 +39,17 @@ def print_summary(results: Results, console: Console) -> None:
 
 
 def print_comparison(found: StudyComparison, console: Console) -> None:
-    """Print what differs between two studies, what they found, and what to mind."""
+    """Print the differences between two studies in design and results, and the caveats."""
     first, second = names(found)
     console.print(Text(f"{first} and {second}", style="bold"))
     for table in comparison_tables(found):
-        console.print(_whole_table(table))
+        console.print(whole_table(table))
     for note in comparison_notes(found):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
 
 
-def _whole_table(source: Table) -> RichTable:
+def whole_table(source: Table) -> RichTable:
+    """A table as it is, with its caption."""
     table = RichTable(box=box.SIMPLE_HEAD, title=source.caption, title_justify="left", title_style="", pad_edge=False)
     for column in source.columns:
         table.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
@@ -61,23 +64,21 @@ _WIDE = 110
 
 def _main_table(results: Table, cost: Table, layers: Table, compared: bool, wide: bool) -> RichTable:
     """The columns of three tables that fit one screen."""
+    results_shown = [column.heading for column in results.columns[: (5 if wide else 4) if compared else 3]]
+    ratio = next(column.heading for column in cost.columns if column.heading.startswith("Step ÷"))
     chosen = [
-        *((results, index) for index in range((5 if wide else 4) if compared else 3)),
-        *([(cost, 3)] if wide else []),
-        (cost, 5),
-        *([(layers, 2)] if wide else []),
-        (layers, 3),
+        *((results, heading) for heading in results_shown),
+        *([(cost, "Transfer φ")] if wide else []),
+        (cost, ratio),
+        *([(layers, "Stable rank")] if wide else []),
+        (layers, "Nonlinear, mean"),
     ]
     table = RichTable(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for source, index in chosen:
-        column = source.columns[index]
+    for source, heading in chosen:
         # Headings may wrap, and so may the difference with its interval; other cells would break within a word.
-        cells = [len(row[index]) for row in source.rows]
-        width = 14 if source is results and index == 3 else max(cells, default=0)
-        table.add_column(
-            Text(column.heading), justify="right" if column.numeric else "left", overflow="fold", min_width=width
-        )
-    for row in range(len(results.rows)):
-        style = "bold" if row in results.emphasised else None
-        table.add_row(*(Text(source.rows[row][index]) for source, index in chosen), style=style)
+        width = 14 if heading.startswith("Difference") else max(map(len, source.column(heading)))
+        numeric = next(column.numeric for column in source.columns if column.heading == heading)
+        table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold", min_width=width)
+    for row, cells in enumerate(zip(*(source.column(heading) for source, heading in chosen), strict=True)):
+        table.add_row(*map(Text, cells), style="bold" if row in results.emphasised else None)
     return table

@@ -1,4 +1,4 @@
-"""The figure of what parameters buy: the metric against the size of the adapter, with the best trade-offs marked."""
+"""The metric against the number of trained parameters, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
-from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.stats.summary import StudySummary
 
 LETTER, LINE = 5.5, 11.0
 """About the size of a letter of a point's name, in points."""
@@ -92,14 +92,14 @@ def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText |
         finish(
             axes,
             "trained parameters of the adapter",
-            summary.metric + (f", {scale.unit.strip()}" if scale.unit else ""),
+            scale.heading(summary.metric),
         )
-        svg = inline_svg(figure, "tradeoff", f"{summary.metric} against trained parameters")
+        svg = inline_svg(figure, f"{summary.metric} against trained parameters")
     interval = ", with its 95 % t interval" if any(v.metric and v.metric.low is not None for v in shown) else ""
     caption = (
         f"Mean {summary.metric} on the {summary.split} against trained parameters, the task head not counted"
-        f"{interval}. Filled and joined: the Pareto front of the means, variants that none beats with as few "
-        "parameters. It says nothing of noise: neighbours whose intervals overlap may change places."
+        f"{interval}. Filled and joined: the Pareto front of the means, which ignores their uncertainty: neighbours "
+        "whose intervals overlap may exchange places."
     )
     return PlotText("tradeoff", svg, caption, tuple(points), points=True)
 

@@ -1,36 +1,35 @@
-"""Figures of the claims that something grows or shrinks along a number: a point with its interval at each."""
+"""Figures of claimed trends: a point with its interval at each number."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from lrlora.studies.report.claim_table import claim_scale
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish
 from lrlora.studies.report.palette import CSS_COLOURS, INK
-from lrlora.studies.report.presentation import claim_scale
-from lrlora.studies.report.summary import StudySummary
 from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
-from lrlora.studies.report.verdicts import TrendPoint, Verdict, trend_points
+from lrlora.studies.stats.summary import StudySummary
+from lrlora.studies.stats.verdicts import ClaimVerdict, TrendPoint, trend_points
 
 OURS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--series-1)")
 PAPERS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--series-2)")
 
 
 def trend_figures(summary: StudySummary) -> list[PlotText]:
-    """A figure per trend that the study claims and has figures for at two numbers at least."""
-    by_variant = {variant.name: summary.records_of(variant.name) for variant in summary.variants}
+    """A figure per claimed trend with values at two numbers at least."""
     drawn: dict[tuple[str, str | None, str], PlotText] = {}
     for verdict in summary.verdicts:
         claim = verdict.claim
         key = (claim.of, claim.against, verdict.metric)
         if claim.kind != "trend" or key in drawn:
             continue
-        points = trend_points(verdict, by_variant, summary.reference)
+        points = trend_points(verdict, summary.runs, summary.reference)
         if len({point.at for point in points}) > 1:
             drawn[key] = _figure(verdict, points, f"trend-{len(drawn) + 1}", summary)
     return list(drawn.values())
 
 
-def _figure(verdict: Verdict, points: list[TrendPoint], name: str, summary: StudySummary) -> PlotText:
+def _figure(verdict: ClaimVerdict, points: list[TrendPoint], name: str, summary: StudySummary) -> PlotText:
     claim, scale = verdict.claim, claim_scale(verdict)
     paper = claim.paper if isinstance(claim.paper, list) and len(claim.paper) == len(points) else None
     # The paper's list follows the variants as they are declared, and the line the numbers.
@@ -63,14 +62,14 @@ def _figure(verdict: Verdict, points: list[TrendPoint], name: str, summary: Stud
         finish(axes, axis, quantity + (f", {unit}" if unit else ""))
         if published is not None:
             _paper(axes, published, [*means, *lows, *highs])
-        svg = inline_svg(figure, name, f"{quantity} against {axis}")
+        svg = inline_svg(figure, f"{quantity} against {axis}")
     caption = f"{claim.says}: {verdict.decision}. {quantity.capitalize()}{against} at each {axis}"
     caption += (
         f", with its 95 % interval over {verdict.unit}s." if lows else "; without repetition there is no interval."
     )
     if published is not None:
         source = f" ({claim.source})" if claim.source else ""
-        caption += f" Diamonds: the paper’s{source}, on its own scale to the right; both scales have 0 at one height."
+        caption += f" Diamonds: the paper’s{source}, on its own scale to the right with the same zero."
     return PlotText(name, svg, caption)
 
 

@@ -1,4 +1,4 @@
-"""What a search is: a study, the variants that are tuned, what is tried for each, and with what budget."""
+"""The declaration of a search: a study, the variants that are tuned, their spaces, and the budget."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Tune:
 
     Attributes:
         study: Resolved and untuned.
-        source: The study's name in the catalogue, or the whole path of its file.
+        source: The study's name in the catalogue, or the absolute path of its file.
         budget: What it was resolved for.
-        overrides: What was changed of the study on the way, by dotted key.
+        overrides: The overrides of the study, by dotted key.
         subjects: The variants that are tuned now.
         trials: For each of them.
         pruner: Name of the pruner.
@@ -47,7 +47,7 @@ class Tune:
 
     @property
     def name(self) -> str:
-        """What the search is called in MLflow."""
+        """The name of the search in MLflow."""
         return f"{self.study.name}-tune"
 
     @property
@@ -56,7 +56,7 @@ class Tune:
         return len(self.subjects[0].cells({}))
 
     def content(self) -> dict[str, Any]:
-        """The declaration as plain data; a folder is known by it."""
+        """The declaration as plain data; it identifies a folder."""
         first = self.subjects[0].study
         return {
             "study": self.study.name,
@@ -92,19 +92,19 @@ def declare(
     trials: int = TRIALS,
     pruner: str | None = None,
 ) -> Tune:
-    """Check all that a search needs, without touching data, model or disk.
+    """Declare a search and check it, without reading data or weights and without writing.
 
     Args:
         source: A catalogue name, or the path of a study's file.
         variants: Names of its variants and baselines; ``all`` for every one.
         budget: One of the study's.
-        overrides: ``"a.b=c"`` lines, laid over the study. ``tune.seeds`` and ``tune.steps`` are the search's own.
-        space: What is tried; None for each method's own.
+        overrides: ``"a.b=c"`` lines for the study. ``tune.seeds`` and ``tune.steps`` are the search's own.
+        space: The space; None for each method's own.
         trials: For each variant.
         pruner: ``wilcoxon``, ``hyperband`` or ``none``; None chooses by the number of runs in a trial.
 
     Raises:
-        ValueError: The first thing that is wrong, in one line.
+        ValueError: The first error, in one line.
     """
     if trials < 1:
         raise StudyError(f"--trials {trials}: at least 1, which is the variant as it stands")
@@ -142,7 +142,7 @@ def declare(
 
 
 def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
-    """The seeds that the study, or one of its budgets, gives its tuning; else two that are none of the study's."""
+    """The seeds that the study, or one of its budgets, has for tuning; else two that are none of the study's."""
     given = [loaded.tune is not None and "seeds" in loaded.tune.model_fields_set]
     given += ["seeds" in (loaded.budgets[budget].get("tune") or {})]
     if any(given) and resolved.tune is not None:
@@ -151,7 +151,7 @@ def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
 
 
 def read_tune_file(out: Path) -> dict[str, Any] | None:
-    """What tune.json holds, or None where there is none.
+    """The content of tune.json, or None if there is none.
 
     Raises:
         StudyError: It is not readable.
@@ -167,12 +167,10 @@ def read_tune_file(out: Path) -> dict[str, Any] | None:
 
 
 def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
-    """See that a folder is free for a search, or holds the same one.
-
-    More trials and further variants may join what is there.
+    """Check that a folder is free for a search, or holds the same one with maybe other trials and variants.
 
     Returns:
-        The declaration that the folder is to hold, the variants of earlier commands among it.
+        The declaration that the folder is to hold, with the variants of earlier commands.
 
     Raises:
         StudyError: The folder holds something else; with the first thing that differs.
@@ -215,5 +213,5 @@ def write_tune_file(out: Path, content: dict[str, Any]) -> None:
 
 
 def space_of(declared: dict[str, Any]) -> Space:
-    """The space of a variant as tune.json has it."""
+    """The space of a variant in tune.json."""
     return {key: Dimension(**value) for key, value in declared["space"].items()}

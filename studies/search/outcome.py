@@ -1,4 +1,4 @@
-"""What a search found: the best trial beside the untuned variant, what each variant was given, and what to mind."""
+"""The outcome of a search: the best trial beside the untuned variant, the budget of each variant, and caveats."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.search.declaration import TUNE_FILE, read_tune_file, space_of
 from lrlora.studies.search.space import Settings, Space
+from lrlora.studies.search.trials import INDEX, OUTCOME, open_storage
 
 OUTCOMES = ("complete", "pruned", "diverged", "out-of-memory", "refused", "failed")
 FEW_TRIALS = 10
-"""Fewer complete trials than this say little of a space: as many as the sampler draws at random before it learns."""
+"""Fewer complete trials than this cover a space too sparsely: TPE samples as many at random before it learns."""
 
 _EDGE = 0.05
 
@@ -28,7 +28,7 @@ class TrialFacts:
     Attributes:
         number: 0 is the variant as it stands.
         outcome: One of :data:`OUTCOMES`.
-        value: The validation figure, averaged over the runs; None unless the trial is complete.
+        value: The metric on the validation split, averaged over the runs; None unless the trial is complete.
         values: Of each run.
         losses: The validation loss of each run.
         settings: What was tried.
@@ -50,7 +50,7 @@ class TrialFacts:
 
 @dataclass(frozen=True)
 class VariantOutcome:
-    """What was found for one variant."""
+    """One variant with its trials."""
 
     name: str
     method: str
@@ -66,7 +66,7 @@ class VariantOutcome:
 
     @property
     def best(self) -> TrialFacts | None:
-        """The trial with the best figure; of those that tie the one with the least loss, and then the first."""
+        """The trial with the best value; of those that tie the one with the least loss, and then the first."""
 
         def rank(trial: TrialFacts) -> tuple[float, float, int]:
             assert trial.value is not None
@@ -86,7 +86,7 @@ class VariantOutcome:
 
     @property
     def difference(self) -> float | None:
-        """By how much the best trial's figure differs from the default's."""
+        """The best trial's value minus the default's."""
         if self.best is None or self.default is None:
             return None
         assert self.best.value is not None
@@ -103,26 +103,26 @@ class VariantOutcome:
         return stdev(pairs) / math.sqrt(len(pairs))
 
     def counts(self) -> dict[str, int]:
-        """Trials by outcome; those that did not occur are left out but for the complete ones."""
+        """The number of trials by outcome, of those that occurred and of complete ones."""
         found = Counter(trial.outcome for trial in self.trials)
         return {name: found[name] for name in OUTCOMES if found[name] or name == "complete"}
 
     def warnings(self) -> list[str]:
-        """What to mind of this variant, a sentence each."""
+        """Caveats about this variant, a sentence each."""
         if self.best is None:
-            return [f"{self.name}: no trial is complete, so nothing was found."]
+            return [f"{self.name}: no trial is complete, so there is no best one."]
         found = []
         if self.default is None:
-            found.append(f"{self.name}: the untuned variant did not come to its end, so there is no gain to speak of.")
+            found.append(f"{self.name}: the trial of the untuned variant is not complete, so no gain is given.")
         elif self.best is self.default:
             found.append(f"{self.name}: no trial was better than the untuned variant.")
         complete = len(self.complete)
         if complete < FEW_TRIALS:
-            found.append(f"{self.name}: {complete} complete trials, fewer than {FEW_TRIALS}, say little of the space.")
+            found.append(f"{self.name}: {complete} complete trials cover the space too sparsely; {FEW_TRIALS} are few.")
         found += [f"{self.name}: {text}" for text in self._edges()]
         error, difference = self.standard_error, self.difference
         if difference and len(self.best.values) < 2:
-            found.append(f"{self.name}: with one run to a trial, noise and gain cannot be told apart.")
+            found.append(f"{self.name}: with one run per trial the gain has no standard error.")
         elif difference and error is not None and abs(difference) < 2 * error:
             found.append(
                 f"{self.name}: the gain of {abs(difference):.4f} is less than twice its standard error over seeds, "
@@ -157,7 +157,7 @@ class VariantOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search has found so far."""
+    """The outcome of a search so far."""
 
     out: Path
     content: dict[str, Any]
@@ -165,7 +165,7 @@ class Outcome:
 
     @property
     def metric(self) -> str:
-        """Name of the figure that counts."""
+        """The metric that was optimised."""
         return str(self.content["metric"]["name"])
 
     def tuned(self) -> dict[str, Settings]:
@@ -180,7 +180,7 @@ class Outcome:
         return dict(found)
 
     def budget(self) -> str:
-        """What each variant was given, in a sentence or two."""
+        """The budget of each variant, in a sentence or two."""
         seeds, steps = self.content["seeds"], self.content["steps"]
         runs, each = self.content["runs_per_trial"], {len(one.trials) for one in self.variants}
         given = (
@@ -199,29 +199,26 @@ class Outcome:
         who = "Every variant" if len(self.variants) > 1 else self.variants[0].name
         return (
             f"{who} was tuned with {given} of {what} (pruner {self.content['pruner']}), by {self.metric} on the "
-            f"validation split; the test split played no part. Searched: {searched}."
+            f"validation split; the test split was not used. Searched: {searched}."
         )
 
     def warnings(self) -> list[str]:
-        """What to mind, a sentence each."""
+        """Caveats, a sentence each."""
         found = [text for one in self.variants for text in one.warnings()]
         if len({len(one.trials) for one in self.variants}) > 1:
-            found.append("The variants have had different numbers of trials, so that a comparison of them is not fair.")
+            found.append("The variants have had different numbers of trials, so their comparison is not fair.")
         if len({len(one.space) for one in self.variants}) > 1:
-            found.append(
-                "The same number of trials covers a space of few settings more densely than one of many; see what was "
-                "searched for each."
-            )
+            found.append("The same number of trials covers a space of few settings more densely than one of many.")
         if any(one.difference for one in self.variants):
             found.append(
-                "A best of many trials flatters itself: its figure was chosen for being high. What the settings are "
-                "worth is for a run of tuned.yaml to say, on other seeds and the test split."
+                "The value of the best of many trials is biased by its selection. Run tuned.yaml for an estimate on "
+                "other seeds and the test split."
             )
         return found
 
 
 def load_outcome(out: Path) -> Outcome:
-    """Read what a search has found from its folder.
+    """Read the outcome of a search from its folder.
 
     Raises:
         StudyError: No search was run there.
@@ -238,7 +235,8 @@ def load_outcome(out: Path) -> Outcome:
         trials = []
         if name in known:
             study = optuna.load_study(study_name=name, storage=storage)
-            trials = [_facts(trial) for trial in study.get_trials(deepcopy=False) if "outcome" in trial.user_attrs]
+            trials = [_facts(trial) for trial in study.get_trials(deepcopy=False) if OUTCOME in trial.user_attrs]
+            trials.sort(key=lambda trial: trial.number)
         maximize = content["metric"]["direction"] == "maximize"
         space = space_of(declared)
         found.append(VariantOutcome(name, declared["method"], space, declared["default"], maximize, trials))
@@ -246,23 +244,13 @@ def load_outcome(out: Path) -> Outcome:
 
 
 def _facts(trial: Any) -> TrialFacts:
-    facts = trial.user_attrs
-    complete = facts["outcome"] == "complete"
-    return TrialFacts(
-        number=trial.number,
-        outcome=facts["outcome"],
-        value=trial.value if complete else None,
-        values=facts["values"],
-        losses=facts["losses"],
-        settings=facts["settings"],
-        runs=facts["runs"],
-        reason=facts["reason"],
-        seconds=facts["seconds"],
-    )
+    facts = {key: trial.user_attrs[key] for key in ("values", "losses", "settings", "runs", "reason", "seconds")}
+    outcome = trial.user_attrs[OUTCOME]
+    return TrialFacts(trial.user_attrs[INDEX], outcome, trial.value if outcome == "complete" else None, **facts)
 
 
 def show(value: Any) -> str:
-    """A setting's value, for people."""
+    """A setting's value as text."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

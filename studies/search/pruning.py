@@ -1,4 +1,4 @@
-"""When a trial is given up: after a seed that settles it, or in the middle of a run that lags behind."""
+"""Pruning: a trial ends after a seed that decides it, or in the middle of a run that lags behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RUNGS = 4
 
 
 def choose_pruner(runs: int) -> str:
-    """The pruner for a number of runs per trial: one that can act, and has something left to save when it does.
+    """The default pruner for a number of runs per trial.
 
     >>> choose_pruner(2), choose_pruner(5)
     ('none', 'wilcoxon')
@@ -55,22 +55,22 @@ def validation_interval(name: str, steps: int, declared: int) -> int:
     if name != "hyperband":
         return declared
     if steps < 2:
-        raise StudyError("--pruner hyperband: a run of 1 step has no middle in which it could be given up")
+        raise StudyError("--pruner hyperband: a run of 1 step cannot be pruned")
     return declared if 0 < declared < steps else -(-steps // _RUNGS)
 
 
 def describe_pruner(name: str, runs: int) -> str:
-    """What the pruner does in a search with so many runs per trial, in a sentence."""
+    """The effect of the pruner in a search with so many runs per trial, in a sentence."""
     if name == "hyperband":
         return "Hyperband stops runs whose validation lags behind those of other trials after as many steps."
     if name == "none":
-        return "No trial is given up early."
+        return "No trial is pruned."
     if runs <= PAIRS_TO_ACT:
         return (
-            f"The Wilcoxon pruner cannot save anything: it needs {PAIRS_TO_ACT} paired runs before its test can reach "
+            f"The Wilcoxon pruner has no effect: it needs {PAIRS_TO_ACT} paired runs before its test can reach "
             f"p < {_P}, and a trial has {runs}."
         )
     return (
-        f"The Wilcoxon pruner gives a trial up once its runs are worse than the best trial's on the same seeds at "
+        f"The Wilcoxon pruner ends a trial once its runs are worse than the best trial's on the same seeds at "
         f"p < {_P}, which takes at least {PAIRS_TO_ACT} of the {runs}."
     )

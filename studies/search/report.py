@@ -9,20 +9,17 @@ from typing import Any
 
 from filelock import FileLock
 from markupsafe import Markup
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table as RichTable
 from rich.text import Text
 
-from lrlora.studies.report.formatting import MISSING, Scale, listed, plural
-from lrlora.studies.report.palette import looks
-from lrlora.studies.report.presentation import Column, Table
+from lrlora.studies.report.formatting import MISSING, Scale, listed
+from lrlora.studies.report.table import Table, make_table
 from lrlora.studies.report.templates import page_environment
-from lrlora.studies.report.writing import FOLDER, replace_folder
-from lrlora.studies.search.figures import figures_of
-from lrlora.studies.search.importance import importances, why_not
-from lrlora.studies.search.outcome import Outcome, TrialFacts, VariantOutcome, show
+from lrlora.studies.report.terminal import whole_table
+from lrlora.studies.report.writing import FOLDER, write_files
+from lrlora.studies.search.outcome import Outcome, VariantOutcome, show
+from lrlora.studies.search.plots import importances, plots_of, why_not
 from lrlora.studies.search.pruning import describe_pruner
 from lrlora.studies.search.tuned_file import TUNED_FILE
 
@@ -31,14 +28,14 @@ def write_report(outcome: Outcome) -> Path:
     """Write the files of the report and return their folder, ``report`` in that of the search."""
     # One at a time: two processes that share a search end at about the same moment.
     with FileLock(outcome.out / ".report.lock"):
-        return replace_folder(
+        return write_files(
             outcome.out / FOLDER,
             {"index.html": page(outcome), "report.json": json.dumps(report_data(outcome), indent=1, allow_nan=False)},
         )
 
 
 def report_data(outcome: Outcome) -> dict[str, Any]:
-    """All that was found, as plain data."""
+    """The outcome as plain data."""
     return {
         **outcome.content,
         "budget_of_each": outcome.budget(),
@@ -60,7 +57,7 @@ def report_data(outcome: Outcome) -> dict[str, Any]:
 
 
 def headline(outcome: Outcome) -> str:
-    """What was found, in a sentence."""
+    """The best trials, in a sentence."""
     ended = [one for one in outcome.variants if one.best is not None]
     if not ended:
         return "No trial is complete yet."
@@ -77,78 +74,65 @@ def headline(outcome: Outcome) -> str:
 
 
 def result_table(outcome: Outcome) -> Table:
-    """Best and default per variant, their difference, and how the trials ended."""
-    scale = Scale.of(outcome.metric)
-    seen = [name for name in outcome.counts() if name != "complete"]
-    columns = [
-        Column("Variant", False),
-        Column(f"best {outcome.metric}{scale.unit.replace(' ', ', ')}", wraps=True),
-        Column("untuned"),
-        Column("difference" + scale.difference_unit.replace(" ", ", ")),
-        Column("± SE"),
-        Column("best trial"),
-        Column("complete"),
-        *(Column(name) for name in seen),
+    """Best and default per variant, their difference, and the number of trials by outcome."""
+    scale, counts = Scale.of(outcome.metric), outcome.counts()
+    best = f"best {scale.heading(outcome.metric)}"
+    rows = [
+        {
+            "Variant": one.name,
+            best: scale.value(one.best.value if one.best else None),
+            "untuned": scale.value(one.default.value if one.default else None),
+            "difference" + scale.difference_unit.replace(" ", ", "): scale.value(one.difference, signed=True),
+            "± SE": scale.value(one.standard_error),
+            "best trial": MISSING if one.best is None else str(one.best.number),
+            **{name: str(one.counts().get(name, 0)) for name in counts},
+        }
+        for one in outcome.variants
     ]
-    rows = []
-    for one in outcome.variants:
-        best, default, counts = one.best, one.default, one.counts()
-        rows.append(
-            (
-                one.name,
-                scale.value(best.value if best else None),
-                scale.value(default.value if default else None),
-                scale.value(one.difference, signed=True),
-                scale.value(one.standard_error),
-                MISSING if best is None else str(best.number),
-                *(str(counts.get(name, 0)) for name in ("complete", *seen)),
-            )
-        )
     caption = (
         f"{outcome.metric.capitalize()} on the validation split, averaged over the runs of a trial. SE is the standard "
-        "error of the difference over paired runs; it knows nothing of the choice of the best."
+        "error of the difference over paired runs; it does not cover the selection of the best."
     )
-    return Table("results", caption, tuple(columns), tuple(rows))
+    return make_table("results", caption, rows, wraps={best})
 
 
 def settings_table(outcome: Outcome) -> Table:
     """The settings of each best trial beside the untuned ones."""
     names = list(dict.fromkeys(setting for one in outcome.variants for setting in one.space))
-    columns = (Column("Setting", False), *(Column(f"{one.name}, best (untuned)") for one in outcome.variants))
-    rows = [(name.removeprefix("training."), *(_setting(one, name) for one in outcome.variants)) for name in names]
-    return Table(
-        "settings",
-        "The settings of the best trials; what was not searched for a variant is left out.",
-        columns,
-        tuple(rows),
-    )
+    rows = [
+        {"Setting": name.removeprefix("training.")}
+        | {f"{one.name}, best (untuned)": _setting(one, name) for one in outcome.variants}
+        for name in names
+    ]
+    return make_table("settings", "The settings of the best trials, as far as they were searched.", rows)
 
 
 def trial_table(one: VariantOutcome, metric: str) -> Table:
     """Every trial of a variant."""
     scale = Scale.of(metric)
-    columns = (
-        Column("Trial", False),
-        Column("outcome", False),
-        Column(f"{metric}{scale.unit.replace(' ', ', ')}"),
-        Column("of each run"),
-        *(Column(name.removeprefix("training.")) for name in one.space),
-        Column("MLflow runs", False),
-    )
-    rows = tuple(_trial_row(trial, one, scale) for trial in one.trials)
-    best = frozenset(index for index, trial in enumerate(one.trials) if trial is one.best)
-    return Table(f"trials-{one.name}", f"Trials of {one.name}.", columns, rows, best)
+    rows = [
+        {
+            "Trial": str(trial.number),
+            "outcome": trial.outcome,
+            scale.heading(metric): scale.value(trial.value),
+            "of each run": ", ".join(scale.value(value) for value in trial.values) or MISSING,
+            **{
+                name.removeprefix("training."): show(trial.settings[name]) if name in trial.settings else MISSING
+                for name in one.space
+            },
+            "MLflow runs": ", ".join(run[:8] for run in trial.runs) or MISSING,
+        }
+        for trial in one.trials
+    ]
+    best = [index for index, trial in enumerate(one.trials) if trial is one.best]
+    words = {"outcome", "MLflow runs"}
+    return make_table(f"trials-{one.name}", f"Trials of {one.name}.", rows, words=words, emphasised=best)
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
-    """Print the table of results, the settings that were found, and what to mind."""
+    """Print the results, the settings of the best trials, and the caveats."""
     for table in (result_table(outcome), settings_table(outcome)):
-        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in table.columns:
-            shown.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
-        for row in table.rows:
-            shown.add_row(*(Text(cell) for cell in row))
-        console.print(shown)
+        console.print(whole_table(table))
     console.print(Text(headline(outcome), style="bold"))
     for note in (outcome.budget(), *outcome.warnings()):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
@@ -156,16 +140,12 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 def page(outcome: Outcome) -> str:
     """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
-    look = looks([one.name for one in outcome.variants], None)
     sections = [
         {
             "name": one.name,
             "best": None if one.best is None else f"trial {one.best.number}; MLflow runs {', '.join(one.best.runs)}",
-            "figures": [
-                # The drawing is our own markup, its words were escaped when it was drawn.
-                {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
-                for figure in figures_of(one, outcome.metric, look[one.name], f"v{index}")
-            ],
+            # The drawings are our own markup; their words were escaped when they were drawn.
+            "figures": [(plot, Markup(plot.svg)) for plot in plots_of(one, outcome.metric, f"v{index}")],
             "no_importance": why_not(one),
             "trials": trial_table(one, outcome.metric),
         }
@@ -188,11 +168,11 @@ def page(outcome: Outcome) -> str:
 
 
 def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
-    """What was searched and with what, as (term, description)."""
+    """The space, the sampler and the pruner, as (term, description)."""
     content = outcome.content
     facts = [
         ("study", f"{content['study']} at budget {content['budget']}"),
-        ("given to each", outcome.budget()),
+        ("budget of each", outcome.budget()),
         ("sampler", "TPE (multivariate, seeded by trial). Trial 0 is the untuned variant; trials 1 to 9 are random."),
         ("pruner", describe_pruner(content["pruner"], content["runs_per_trial"])),
         ("changed", ", ".join(f"{key}={value}" for key, value in content["overrides"].items()) or "nothing"),
@@ -218,13 +198,3 @@ def _setting(one: VariantOutcome, name: str) -> str:
     default = one.defaults.get(name)
     untuned = MISSING if default is None else show(default)
     return f"{show(one.best.settings[name])} ({untuned})" if name in one.best.settings else f"{MISSING} ({untuned})"
-
-
-def _trial_row(trial: TrialFacts, one: VariantOutcome, scale: Scale) -> tuple[str, ...]:
-    settings = (show(trial.settings[name]) if name in trial.settings else MISSING for name in one.space)
-    each = ", ".join(scale.value(value) for value in trial.values) or MISSING
-    return (str(trial.number), trial.outcome, scale.value(trial.value), each, *settings, _runs(trial))
-
-
-def _runs(trial: TrialFacts) -> str:
-    return f"{plural(len(trial.runs), 'run')} {', '.join(run[:8] for run in trial.runs)}" if trial.runs else MISSING

@@ -1,8 +1,9 @@
-"""Runs a search: trial by trial and variant by variant, until each has its number; safe to interrupt and to share."""
+"""Runs a search: trial by trial, interleaved over the variants; it can be interrupted, and shared by processes."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_inputs
 from lrlora.studies.execution.progress import StudyProgress
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.tracking import Tracker
@@ -20,7 +20,7 @@ from lrlora.studies.search.declaration import Tune, check_tune_folder, write_tun
 from lrlora.studies.search.objective import Place, RunCell, run_trial
 from lrlora.studies.search.outcome import Outcome, load_outcome
 from lrlora.studies.search.pruning import describe_pruner, make_pruner
-from lrlora.studies.search.trials import Trials
+from lrlora.studies.search.trials import Trials, open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -31,12 +31,12 @@ def run_tune(
 ) -> Outcome:
     """Run what is missing of a search.
 
-    The variants take turns, so that an interrupted search has given each about as much.
+    The trials of the variants are interleaved, so that an interrupted search has given each about the same budget.
 
     Args:
         tune: From :func:`lrlora.studies.search.declaration.declare`.
         out: The folder of the search; what it holds already is not run again.
-        timeout: Seconds after which no trial is begun; the one that runs is ended.
+        timeout: Seconds after which no trial is begun; the one that runs goes to its end.
         console: Where progress is shown; by default the terminal's standard error.
         run_cell: Trains a cell; by default :func:`lrlora.studies.training.loop.run_cell`.
 
@@ -64,11 +64,12 @@ def run_tune(
         tracker.check_place()
         storage = open_storage(out)
         write_tune_file(out, check_tune_folder(out, tune) if (out / "tune.json").exists() else content)
-        queues = _queues(tune, out, storage)
+        queues = _queues(tune, storage)
+        (out / "locks").mkdir(exist_ok=True)
     per_trial, first = tune.runs_per_trial, tune.subjects[0].study.training
     _say(describe_pruner(tune.pruner, per_trial), console)
-    done = sum(len(queue.ended()) for queue in queues)
-    planned = sum(max(tune.trials, len(queue.study.get_trials(deepcopy=False))) for queue in queues)
+    done = sum(queue.ended() for queue in queues)
+    planned = sum(max(tune.trials, len(queue.known())) for queue in queues)
     if done:
         _say(f"trials done: {done}; going on to {tune.trials} for each variant", console)
     began = time.monotonic()
@@ -81,30 +82,25 @@ def run_tune(
     ):
         place = Place(out, tracker, describe_environment(), progress, tune.study.metric.name, tune.pruner)
         while left:
-            for queue in list(left):
-                if timeout is not None and time.monotonic() - began > timeout:
-                    _say(f"the time is up after {timeout:g} s; the same command goes on", console)
-                    left.clear()
-                    break
-                claim = queue.claim(tune.trials)
-                if claim is None:
-                    left.remove(queue)
-                    continue
-                run_trial(claim, queue.subject, place, run_cell)
-    elsewhere = sum(queue.running_elsewhere() for queue in queues)
-    if elsewhere:
-        _say(f"{elsewhere} trials are being run by another process on {out}", console)
+            queue = left.pop(0)
+            if timeout is not None and time.monotonic() - began > timeout:
+                _say(f"the time is up after {timeout:g} s; the same command goes on", console)
+                break
+            if queue.run_next(tune.trials, partial(run_trial, subject=queue.subject, place=place, run_cell=run_cell)):
+                left.append(queue)
+    if running := sum(queue.running() for queue in queues):
+        _say(f"{running} trials are run by another process, or by one that was killed within two minutes", console)
     outcome = load_outcome(out)
     counts = outcome.counts()
-    complete = all(len(queue.ended()) >= tune.trials for queue in queues)
+    complete = all(queue.ended() >= tune.trials for queue in queues)
     tracker.finish_study({f"trials/{name}": float(count) for name, count in counts.items()}, complete)
     return outcome
 
 
-def _queues(tune: Tune, out: Path, storage: RDBStorage) -> list[Trials]:
+def _queues(tune: Tune, storage: RDBStorage) -> list[Trials]:
     training = tune.subjects[0].study.training
     pruner = make_pruner(tune.pruner, tune.runs_per_trial, training.steps, training.eval_every or training.steps)
-    return [Trials(out, storage, subject, tune.study.metric.direction, pruner) for subject in tune.subjects]
+    return [Trials(storage, subject, tune.study.metric.direction, pruner) for subject in tune.subjects]
 
 
 def _say(line: str, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""The space of a search: which settings are tried, over which values, and where one depends on another."""
+"""The space of a search: the settings, their values, and the conditions of one on another."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Dimension(Strict):
         return Axis(values=[], when=self.when).applies(settings)
 
     def distribution(self, default: Any) -> BaseDistribution:
-        """What Optuna draws from.
+        """Optuna's distribution.
 
         Args:
-            default: What the variant has without tuning. An interval with whole ends is one of whole numbers if this
-                is one; a list gets it as a further choice, so that the untuned variant can be the first trial.
+            default: The untuned value. An interval with integer ends is one of integers if this is one; a list gets
+                it as a further choice, so that the untuned variant can be the first trial.
         """
         if self.values is not None:
             return CategoricalDistribution([encode(value) for value in self.choices(default)])
@@ -86,14 +86,14 @@ class Dimension(Strict):
         numbers = all(_is_number(value) for value in [*self.values, default])
         return sorted([*self.values, default]) if numbers else [default, *self.values]
 
-    def value(self, drawn: Any, default: Any) -> Any:
-        """The setting's value that stands for what Optuna drew."""
+    def value(self, sampled: Any, default: Any) -> Any:
+        """The setting's value for a sample of Optuna's."""
         if self.values is None:
-            return drawn
-        return next(value for value in self.choices(default) if encode(value) == drawn)
+            return sampled
+        return next(value for value in self.choices(default) if encode(value) == sampled)
 
     def probes(self) -> list[Any]:
-        """Values that tell whether the whole dimension can be: the ends, or every one of a list."""
+        """The values to check of the dimension: the ends, or every one of a list."""
         return list(self.values) if self.values is not None else [self.low, self.high]
 
 
@@ -116,7 +116,7 @@ _LRLORA: Space = {
 
 
 def default_space(method: str) -> Space:
-    """What is searched for a method where nothing else is declared: its learning rate, and for LR-LoRA what is its own.
+    """The default space of a method: its learning rate, and for LR-LoRA also settings of its own.
 
     >>> list(default_space("lora"))
     ['training.learning_rate']
@@ -126,14 +126,14 @@ def default_space(method: str) -> Space:
 
 
 def read_space(path: Path | None, lines: Iterable[str] = ()) -> Space | None:
-    """The declared space, or None where none is: each method's own is then taken.
+    """The declared space, or None if there is none: each method's default is then used.
 
     Args:
         path: A YAML file with the key ``space`` and nothing else.
-        lines: ``"space.SETTING={low: …, high: …}"``, laid over the file.
+        lines: ``"space.SETTING={low: …, high: …}"``, which override the file.
 
     Raises:
-        StudyError: It cannot be read, or says something that cannot be; one line.
+        StudyError: It cannot be read, or is not valid; one line.
     """
     declared: dict[str, Any] = {}
     where = "--set space"
@@ -157,7 +157,7 @@ def make_space(declared: Mapping[str, Any], where: str) -> Space:
     """A space from plain data.
 
     Raises:
-        StudyError: It is empty, a dimension cannot be, or a condition names a setting that comes later.
+        StudyError: It is empty, a dimension is not valid, or a condition names a setting that comes later.
     """
     if not declared:
         raise StudyError(f"{where}: is empty")
@@ -171,12 +171,12 @@ def make_space(declared: Mapping[str, Any], where: str) -> Space:
 
 
 def encode(value: Any) -> Any:
-    """A value as Optuna keeps it among the choices of a list: what is no plain value becomes JSON."""
+    """A value as Optuna stores it among the choices of a list: as JSON if it is no plain value."""
     return value if value is None or isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, and no truth value."""
+    """Whether a value is an integer, and no boolean."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""One variant of a study on its own, with settings laid over it: what a trial trains."""
+"""One variant of a study by itself, at given settings: what a trial trains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Subject:
         return self.default.name
 
     def default_of(self, setting: str) -> Any:
-        """What the untuned variant has for a setting; None where it says nothing of it."""
+        """The untuned variant's value of a setting; None if it has none."""
         return settings_at(self.default).get(setting)
 
     def variant(self, settings: Settings) -> Variant:
@@ -49,26 +49,25 @@ class Subject:
         """The runs of a trial: every seed on every backbone and task.
 
         Args:
-            settings: Laid over the variant.
-            label: Follows the variant's name in progress bars and records.
+            settings: Override those of the variant.
+            label: Appended to the variant's name in progress bars and records.
         """
         found = expand_cells(self.study.model_copy(update={"tuned": {self.name: settings}}))
         return [replace(cell, variant=replace(cell.variant, name=self.name + label)) for cell in found]
 
 
 def make_subject(study: Study, name: str, space: Space | None, seeds: list[int], training: Settings) -> Subject:
-    """A variant of a study, ready to be tuned.
+    """Make the subject of a search from a variant of a study.
 
     Args:
         study: Resolved and untuned.
         name: The variant's.
         space: The declared space, or None for the method's own. Settings that the method does not have are left out.
         seeds: Of the tuning.
-        training: Laid over how every variant is trained, for all trials.
+        training: Overrides the training of every variant, for all trials.
 
     Raises:
-        StudyError: Nothing is left to tune, a setting is what the variants of the study differ by, or a value of the
-            space cannot be.
+        StudyError: Nothing is left to tune, a setting is an axis of the study, or a value of the space is not valid.
     """
     where = f"study {study.name}: space of {name}"
     single = _single(study, name)
@@ -102,10 +101,10 @@ def make_subject(study: Study, name: str, space: Space | None, seeds: list[int],
 
 
 def check_settings(subjects_of: list[Variant], space: Space) -> None:
-    """See that every setting of a declared space is one of at least one variant.
+    """Check that every setting of a declared space is one of at least one variant.
 
     Raises:
-        StudyError: One is of none; with the nearest that is.
+        StudyError: One is of none; with the nearest known one.
     """
     known = {key for variant in subjects_of for key in settings_at(variant)}
     known |= {field for variant in subjects_of for field in _fields(variant)}
@@ -118,7 +117,7 @@ def check_settings(subjects_of: list[Variant], space: Space) -> None:
 
 
 def alone(study: Study, name: str, settings: Settings | None = None) -> Variant:
-    """The one variant of a study of one, at settings."""
+    """The variant of a study that has one only, at settings."""
     tuned = {name: settings} if settings else {}
     (variant,) = expand_variants(study.model_copy(update={"tuned": tuned}))
     return variant
@@ -140,7 +139,7 @@ def settings_at(variant: Variant) -> Settings:
 
 
 def _single(study: Study, name: str) -> Study:
-    """The study with one of its variants; what it is called stays, so that its settings are found by its name."""
+    """The study with one of its variants, under the same name."""
     of_axes = {variant.name: variant.axes for variant in expand_variants(study) if variant.axes}
     changes: dict[str, Any] = {"axes": {}, "variants": {}, "baselines": {}, "reference": None, "tune": None}
     changes |= {"comparisons": [], "claims": []}
@@ -154,7 +153,7 @@ def _single(study: Study, name: str) -> Study:
 
 
 def _without_training(study: Study, name: str) -> Study:
-    """The study whose one variant leaves its training to the study, which has it by now."""
+    """The study with the training of its one variant moved to the study."""
 
     def stripped(given: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in given.items() if key.split(".")[0] != "training"}
@@ -169,10 +168,9 @@ def _without_training(study: Study, name: str) -> Study:
 
 
 def _held(study: Study, name: str, declared: bool) -> set[str]:
-    """The settings that make the variant what it is: those of the axes, and those that it gives itself.
+    """The settings that define the variant and are not tuned: those of the axes, and its own except for training.
 
-    How it is trained is no such thing, unless that is an axis. A baseline's own settings are spared unless a space
-    that was declared names them.
+    A baseline's own settings are tuned only if a declared space names them.
     """
     axes = {setting for axis in study.axes for setting in settings_of(axis)}
     own = study.variants.get(name, {})
@@ -195,10 +193,7 @@ def _fields(variant: Variant) -> list[str]:
 
 
 def _could_apply(dimension: Dimension, variant: Variant) -> bool:
-    """Whether the conditions that name no field of the method leave the dimension possible.
-
-    ``when: {method: lrlora}`` rules out a variant for good; other conditions are looked at trial by trial.
-    """
+    """Whether a condition on the method, as in ``when: {method: lrlora}``, allows the dimension for the variant."""
     wanted = dimension.when.get("method", variant.config["method"])
     return variant.config["method"] in (wanted if isinstance(wanted, list) else [wanted])
 
@@ -206,9 +201,9 @@ def _could_apply(dimension: Dimension, variant: Variant) -> bool:
 def _checked(
     subject: Subject, setting: str, dimension: Dimension, taken: Space, where: str, declared: bool
 ) -> Dimension | None:
-    """The dimension with those values that the method takes; of a declared one all must be taken.
+    """The dimension with the values that are valid for the method; of a declared one all must be.
 
-    A value need not go with the untuned variant, if it goes with some value of another setting.
+    A value is valid if it is with the untuned variant or with some value of another setting.
     """
     default = subject.default_of(setting)
     number = isinstance(default, (int, float)) and not isinstance(default, bool)
@@ -231,7 +226,7 @@ def _checked(
 
 
 def _refusal(subject: Subject, settings: Settings) -> str | None:
-    """Why the variant cannot be at settings, or None."""
+    """The reason why the variant refuses settings, or None."""
     whole = {
         key: int(value)
         for key, value in settings.items()

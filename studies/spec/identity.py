@@ -9,6 +9,7 @@ from typing import Any
 
 from lrlora.studies.spec.fingerprints import MISSING, Fingerprints
 from lrlora.studies.spec.plugin_sources import source_parts
+from lrlora.studies.spec.training_version import TRAINING_VERSION
 from lrlora.studies.spec.used_plugins import used_plugins
 
 Parts = dict[str, str]
@@ -36,8 +37,6 @@ def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerpr
         threads: Of torch in the process that runs the cell; None: as many as in this one.
         content: Reads data and weights.
     """
-    from lrlora.studies.training.version import TRAINING_VERSION
-
     task, config = settings["task"], settings["config"]
     parts = {"settings": hash_settings(settings), "training code": str(TRAINING_VERSION)}
     for split, found in content.data(task).items():

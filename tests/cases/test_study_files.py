@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.report.verdicts import Verdict, decide, examine
 from lrlora.studies.search.declaration import check_tune_folder, declare, write_tune_file
 from lrlora.studies.spec.cells import expand_variants
 from lrlora.studies.spec.claims import Claim
 from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.plain_yaml import parse_yaml
 from lrlora.studies.spec.study import Study
+from lrlora.studies.stats.runs import runs_frame
+from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
 
 DIGITS = """
 task: digits
@@ -144,15 +145,14 @@ def test_a_second_file_of_one_name_does_not_push_out_the_first_ones_variants(tmp
 # -- relative claims ----------------------------------------------------------------------------------------
 
 
-def judge(lora: list[float], ours: list[float], **claim: Any) -> Verdict:
-    records = {
-        name: [
-            {"variant": name, "seed": i, "task": "t", "backbone": "b", "status": "finished", "metrics": {"matthews": v}}
-            for i, v in enumerate(values)
-        ]
+def judge(lora: list[float], ours: list[float], **claim: Any) -> ClaimVerdict:
+    records = [
+        {"variant": name, "seed": i, "task": "t", "backbone": "b", "status": "finished", "metrics": {"matthews": value}}
         for name, values in (("lora", lora), ("ours", ours))
-    }
-    (verdict,), _ = decide(examine([Claim(says="x", of="ours", **claim)], records, "lora", "matthews"), [])
+        for i, value in enumerate(values)
+    ]
+    runs = runs_frame(records, ["matthews"])
+    (verdict,), _ = decide(examine([Claim(says="x", of="ours", **claim)], runs, "lora", "matthews"), [])
     return verdict
 
 

@@ -19,6 +19,30 @@ ROOMS = {"lrlora": "lrlora", "bases": "lrlora.bases", "registry": "lrlora.regist
 MAX_LINES = 400
 
 
+STUDIES = (
+    ("cli",),
+    ("authoring", "inspection", "search", "testing"),
+    ("bench",),
+    ("execution", "report"),
+    ("record", "stats", "training"),
+    ("spec",),
+    ("methods",),
+    ("kinds",),
+    ("models",),
+    ("tasks",),
+    ("catalog",),
+)
+"""The packages of studies in layers: each imports from the layers below its own, and nothing else of studies."""
+
+UPWARD = {
+    ("spec", "execution"): "Study.run, deferred until it is called",
+    ("spec", "record"): "the type that Study.run returns",
+    ("record", "report"): "Results.report and Results.print_summary, deferred until they are called",
+    ("methods", "spec"): "spec.schema, which imports nothing of studies",
+}
+"""The imports that go up, each with its reason."""
+
+
 @cache
 def files(room: str) -> list[Path]:
     """The Python files of a room; the links from lrlora/ to the other rooms are not followed."""
@@ -68,6 +92,20 @@ def test_modules_import_in_one_direction(package: str) -> None:
             graph[name] = {f"{one.module}.{alias.name}" for one in asked for alias in one.names} & modules.keys()
             graph[name] |= {one.module for one in asked} & modules.keys()
     graphlib.TopologicalSorter(graph).prepare()  # raises where there is a cycle, with the modules that form it
+
+
+def test_the_packages_of_studies_import_downwards() -> None:
+    layer = {package: depth for depth, packages in enumerate(STUDIES) for package in packages}
+    upward: dict[tuple[str, str], list[str]] = {}
+    for place, name in imports("studies"):
+        importer, imported = place.split("/")[1], name.removeprefix("lrlora.studies.").split(".")[0]
+        known = name.startswith("lrlora.studies.") and importer in layer and imported in layer
+        if known and importer != imported and layer[importer] >= layer[imported]:
+            upward.setdefault((importer, imported), []).append(place)
+    assert {pair: places for pair, places in upward.items() if pair not in UPWARD} == {}
+    assert UPWARD.keys() <= upward.keys(), "an exception that is not needed any more"
+    packages = {path.parent.name for path in files("studies") if path.parent.parent.name == "studies"}
+    assert packages == layer.keys()
 
 
 def reaches(name: str, module: str) -> bool:

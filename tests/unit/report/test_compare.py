@@ -13,11 +13,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrlora.studies.report import print_comparison
-from lrlora.studies.report.compare import StudyComparison, compare_studies, differing_settings
-from lrlora.studies.report.statistics import PairedDifference
-from lrlora.studies.report.study_tables import comparison_json, comparison_notes, comparison_page, comparison_tables
+from lrlora.studies.report.comparison_report import (
+    comparison_json,
+    comparison_notes,
+    comparison_page,
+    comparison_tables,
+)
+from lrlora.studies.report.study_comparison import StudyComparison, compare_studies, differing_settings
 from lrlora.studies.spec.claims import Claim
 from lrlora.studies.spec.study import Study as DeclaredStudy
+from lrlora.studies.stats.paired import PairedDifference
 
 SCORES = st.dictionaries(
     st.tuples(st.sampled_from(["lora", "sinc", "extra"]), st.integers(0, 3), st.sampled_from("ab")),
@@ -95,7 +100,7 @@ def test_only_shared_seeds_count(synthetic: SimpleNamespace) -> None:
 NOT_COMPARABLE: dict[str, tuple[dict[str, Any], str]] = {
     "metric": ({"study": SimpleNamespace}, "different metrics"),
     "task": ({}, "they share no task"),
-    "split": ({}, "judged on the test split"),
+    "split": ({}, "evaluated on the test split"),
 }
 
 
@@ -149,7 +154,7 @@ def test_designs_and_verdicts_stand_side_by_side(synthetic: SimpleNamespace) -> 
     (claim,) = found.claims
     assert (claim.first, claim.second, claim.opposed) == ("reproduced", "contradicted", True)
     notes = " ".join(comparison_notes(found))
-    assert "Decided in opposite ways: sinc is above lora" in notes
+    assert "Opposite verdicts: sinc is above lora" in notes
     assert "8 of 99 cells" in notes
 
 

@@ -14,11 +14,10 @@ from lrlora.studies.report.curve_figures import grad_norm_figure, validation_fig
 from lrlora.studies.report.figure_parts import PlotText
 from lrlora.studies.report.figures import all_figures
 from lrlora.studies.report.palette import CSS_COLOURS, MARKER_PATHS, looks
-from lrlora.studies.report.rank_figure import rank_figure
-from lrlora.studies.report.summary import StudySummary, summarise
 from lrlora.studies.report.tradeoff_figure import pareto_front, tradeoff_figure
 from lrlora.studies.report.trend_figures import trend_figures
-from lrlora.studies.report.verdicts import trend_points
+from lrlora.studies.stats.summary import StudySummary, summarise
+from lrlora.studies.stats.verdicts import trend_points
 
 
 def style(summary: StudySummary) -> dict:  # type: ignore[type-arg]
@@ -30,28 +29,6 @@ def texts(figure: PlotText | None) -> list[str]:
     return re.findall(r"<text[^>]*>([^<]*)", figure.svg)
 
 
-def test_ranks_are_drawn_from_five_tasks_on(synthetic: SimpleNamespace) -> None:
-    summary = summarise(synthetic.results(synthetic.on_tasks(seeds=(1,))))
-    figure = rank_figure(summary, style(summary))
-    drawn = texts(figure)
-    assert summary.ranks is not None
-    for name, rank in summary.ranks.ranks.items():
-        assert any(name in text and f"{rank:.2f}" in text for text in drawn)
-    assert figure is not None
-    # A bar for each clique, thicker than any other line.
-    assert len(re.findall(r"stroke-width: 3\.2", figure.svg)) == len(summary.ranks.cliques)
-    four = summarise(synthetic.results(synthetic.on_tasks(("a", "b", "c", "d"), seeds=(1,))))
-    assert rank_figure(four, style(four)) is None
-
-
-def test_without_friedman_no_rank_counts(synthetic: SimpleNamespace) -> None:
-    records = [synthetic.record(v, 1, task=t, accuracy=0.5, steps=5) for t in "abcde" for v in ("x", "y", "lora")]
-    summary = summarise(synthetic.results(records))
-    figure = rank_figure(summary, style(summary))
-    assert figure is not None
-    assert "no two variants are to be told apart" in figure.caption
-
-
 def test_a_trend_is_drawn_with_the_papers_figures_beside_it(synthetic: SimpleNamespace) -> None:
     records = synthetic.along_ranks()
     summary = summarise(synthetic.results(records, study=synthetic.ranks_study()))
@@ -59,8 +36,7 @@ def test_a_trend_is_drawn_with_the_papers_figures_beside_it(synthetic: SimpleNam
     assert {"4", "8", "16", "32", "paper"} <= set(texts(figure))
     assert "Table 12" in figure.caption
     assert summary.verdicts[0].decision in figure.caption
-    by_variant = {variant.name: summary.records_of(variant.name) for variant in summary.variants}
-    points = trend_points(summary.verdicts[0], by_variant, summary.reference)
+    points = trend_points(summary.verdicts[0], summary.runs, summary.reference)
     assert {point.at: point.found.mean for point in points} == pytest.approx(
         {float(one.of.rpartition("=")[2]): one.difference.mean for one in summary.comparisons}
     )

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrlora.studies.report import presentation
+from lrlora.studies.report import result_tables
+from lrlora.studies.report.claim_table import claim_table
 from lrlora.studies.report.latex import latex_escaped, results_latex
-from lrlora.studies.report.summary import StudySummary, summarise
+from lrlora.studies.stats.summary import StudySummary, summarise
 
 NAMES = ("100%_&#{}$^~\\", "a|b<c>[d]", "φ(ΔW) − é 漢", "\\input{x}", "lora")
 
@@ -99,7 +100,7 @@ def test_every_row_names_the_runs_it_comes_from(synthetic: SimpleNamespace) -> N
 def test_results_claims_and_tests_are_there_with_the_papers_figures(synthetic: SimpleNamespace) -> None:
     summary = summarise(synthetic.results(study=synthetic.Study(claims=synthetic.ranks_study().claims)))
     text = results_latex(summary)
-    for make in (presentation.result_table, presentation.claim_table, presentation.test_table):
+    for make in (result_tables.result_table, claim_table, result_tables.test_table):
         table = make(summary)
         assert table is not None
         assert latex_escaped(table.caption) in text

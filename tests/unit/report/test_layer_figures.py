@@ -11,9 +11,9 @@ import pytest
 from lrlora.analysis import SPECTRUM_AT
 from lrlora.studies.report.figures import all_figures
 from lrlora.studies.report.layer_figures import MOST_VARIANTS, in_order, layer_figures, transfer_figure
-from lrlora.studies.report.layers import first_snapshots, median_spectra
 from lrlora.studies.report.palette import looks
-from lrlora.studies.report.summary import summarise
+from lrlora.studies.stats.layers import first_snapshots, median_spectra
+from lrlora.studies.stats.summary import summarise
 
 
 def curve(role: str = "q", place: str = "early", bend: float = 0.5, **changes: Any) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def test_variants_beyond_the_cap_are_named_as_left_out(synthetic: SimpleNamespac
 
 
 @pytest.mark.parametrize(("bend", "drawn"), [(1.5, "f(z)"), (0.05, "f(z) − c·z")])
-def test_what_is_nearly_straight_is_drawn_without_its_straight_line(bend: float, drawn: str) -> None:
+def test_what_is_nearly_linear_is_drawn_without_its_linear_part(bend: float, drawn: str) -> None:
     look = looks(["a"], None)["a"]
     figure = transfer_figure("phi", "", [("as saved", [curve(bend=bend)])], look)
     assert re.search(rf">{re.escape(drawn)}</text>", figure.svg)
-    assert figure.caption.startswith("The learned" if bend > 1 else "How far")
+    assert ("minus its best linear fit" in figure.caption) is (bend < 1)
 
 
 def test_a_projection_that_a_variant_lacks_at_one_place_leaves_its_panel_out() -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from lrlora.studies.report import FORMATS, print_summary, report_text, write_report
 from lrlora.studies.report.formatting import Scale, probability
+from lrlora.studies.stats.paired import PairedDifference
 
 VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
 
@@ -158,7 +159,7 @@ def test_markdown_numbers_are_those_of_the_json(synthetic: SimpleNamespace) -> N
         assert row[1] == f"{scale.value(variant['metric']['mean'])} ± {scale.value(variant['metric']['std'])}"
         if variant["comparison"]:
             found = variant["comparison"]["difference"]
-            assert row[2] == scale.difference(found["mean"], found["low"], found["high"])
+            assert row[2] == scale.found(PairedDifference(**found))
             assert row[3] == probability(variant["comparison"]["p_holm"]).replace("<", r"\<")
             assert row[4] == scale.value(found["detectable"])
 

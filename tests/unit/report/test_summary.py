@@ -10,12 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrlora.studies.report.chance import at_chance
-from lrlora.studies.report.presentation import claim_table, result_table
+from lrlora.studies.report.claim_table import claim_table
+from lrlora.studies.report.result_tables import result_table
 from lrlora.studies.report.sentences import caveats, headline, resolution
-from lrlora.studies.report.statistics import holm
-from lrlora.studies.report.summary import StudySummary, VariantSummary, summarise
 from lrlora.studies.spec.claims import Claim, Comparison
+from lrlora.studies.stats.measures import at_chance
+from lrlora.studies.stats.paired import holm
+from lrlora.studies.stats.summary import StudySummary, VariantSummary, summarise
 
 
 def variant(summary: StudySummary, name: str) -> VariantSummary:
@@ -46,7 +47,7 @@ def test_a_diverged_partner_removes_the_pair_and_is_reported(synthetic: SimpleNa
     assert sinc.comparison is not None
     assert (sinc.comparison.difference.n, sinc.comparison.lost_pairs) == (2, 1)
     assert any("1 of 3 cells diverged at step 60" in note for note in caveats(summary))
-    assert any("left out of the paired difference of sinc" in note for note in caveats(summary))
+    assert any("excluded from the paired difference of sinc" in note for note in caveats(summary))
 
 
 @given(chance=st.floats(0.05, 0.95), accuracy=st.floats(0, 1), examples=st.integers(1, 10_000))
@@ -65,7 +66,7 @@ def test_variants_with_runs_at_chance_are_named_with_how_many(synthetic: SimpleN
     known = {"chance": 0.5, "training": {"test_examples": 100}}
     scores = {"sinc": [0.50, 0.9, 0.61], "fourier": [0.4, 0.6, 0.8], "lora": [0.8, 0.81, 0.82]}
     records = [record | known for record in scored(synthetic, scores)]
-    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "chance" in found)
+    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "majority baseline" in found)
     assert "sinc (1 of 3 cells) and fourier (2 of 3)." in note
 
 
@@ -120,16 +121,16 @@ def test_layers_are_averaged_over_seeds_before_the_spread_over_layers(synthetic:
 
 
 @pytest.mark.parametrize(("bend", "flagged"), [(0.004, True), (0.05, False)])
-def test_a_straight_line_is_flagged_and_lora_never_is(synthetic: SimpleNamespace, bend: float, flagged: bool) -> None:
+def test_a_linear_phi_is_flagged_and_lora_never_is(synthetic: SimpleNamespace, bend: float, flagged: bool) -> None:
     summary = summarise(synthetic.results([synthetic.record(name, 1, bend=bend) for name in ("sinc", "lora")]))
-    assert variant(summary, "sinc").is_straight_line is flagged
-    assert not variant(summary, "lora").is_straight_line
+    assert variant(summary, "sinc").is_linear is flagged
+    assert not variant(summary, "lora").is_linear
     assert any("this compares LoRA with LoRA" in note for note in caveats(summary)) is flagged
 
 
 HEADLINES = {
     "excludes 0 (Holm-corrected": {"sinc": [0.88, 0.89, 0.90], "lora": [0.86, 0.8701, 0.88]},
-    "includes 0: which of the two is better is not decided": {"sinc": [0.90, 0.84, 0.88], "lora": [0.86, 0.87, 0.87]},
+    "includes 0: not decided": {"sinc": [0.90, 0.84, 0.88], "lora": [0.86, 0.87, 0.87]},
     "on one seed: without repetition there is no interval": {"sinc": [0.9], "lora": [0.8]},
     "not after correction for all comparisons": {
         "sinc": [0.880, 0.890, 0.902],
@@ -139,12 +140,12 @@ HEADLINES = {
     },
     "The reference lora has the highest mean accuracy": {"sinc": [0.8, 0.81, 0.80], "lora": [0.86, 0.87, 0.88]},
     "no other variant has a result": {"lora": [0.86, 0.87]},
-    "sinc and fourier share the highest mean accuracy, 90.00 %: none of them leads": {
+    "sinc and fourier share the highest mean accuracy, 90.00 %. Their differences": {
         "sinc": [0.9],
         "fourier": [0.9],
         "lora": [0.8],
     },
-    "none leads, and the reference lora is among them": {"sinc": [0.9, 0.8], "lora": [0.8, 0.9]},
+    "the reference lora among them": {"sinc": [0.9, 0.8], "lora": [0.8, 0.9]},
 }
 
 
@@ -155,11 +156,11 @@ def test_the_headline_says_no_more_than_the_interval(
     assert expected in headline(summarise(synthetic.results(scored(synthetic, scores))))
 
 
-def test_several_straight_lines_are_flagged_in_one_line(synthetic: SimpleNamespace) -> None:
+def test_several_linear_variants_are_flagged_in_one_line(synthetic: SimpleNamespace) -> None:
     records = [synthetic.record(name, 1, bend=0.004) for name in ("sinc", "gaussian", "lora")]
-    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "straight line" in found)
-    assert note.startswith("The mean nonlinear fraction is below 1 % in sinc (0.")
-    assert "φ is a straight line: this compares LoRA with LoRA" in note
+    (note,) = (found for found in caveats(summarise(synthetic.results(records))) if "linear" in found)
+    assert note.startswith("φ is linear (mean nonlinear fraction below 1 %) in sinc (0.")
+    assert note.endswith("this compares LoRA with LoRA.")
 
 
 def test_the_headline_without_a_shared_seed(synthetic: SimpleNamespace) -> None:
@@ -251,7 +252,7 @@ def test_the_resolution_says_what_one_test_example_is_worth(synthetic: SimpleNam
     for record in records:
         record["training"]["test_examples"] = 200
     said = " ".join(resolution(summarise(synthetic.results(records))))
-    assert "judged on the same 200 test examples, of which one is worth 0.50" in said
+    assert "evaluated on the same 200 test examples, of which one is worth 0.50" in said
 
 
 def test_declared_comparisons_are_the_family_and_name_their_partners(synthetic: SimpleNamespace) -> None:

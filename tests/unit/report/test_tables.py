@@ -11,23 +11,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrlora.studies.report import presentation
+from lrlora.studies.report import result_tables
 from lrlora.studies.report.cell_tables import cell_table, divergence_table
-from lrlora.studies.report.design import design_facts
-from lrlora.studies.report.measured_table import measured, measured_definitions, measured_table
-from lrlora.studies.report.place_tables import place_difference_table, place_differences, place_table
-from lrlora.studies.report.presentation import Table, claim_table, cost_table, layer_table, result_table
+from lrlora.studies.report.claim_table import claim_table
+from lrlora.studies.report.cost_tables import cost_table, layer_table, measured_definitions, measured_table
+from lrlora.studies.report.data_files import summary_json
+from lrlora.studies.report.design_facts import design_facts
+from lrlora.studies.report.result_tables import (
+    place_difference_table,
+    place_differences,
+    place_table,
+    result_table,
+    tuning_table,
+)
 from lrlora.studies.report.sentences import caveats, definitions, resolution
-from lrlora.studies.report.straight import straight_layers
-from lrlora.studies.report.summary import StudySummary, summarise
-from lrlora.studies.report.tables import summary_json
-from lrlora.studies.report.tuning_table import tuning_table
+from lrlora.studies.report.table import Table
 from lrlora.studies.spec.claims import Claim
 from lrlora.studies.spec.study import Study as DeclaredStudy
+from lrlora.studies.stats.layers import linear_layers
+from lrlora.studies.stats.summary import StudySummary, VariantSummary, summarise
 
 MAKERS = (
     result_table,
-    presentation.test_table,
+    result_tables.test_table,
     claim_table,
     cost_table,
     layer_table,
@@ -44,6 +50,10 @@ def row_of(table: Table | None, name: str) -> dict[str, str]:
     assert table is not None
     row = next(row for row in table.rows if row[0] == name)
     return {column.heading: cell for column, cell in zip(table.columns, row, strict=True)}
+
+
+def variant_of(summary: StudySummary, name: str) -> VariantSummary:
+    return next(variant for variant in summary.variants if variant.name == name)
 
 
 def finite_or_not() -> st.SearchStrategy[float]:
@@ -107,14 +117,14 @@ def test_over_tasks_and_seeds_there_is_an_interval_of_its_own(synthetic: SimpleN
     assert comparison.across_tasks is not None
     low, high = comparison.across_tasks
     assert low < comparison.difference.mean < high
-    assert "95 %, tasks and seeds" in row_of(presentation.test_table(summary), "gaussian")
-    assert any("Drawn anew over tasks" in note for note in resolution(summary))
+    assert "95 %, tasks and seeds" in row_of(result_tables.test_table(summary), "gaussian")
+    assert any("With tasks and the seeds within each resampled" in note for note in resolution(summary))
     assert "tasks and seeds" in dict(definitions(summary))
 
 
 def test_with_one_task_there_is_none(synthetic: SimpleNamespace) -> None:
     summary = summarise(synthetic.results())
-    assert "95 %, tasks and seeds" not in row_of(presentation.test_table(summary), "gaussian")
+    assert "95 %, tasks and seeds" not in row_of(result_tables.test_table(summary), "gaussian")
     assert "tasks and seeds" not in dict(definitions(summary))
     assert place_table(summary) is None
     assert place_difference_table(summary) is None
@@ -136,15 +146,6 @@ def test_tasks_and_backbones_together_name_both(synthetic: SimpleNamespace) -> N
     assert list(row_of(place_table(summary), "lora"))[1:] == ["a, minilm", "b, minilm", "a, smollm2", "b, smollm2"]
 
 
-def test_ranks_over_tasks_need_a_score_on_each(synthetic: SimpleNamespace) -> None:
-    records = [r for r in synthetic.on_tasks(seeds=(1,)) if (r["variant"], r["task"]) != ("fourier", "piqa")]
-    summary = summarise(synthetic.results(records))
-    assert summary.ranks is not None
-    assert summary.ranks.tasks == 5
-    assert "fourier" not in summary.ranks.ranks
-    assert summarise(synthetic.results(synthetic.on_tasks(("a", "b"), seeds=(1,)))).ranks is None
-
-
 def test_what_else_was_measured_is_shown_where_it_was_recorded(synthetic: SimpleNamespace) -> None:
     layers = [{"module": "x", "active_basis": 0.25}, {"module": "y", "active_basis": 0.75}]
     records = [
@@ -159,13 +160,13 @@ def test_what_else_was_measured_is_shown_where_it_was_recorded(synthetic: Simple
     assert row["Tokens per second"] == "100 ± 0"
     assert row["Diverged"] == "0 of 2"
     assert row_of(measured_table(summary), "lora")["Tokens per second"] == "–"
-    assert measured(summary)["sinc"]["generalization_gap"].mean == pytest.approx(0.09)
+    assert variant_of(summary, "sinc").measured["generalization_gap"].mean == pytest.approx(0.09)
     assert "tokens per second" in dict(measured_definitions(summary))
 
 
 def test_a_recorded_rate_of_tokens_is_taken_as_it_is(synthetic: SimpleNamespace) -> None:
     records = [synthetic.record("lora", 1, tokens_per_second=7.0, tokens_seen=1000)]
-    assert measured(summarise(synthetic.results(records)))["lora"]["tokens_per_second"].mean == 7.0
+    assert variant_of(summarise(synthetic.results(records)), "lora").measured["tokens_per_second"].mean == 7.0
 
 
 def test_a_divergence_is_traced_to_where_it_began(synthetic: SimpleNamespace) -> None:
@@ -185,7 +186,7 @@ def test_a_divergence_is_traced_to_where_it_began(synthetic: SimpleNamespace) ->
 
 
 @pytest.mark.parametrize(("bends_at", "proposed"), [([2.0, 4.0, 100.0], "3.00"), ([None] * 3, None)])
-def test_straight_lines_are_counted_layer_by_layer(
+def test_linear_layers_are_counted_layer_by_layer(
     synthetic: SimpleNamespace, bends_at: list[float | None], proposed: str | None
 ) -> None:
     fractions = [0.001, 0.002, 0.3]
@@ -195,10 +196,10 @@ def test_straight_lines_are_counted_layer_by_layer(
     ]
     summary = summarise(synthetic.results([synthetic.record(name, 1, layers=layers) for name in ("sinc", "lora")]))
     row = row_of(layer_table(summary), "sinc")
-    assert row["Straight lines"] == "2 of 3"
+    assert row["Linear"] == "2 of 3"
     assert row.get("Proposed s_in") == proposed
-    assert row_of(layer_table(summary), "lora")["Straight lines"] == "–"
-    assert straight_layers([]) is None
+    assert row_of(layer_table(summary), "lora")["Linear"] == "–"
+    assert linear_layers([]) is None
 
 
 def tuned_summary(synthetic: SimpleNamespace) -> StudySummary:
@@ -240,8 +241,8 @@ def test_the_split_is_named_for_what_it_is(synthetic: SimpleNamespace) -> None:
         assert "validation split" in text
         assert "test split" not in text
     mixed = summarise(synthetic.results([*tuning, synthetic.record("sinc", 1)]))
-    assert any("not all judged on the same split" in note for note in caveats(mixed))
-    assert "Judged on" in row_of(cell_table(mixed), "sinc")
+    assert any("not all evaluated on the same split" in note for note in caveats(mixed))
+    assert "Evaluated on" in row_of(cell_table(mixed), "sinc")
 
 
 def test_a_relative_claim_is_printed_in_per_cent(synthetic: SimpleNamespace) -> None:

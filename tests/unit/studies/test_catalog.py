@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lrlora.studies.catalog import catalog_names
-from lrlora.studies.report.measures import is_measure
 from lrlora.studies.spec.cells import check_comparisons, expand_cells, expand_variants
 from lrlora.studies.spec.study import Study
+from lrlora.studies.stats.measures import is_measure
 
 PAPER = {
     "basis",

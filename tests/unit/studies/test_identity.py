@@ -151,7 +151,7 @@ def test_the_training_code_is_a_part_and_the_shell_is_none(place: Path, monkeypa
     before = cell(place)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert cell(place).id == before.id  # no run reads it
-    monkeypatch.setattr("lrlora.studies.training.version.TRAINING_VERSION", 999)
+    monkeypatch.setattr("lrlora.studies.spec.identity.TRAINING_VERSION", 999)
     assert "the version of the training code" in " ".join(changes(before.parts, cell(place).parts))
 
 

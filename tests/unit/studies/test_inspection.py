@@ -224,8 +224,8 @@ def layer(**changes: Any) -> LayerReport:
 
 
 def test_a_straight_line_is_flagged_with_the_scale_at_which_it_would_bend() -> None:
-    assert note(layer(bends_at=903.2)) == "straight line; would bend at input scale ≈ 900"
-    assert note(layer()) == "straight line at any input scale"
+    assert note(layer(bends_at=903.2)) == "linear; would be nonlinear at input scale ≈ 900"
+    assert note(layer()) == "linear at any input scale"
     assert note(layer(nonlinear_fraction=0.02)) == ""
     assert note(layer(input_scale=None, nonlinear_fraction=0.0)) == ""  # LoRA has no φ that could bend
 
@@ -236,8 +236,8 @@ def test_the_headline_says_where_the_adapter_is_lora() -> None:
 
     bent = layer(nonlinear_fraction=0.3)
     assert "φ bends in all of them" in said(bent, bent)
-    assert "a straight line in 1 of 2 layers" in said(bent, layer())
-    assert "a straight line in every layer" in said(layer(), layer())
+    assert "φ is linear in 1 of 2 layers" in said(bent, layer())
+    assert "φ is linear in every layer" in said(layer(), layer())
     assert "There is no φ" in said(layer(input_scale=None))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
@@ -79,7 +78,7 @@ def test_one_function_is_enough() -> None:
 def test_every_policy_of_a_drawn_kind_is_drawn(kind: str, name: str) -> None:
     svg = draw_policy(kind, name)
     assert ET.fromstring(svg).tag.endswith("svg")
-    assert re.search(rf'aria-label="The {kind} {re.escape(name)}', svg)
+    assert f"The {kind} {name}" in svg
 
 
 def test_what_cannot_be_drawn_says_so_in_one_line() -> None:

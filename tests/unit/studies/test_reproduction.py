@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrlora.studies.report.reproduction import COLUMNS, cells, markdown, tally
+from lrlora.studies.report.claim_list import COLUMNS, cells, markdown, tally
 from lrlora.studies.spec.study import Study
 
 ROW: dict[str, Any] = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lrlora.studies.search.importance import NEEDED, importances, why_not
 from lrlora.studies.search.outcome import TrialFacts, VariantOutcome
+from lrlora.studies.search.plots import NEEDED, importances, why_not
 from lrlora.studies.search.space import Dimension
 
 

@@ -15,19 +15,19 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from rich.console import Console
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_folder
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.search import run
 from lrlora.studies.search.declaration import Tune, declare
-from lrlora.studies.search.importance import NEEDED
 from lrlora.studies.search.outcome import Outcome, load_outcome
+from lrlora.studies.search.plots import NEEDED
 from lrlora.studies.search.report import page, print_outcome, report_data, write_report
 from lrlora.studies.search.run import run_tune
 from lrlora.studies.search.space import Dimension
-from lrlora.studies.search.trials import Trials
+from lrlora.studies.search.trials import INDEX, OUTCOME, Trials, open_storage, quiet_optuna
 from lrlora.studies.search.tuned_file import write_tuned
 from lrlora.studies.spec.cells import Cell, expand_variants
 from lrlora.studies.spec.fingerprints import Fingerprints
@@ -177,20 +177,32 @@ def test_the_same_command_again_runs_nothing_and_more_trials_join(tmp_path: Path
     assert len(tried(more)) == 3
 
 
-def test_two_processes_never_hold_one_trial(tmp_path: Path) -> None:
+def test_a_trial_whose_process_died_is_retried_under_its_index_with_its_settings(tmp_path: Path) -> None:
     (subject,) = declared(tmp_path, "lora").subjects
-    pruner = optuna.pruners.NopPruner()
-    workers = [Trials(tmp_path, open_storage(tmp_path), subject, "maximize", pruner) for _ in range(2)]
-    claims = [worker.claim(5) for worker in workers * 3]
-    numbers = [claim.number for claim in claims if claim is not None]
-    assert sorted(numbers) == [0, 1, 2, 3, 4]
-    assert claims[5] is None
-    held = claims[2]
-    assert held is not None
-    held.leave()
-    taken = workers[1].claim(5)
-    assert taken is not None
-    assert (taken.number, taken.settings) == (held.number, held.settings)
+    storage = open_storage(tmp_path)
+    trials = Trials(storage, subject, "maximize", optuna.pruners.NopPruner())
+    seen: list[tuple[int, dict[str, Any]]] = []
+
+    def evaluate(trial: optuna.Trial, found: dict[str, Any]) -> float:
+        seen.append((trial.user_attrs[INDEX], found))
+        trial.set_user_attr(OUTCOME, "complete")
+        return 0.5
+
+    assert trials.run_next(3, evaluate)
+    space = {name: one.distribution(subject.default_of(name)) for name, one in subject.space.items()}
+    with quiet_optuna():
+        lost = trials.study.ask(space)
+    lost.set_user_attr(INDEX, 1)
+    storage.record_heartbeat(lost._trial_id)
+    assert trials.running() == 1
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
+    assert trials.run_next(3, evaluate)
+    assert trials.run_next(3, evaluate)
+    assert not trials.run_next(3, evaluate)
+    assert [index for index, _ in seen] == [0, 1, 2]
+    assert seen[1] == (1, lost.params)
+    assert trials.ended() == 3
 
 
 def test_a_run_that_diverges_is_a_bad_result_and_no_crash(tmp_path: Path) -> None:

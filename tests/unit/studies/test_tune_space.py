@@ -243,4 +243,4 @@ def test_a_condition_has_to_stand_before_what_depends_on_it() -> None:
 def test_the_default_pruner_is_one_that_can_act() -> None:
     assert choose_pruner(PAIRS_TO_ACT) == "none"
     assert choose_pruner(PAIRS_TO_ACT + 1) == "wilcoxon"
-    assert "cannot save anything" in describe_pruner("wilcoxon", PAIRS_TO_ACT)
+    assert "has no effect" in describe_pruner("wilcoxon", PAIRS_TO_ACT)

@@ -1,29 +1,32 @@
-"""Records to figures: the one place where a report's numbers are computed. Every writer prints from this."""
+"""The summary of a study: all numbers that a report prints, computed from its records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
-from lrlora.studies.report.chance import at_chance
-from lrlora.studies.report.comparisons import Comparison, Unit, by_row, compare, unit_means, unit_of
-from lrlora.studies.report.designs import RankComparison, compare_ranks
-from lrlora.studies.report.layers import LayerSummary, summarise_layers
-from lrlora.studies.report.source import Record, Results, finite, places
-from lrlora.studies.report.statistics import Estimate, estimate
-from lrlora.studies.report.verdicts import Verdict, decide, examine
+import pandas as pd
+
 from lrlora.studies.spec.claims import pairs
+from lrlora.studies.spec.tuning_budget import describe_budget
+from lrlora.studies.stats.comparisons import VariantComparison, by_row, compare
+from lrlora.studies.stats.layers import LINEAR, LayerSummary, summarise_layers
+from lrlora.studies.stats.measures import at_chance
+from lrlora.studies.stats.paired import Estimate, estimate
+from lrlora.studies.stats.runs import Unit, places, runs_frame, unit_means, unit_of
+from lrlora.studies.stats.source import Record, Results, finite
+from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
 
 PARAMETER_KINDS = ("trainable", "adapter", "transfer", "total")
-STRAIGHT_LINE = 0.01
-"""Mean nonlinear fraction below which a variant is flagged: its φ did nothing that a constant factor does not."""
+FURTHER_MEASURES = ("convergence_step", "active_basis", "generalization_gap", "tokens_per_second")
+"""Measures that are summarised per variant beside the metric, if they were recorded."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A variant's figure in the paper, in the paper's own unit.
+    """A variant's value in the paper, in the paper's own unit.
 
     Attributes:
         mean: The published value.
@@ -49,12 +52,13 @@ class VariantSummary:
         finished: Number of those that finished.
         diverged: Steps at which cells diverged; None for a step that is not known.
         failed: Reasons given by the cells that failed.
-        at_chance: Number of trained cells that are no more accurate than chance.
+        at_chance: Number of trained cells within 2 SE of the majority baseline, or below it.
         metric: The metric over repetitions, in its natural unit.
         by_place: With several tasks or backbones, the metric over seeds at each.
         comparison: The variant's first in the study's family of tests, by default against the reference; None where it
             is in none, or without matched pairs.
-        published: The paper's figure.
+        measured: Further measures that were recorded, over repetitions.
+        published: The paper's value.
         parameters: Least and largest count over the cells, by kind.
         step_seconds: Median over cells of each cell's step time, in seconds.
         step_ratio: That time over the reference's.
@@ -73,7 +77,8 @@ class VariantSummary:
     at_chance: int
     metric: Estimate | None
     by_place: Mapping[str, Estimate]
-    comparison: Comparison | None
+    measured: Mapping[str, Estimate]
+    comparison: VariantComparison | None
     published: Published | None
     parameters: Mapping[str, tuple[int, int]]
     step_seconds: float | None
@@ -82,10 +87,10 @@ class VariantSummary:
     layers: LayerSummary | None
 
     @property
-    def is_straight_line(self) -> bool:
-        """Whether the variant has a φ that stayed a straight line."""
+    def is_linear(self) -> bool:
+        """Whether the variant has a φ that stayed linear, on average over layers."""
         fraction = self.layers.nonlinear_fraction if self.layers else None
-        return self.has_transfer and fraction is not None and fraction < STRAIGHT_LINE
+        return self.has_transfer and fraction is not None and fraction < LINEAR
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class StudySummary:
         maximize: Whether more of it is better.
         unit: What the repetitions are.
         reference: The declared reference; None where the study has none.
-        paper: Words on the published figures (where they stand, in which setting); empty without any.
+        paper: Where the published values are from, and in which setting; empty without any.
         planned: Number of cells in the design.
         records: All records, in the order given.
         variants: The variants, reference first, then in the order of the records.
@@ -111,8 +116,8 @@ class StudySummary:
         tuning_budget: What every variant was given to find its settings; empty without a tuning stage.
         tuned: By variant, the settings that it found.
         comparisons: All that were tested, as one family with the claims.
-        verdicts: The claims, judged.
-        ranks: Average ranks of the variants over tasks; None below five tasks or three variants.
+        verdicts: The claims with their verdicts.
+        runs: The records as a data frame, with the metrics of the study and its claims.
     """
 
     name: str
@@ -130,16 +135,17 @@ class StudySummary:
     tuning: str | None
     tuning_budget: str = ""
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    comparisons: tuple[Comparison, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-    ranks: RankComparison | None = None
+    comparisons: tuple[VariantComparison, ...] = ()
+    verdicts: tuple[ClaimVerdict, ...] = ()
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     given_as: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def split(self) -> str:
-        """The split that the variants are judged on, in words."""
-        return judged_on(self.records)
+        """The split that the variants are evaluated on, in words; a tuning stage does not use the test split."""
+        splits = sorted({str(record.get("judged_on") or "test") for record in self.records})
+        return " or ".join(f"{split} split" for split in splits or ["test"])
 
     @property
     def partner(self) -> str | None:
@@ -157,6 +163,10 @@ class StudySummary:
         """The variants that have a metric, best mean first."""
         scored = [variant for variant in self.variants if variant.metric is not None]
         return sorted(scored, key=lambda variant: _mean(variant) * (-1 if self.maximize else 1))
+
+    def values_of(self, variant: str) -> list[float]:
+        """The metric of one variant, a value per repetition."""
+        return list(unit_means(self.runs[self.runs["variant"] == variant], self.metric, self.unit).values())
 
     def records_of(self, variant: str) -> list[Record]:
         """The records of one variant."""
@@ -181,23 +191,20 @@ def summarise(results: Results) -> StudySummary:
         by_variant = {reference: by_variant.pop(reference), **by_variant}
     declared = [(one.of, one.against) for one in getattr(study, "comparisons", ())] or [("*", reference or "")]
     family = dict.fromkeys((of, against) for one in declared for _, of, against in pairs(*one, by_variant))
-    comparisons = compare(by_variant, list(family), study.metric.name)
-    verdicts = examine(getattr(study, "claims", ()), by_variant, reference, study.metric.name)
-    verdicts, comparisons = decide(verdicts, comparisons)
+    metric, claims = study.metric.name, getattr(study, "claims", ())
+    measures = dict.fromkeys([metric, *FURTHER_MEASURES, *(claim.metric for claim in claims if claim.metric)])
+    runs = runs_frame([record for records in by_variant.values() for record in records], list(measures))
+    verdicts, comparisons = decide(examine(claims, runs, reference, metric), compare(runs, list(family), metric))
     rows = by_row(comparisons, reference)
     published = _published(study.paper, {name: one.against for name, one in rows.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
-    unit = unit_of(results.records)
-    by_place = places(results.records)
-    by_place = by_place if len(by_place) > 1 else {}
+    unit, by_place = unit_of(runs), places(runs)
     variants = tuple(
         _summarise_variant(
             name,
             records,
-            by_place={
-                place: [record for record in found if record["variant"] == name] for place, found in by_place.items()
-            },
-            metric=study.metric.name,
+            runs={place: part[part["variant"] == name] for place, part in {"": runs, **by_place}.items()},
+            metric=metric,
             unit=unit,
             is_reference=name == reference,
             comparison=rows.get(name),
@@ -212,7 +219,7 @@ def summarise(results: Results) -> StudySummary:
         name=study.name,
         question=study.question,
         budget=results.budget,
-        metric=study.metric.name,
+        metric=metric,
         maximize=study.metric.direction == "maximize",
         unit=unit,
         reference=reference,
@@ -224,11 +231,11 @@ def summarise(results: Results) -> StudySummary:
         given_as=dict(getattr(results, "given_as", {})),
         notes=tuple(getattr(results, "notes", ())),
         tuning=tuning if isinstance(tuning, str) and tuning.strip() else None,
-        tuning_budget=_tuning_budget(study),
+        tuning_budget=describe_budget(cast("Any", study)) if getattr(study, "tune", None) is not None else "",
         tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
-        ranks=_ranks(by_variant, study.metric.name, study.metric.direction == "maximize"),
+        runs=runs,
     )
 
 
@@ -236,11 +243,11 @@ def _summarise_variant(
     name: str,
     records: Sequence[Record],
     *,
-    by_place: Mapping[str, Sequence[Record]],
+    runs: Mapping[str, pd.DataFrame],
     metric: str,
     unit: Unit,
     is_reference: bool,
-    comparison: Comparison | None,
+    comparison: VariantComparison | None,
     published: Published | None,
     reference_time: float | None,
 ) -> VariantSummary:
@@ -262,10 +269,11 @@ def _summarise_variant(
             str(record.get("reason") or "no reason recorded") for record in records if record.get("status") == "failed"
         ),
         at_chance=sum(at_chance(record) for record in records),
-        metric=estimate(list(unit_means(records, metric, unit).values())),
+        metric=_estimate(runs[""], metric, unit),
         by_place={
-            place: found for place in by_place if (found := estimate(_seed_means(by_place[place], metric))) is not None
+            place: found for place in runs if place and (found := _estimate(runs[place], metric, "seed")) is not None
         },
+        measured={name: found for name in FURTHER_MEASURES if (found := _estimate(runs[""], name, unit)) is not None},
         comparison=comparison,
         published=published,
         parameters={kind: found for kind, found in parameters.items() if found is not None},
@@ -274,28 +282,6 @@ def _summarise_variant(
         peak_memory_bytes=int(max(peaks)) if peaks else None,
         layers=summarise_layers(records),
     )
-
-
-def judged_on(records: Sequence[Record]) -> str:
-    """The split that records are judged on, in words: a tuning stage leaves the test split alone."""
-    splits = sorted({str(record.get("judged_on") or "test") for record in records})
-    return " or ".join(f"{split} split" for split in splits or ["test"])
-
-
-def _tuning_budget(study: Any) -> str:
-    if getattr(study, "tune", None) is None:
-        return ""
-    from lrlora.studies.execution.tuning import describe_budget
-
-    return describe_budget(study)
-
-
-def _ranks(by_variant: Mapping[str, Sequence[Record]], metric: str, maximize: bool) -> RankComparison | None:
-    """Ranks over the tasks of the variants that have a score on every one."""
-    scores = {name: unit_means(records, metric, "task") for name, records in by_variant.items()}
-    tasks = list(dict.fromkeys(task for found in scores.values() for task in found))
-    complete = {name: [found[task] for task in tasks] for name, found in scores.items() if len(found) == len(tasks)}
-    return compare_ranks(complete, maximize)
 
 
 def _published(
@@ -314,8 +300,8 @@ def _published(
     }
 
 
-def _seed_means(records: Sequence[Record], metric: str) -> list[float]:
-    return list(unit_means(records, metric, "seed").values())
+def _estimate(runs: pd.DataFrame, measure: str, unit: Unit) -> Estimate | None:
+    return estimate(list(unit_means(runs, measure, unit).values()))
 
 
 def _step_seconds(records: Sequence[Record]) -> float | None:

@@ -1,17 +1,20 @@
-"""What training made of the adapted layers, over the layers and seeds of a variant."""
+"""Diagnostics of the adapted layers, summarised over the layers and seeds of a variant."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
 
-from lrlora.studies.report.source import Record, finite
+from lrlora.studies.stats.source import Record, finite
 
 ATTENTION_ROLES = frozenset({"q", "k", "v", "o", "qkv"})
 MLP_ROLES = frozenset({"gate", "up", "down", "gate_up"})
+
+LINEAR = 0.01
+"""Nonlinear fraction below which a φ counts as linear: it does nothing that a constant factor does not."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +57,17 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
     values: dict[str, list[float]] = defaultdict(list)
     modules: set[str] = set()
     evaluations: Counter[str] = Counter()
-    for record in records:
-        if record.get("status") != "finished":
-            continue
-        for layer in record.get("layers") or ():
-            modules.add(str(layer.get("module")))
-            if layer.get("evaluation"):
-                # The range, which differs in every layer, is told by max |z| already.
-                evaluations[str(layer["evaluation"]).partition(" on ")[0]] += 1
-            for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid", "evaluation_error"):
-                value = finite(layer.get(field))
-                if value is not None:
-                    values[field].append(value)
-                    if field == "stable_rank":
-                        by_module[str(layer.get("module"))].append(value)
+    for layer in _layers(records):
+        modules.add(str(layer.get("module")))
+        if layer.get("evaluation"):
+            # The range, which differs in every layer, is given by max |z| already.
+            evaluations[str(layer["evaluation"]).partition(" on ")[0]] += 1
+        for field in ("stable_rank", "nonlinear_fraction", "max_abs_z", "outside_grid", "evaluation_error"):
+            value = finite(layer.get(field))
+            if value is not None:
+                values[field].append(value)
+                if field == "stable_rank":
+                    by_module[str(layer.get("module"))].append(value)
     if not modules:
         return None
     ranks = [fmean(found) for found in by_module.values()]
@@ -85,6 +85,39 @@ def summarise_layers(records: Sequence[Record]) -> LayerSummary | None:
     )
 
 
+@dataclass(frozen=True)
+class LinearLayers:
+    """How many of a variant's layers have a linear φ.
+
+    Attributes:
+        straight: Layers with a nonlinear fraction below 1 %, averaged over finished runs.
+        layers: Layers with a recorded nonlinear fraction.
+        proposed: Median over the linear layers of the input scale at which their φ would be nonlinear; None if no
+            record has it.
+    """
+
+    straight: int
+    layers: int
+    proposed: float | None
+
+
+def linear_layers(records: Sequence[Record]) -> LinearLayers | None:
+    """Count the layers with a linear φ, which a mean can hide; None if no nonlinear fraction was recorded."""
+    fractions: dict[str, list[float]] = defaultdict(list)
+    scales: dict[str, list[float]] = defaultdict(list)
+    for layer in _layers(records):
+        module = str(layer.get("module"))
+        if (fraction := finite(layer.get("nonlinear_fraction"))) is not None:
+            fractions[module].append(fraction)
+        if (scale := finite(layer.get("bends_at"))) is not None:
+            scales[module].append(scale)
+    if not fractions:
+        return None
+    linear = [module for module, found in fractions.items() if fmean(found) < LINEAR]
+    proposed = [fmean(scales[module]) for module in linear if module in scales]
+    return LinearLayers(len(linear), len(fractions), median(proposed) if proposed else None)
+
+
 def by_depth(records: Sequence[Record], field: str, group: str) -> list[tuple[int, float]]:
     """A diagnostic against depth, averaged over the modules of the group and over finished cells.
 
@@ -92,13 +125,10 @@ def by_depth(records: Sequence[Record], field: str, group: str) -> list[tuple[in
         (depth, mean) in increasing depth; empty where nothing was recorded.
     """
     values: dict[int, list[float]] = defaultdict(list)
-    for record in records:
-        if record.get("status") != "finished":
-            continue
-        for layer in record.get("layers") or ():
-            depth, value = layer.get("depth"), finite(layer.get(field))
-            if depth is not None and value is not None and group_of(layer.get("role")) == group:
-                values[int(depth)].append(value)
+    for layer in _layers(records):
+        depth, value = layer.get("depth"), finite(layer.get(field))
+        if depth is not None and value is not None and group_of(layer.get("role")) == group:
+            values[int(depth)].append(value)
     return [(depth, fmean(values[depth])) for depth in sorted(values)]
 
 
@@ -108,19 +138,23 @@ def median_spectra(records: Sequence[Record]) -> dict[str, list[float]]:
     That is how the LR-LoRA paper aggregates them (Appendix G.2). Roles in the order in which they come.
     """
     found: dict[str, list[Sequence[float]]] = defaultdict(list)
-    for record in records:
-        if record.get("status") != "finished":
-            continue
-        for layer in record.get("layers") or ():
-            spectrum = layer.get("spectrum")
-            if spectrum and layer.get("role") and all(finite(value) is not None for value in spectrum):
-                found[str(layer["role"])].append(spectrum)
+    for layer in _layers(records):
+        spectrum = layer.get("spectrum")
+        if spectrum and layer.get("role") and all(finite(value) is not None for value in spectrum):
+            found[str(layer["role"])].append(spectrum)
     return {role: [median(values) for values in zip(*spectra, strict=True)] for role, spectra in found.items()}
 
 
 def first_snapshots(records: Sequence[Record]) -> Sequence[Mapping[str, Any]]:
-    """What was seen of the layers during a run that finished, that of the first seed; empty where nothing was."""
+    """The snapshots of the layers during the first run that finished; empty if there are none."""
     for record in records:
         if record.get("status") == "finished" and record.get("snapshots"):
             return record["snapshots"]  # type: ignore[no-any-return]
     return ()
+
+
+def _layers(records: Sequence[Record]) -> Iterator[Mapping[str, Any]]:
+    """The layers of all finished runs."""
+    for record in records:
+        if record.get("status") == "finished":
+            yield from record.get("layers") or ()

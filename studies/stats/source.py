@@ -1,4 +1,4 @@
-"""What a report reads: the shape of a study's results, as protocols, so that anything of that shape can be reported."""
+"""What statistics and reports read: the shape of a study's results, as protocols, and values of records."""
 
 from __future__ import annotations
 
@@ -110,15 +110,6 @@ def label(record: Record, field: str) -> str:
         return str(value)
     options = ", ".join(f"{key}={option}" for key, option in (value.get("options") or {}).items())
     return f"{value.get('name')}({options})" if options else str(value.get("name"))
-
-
-def places(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The records by where they ran: task and backbone, as far as there are several of them."""
-    several = [field for field in ("task", "backbone") if len({label(record, field) for record in records}) > 1]
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(", ".join(label(record, field) for field in several), []).append(record)
-    return found
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The statistics of a report, as pure functions of numbers.
+"""Paired statistics as pure functions of numbers: intervals, the paired t-test, its power, Holm's correction.
 
-Tests are paired: two variants that saw the same seed saw the same data order and the same split, and the
-difference within a pair is free of what both share.
+Two variants with the same seed have the same data order and the same split, so that the difference within a pair is
+free of what both share.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize, stats
 
-CONFIDENCE = 0.95
+from lrlora.studies.stats.bootstrap import CONFIDENCE, bootstrap_interval
+
 ALPHA = 1 - CONFIDENCE
 POWER = 0.80
-MINIMUM_PAIRS_FOR_BOOTSTRAP = 6
-"""Below this, resampling has too few distinct samples for BCa's tail quantiles to mean anything."""
-
-BOOTSTRAP_RESAMPLES = 9999
-BOOTSTRAP_SEED = 20240229  # fixed, so that reporting the same records twice gives the same bytes
 
 
 @dataclass(frozen=True)
@@ -165,25 +161,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float] | None:
-    """BCa bootstrap interval of the mean at 95 %; None below six values or where they have no spread.
-
-    Source: Efron 1987, Better bootstrap confidence intervals, as implemented by ``scipy.stats.bootstrap``.
-    """
-    if len(differences) < MINIMUM_PAIRS_FOR_BOOTSTRAP or _spread(np.asarray(differences, dtype=float)) == 0.0:
-        return None
-    interval = stats.bootstrap(
-        (np.asarray(differences, dtype=float),),
-        np.mean,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="BCa",
-        random_state=np.random.default_rng(BOOTSTRAP_SEED),
-    ).confidence_interval
-    low, high = float(interval.low), float(interval.high)
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
 def minimum_detectable_effect(std: float, n: int) -> float | None:
     """The true mean difference that a two-sided paired t-test at 5 % finds with 80 % power.
 
@@ -209,6 +186,32 @@ def minimum_detectable_effect(std: float, n: int) -> float | None:
     # The answer is below twice the critical value at every n; ten times leaves no doubt about the bracket.
     noncentrality = optimize.brentq(shortfall, 1e-3, 10 * critical)
     return float(noncentrality) * std / math.sqrt(n)
+
+
+def trend(at: Sequence[float], series: Sequence[Sequence[float]]) -> PairedDifference | None:
+    """Whether a quantity grows along ``at``: the mean of the slopes of several repetitions, with its interval and p.
+
+    Each repetition gives one least-squares slope, and the slopes are tested against zero: the level that a repetition
+    has at all of ``at`` does not count as evidence.
+
+    Args:
+        at: Where the quantity was observed; at least two different numbers.
+        series: For each repetition the values there.
+
+    Returns:
+        The slope per unit of ``at``; None without repetitions.
+
+    Raises:
+        ValueError: There are fewer than two places, or a repetition misses one.
+    """
+    x = np.asarray(at, dtype=float)
+    if len(x) < 2 or float(np.ptp(x)) == 0.0:
+        raise ValueError(f"a trend needs two places at least, not {list(at)}")
+    if any(len(values) != len(x) for values in series):
+        raise ValueError(f"every repetition has a value at each of the {len(x)} places")
+    centred = x - x.mean()
+    slopes = [float(centred @ np.asarray(values, dtype=float) / (centred @ centred)) for values in series]
+    return paired_difference(slopes, [0.0] * len(slopes))
 
 
 def smallest_wilcoxon_p(n: int) -> float:

@@ -1,4 +1,4 @@
-"""Claim by claim, over several studies: the published figure, ours, the interval, the verdict, and the command."""
+"""The claims of several studies: the published value, ours with its interval, the verdict, and the command."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.results import Results
+from lrlora.studies.report.claim_table import claim_scale, found_here, published_value
 from lrlora.studies.report.formatting import MISSING, probability
-from lrlora.studies.report.presentation import claim_scale, found_here, published_figure
 from lrlora.studies.report.sentences import reproduce_command
-from lrlora.studies.report.summary import StudySummary, summarise
-from lrlora.studies.report.verdicts import Verdict
+from lrlora.studies.stats.summary import StudySummary, summarise
+from lrlora.studies.stats.verdicts import ClaimVerdict
 
 COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p, Holm", "Verdict")
 
 
-def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def tested_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """The claims of studies that were run, as plain data.
 
     Raises:
@@ -35,7 +35,7 @@ def judged_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def _row(summary: StudySummary, where: str, verdict: Verdict) -> dict[str, Any]:
+def _row(summary: StudySummary, where: str, verdict: ClaimVerdict) -> dict[str, Any]:
     found, scale = verdict.found, claim_scale(verdict)
     factor = scale.factor
     return {
@@ -47,7 +47,7 @@ def _row(summary: StudySummary, where: str, verdict: Verdict) -> dict[str, Any]:
         "kind": verdict.claim.kind,
         "metric": verdict.metric,
         "paper": verdict.claim.paper,
-        "published": published_figure(verdict.claim),
+        "published": published_value(verdict.claim),
         "source": verdict.claim.source,
         "here": found_here(verdict),
         "mean": None if found is None else found.mean * factor,
@@ -73,7 +73,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def tally(rows: Sequence[dict[str, Any]]) -> str:
-    """How many claims came to which verdict."""
+    """The number of claims by verdict."""
     counts = Counter(row["verdict"] for row in rows)
     found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     return f"{len(rows)} claims: {found}" if len(rows) != 1 else f"1 claim: {found}"

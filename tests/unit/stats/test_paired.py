@@ -13,7 +13,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from lrlora.studies.report import statistics
+from lrlora.studies.stats import paired
+from lrlora.studies.stats.bootstrap import bootstrap_interval
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -22,7 +23,7 @@ probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 def test_paired_difference_agrees_with_scipy(n: int) -> None:
     random = np.random.default_rng(n)
     values, reference = random.normal(0.87, 0.01, n), random.normal(0.86, 0.01, n)
-    found = statistics.paired_difference(values.tolist(), reference.tolist())
+    found = paired.paired_difference(values.tolist(), reference.tolist())
     expected = stats.ttest_rel(values, reference)
     interval = expected.confidence_interval(0.95)
     assert found is not None
@@ -36,7 +37,7 @@ def test_paired_difference_agrees_with_scipy(n: int) -> None:
 @given(st.lists(st.tuples(*[st.floats(-1, 1)] * 2), min_size=1, max_size=5))
 def test_a_turned_difference_is_that_of_the_swapped_pairs(pairs: list[tuple[float, float]]) -> None:
     here, there = (list(values) for values in zip(*pairs, strict=True))
-    found, swapped = statistics.paired_difference(here, there), statistics.paired_difference(there, here)
+    found, swapped = paired.paired_difference(here, there), paired.paired_difference(there, here)
     assert found is not None
     assert swapped is not None
     turned = found.turned
@@ -47,7 +48,7 @@ def test_a_turned_difference_is_that_of_the_swapped_pairs(pairs: list[tuple[floa
 
 def test_estimate_agrees_with_scipy() -> None:
     values = [0.86, 0.87, 0.85, 0.88]
-    found = statistics.estimate(values)
+    found = paired.estimate(values)
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert found is not None
     assert (found.low, found.high, found.std) == pytest.approx((low, high, np.std(values, ddof=1)))
@@ -55,20 +56,20 @@ def test_estimate_agrees_with_scipy() -> None:
 
 def test_bootstrap_brackets_the_mean_and_repeats() -> None:
     differences = [0.01, 0.02, 0.005, 0.03, 0.0, 0.015, 0.012]
-    low, high = statistics.bootstrap_interval(differences) or (math.nan, math.nan)
+    low, high = bootstrap_interval(differences) or (math.nan, math.nan)
     assert low < np.mean(differences) < high
-    assert statistics.bootstrap_interval(differences) == (low, high)
+    assert bootstrap_interval(differences) == (low, high)
 
 
 @settings(max_examples=25, deadline=None)  # statsmodels takes a tenth of a second for each
 @given(probabilities)
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
-    assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert paired.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 @given(probabilities)
 def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
-    adjusted = statistics.holm(p_values)
+    adjusted = paired.holm(p_values)
     for p, found in zip(p_values, adjusted, strict=True):
         assert p <= found <= min(1.0, len(p_values) * p) + 1e-12
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
@@ -77,35 +78,35 @@ def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(p_values: list[flo
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 10, 30])
 def test_the_detectable_effect_has_the_power_it_claims(n: int) -> None:
-    effect = statistics.minimum_detectable_effect(2.0, n)
+    effect = paired.minimum_detectable_effect(2.0, n)
     assert effect is not None
     assert TTestPower().power(effect / 2.0, nobs=n, alpha=0.05) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_two_pairs_have_a_detectable_effect_too() -> None:
-    assert statistics.minimum_detectable_effect(1.0, 2) == pytest.approx(11.55, abs=0.01)
+    assert paired.minimum_detectable_effect(1.0, 2) == pytest.approx(11.55, abs=0.01)
 
 
 def test_one_pair_has_a_mean_and_nothing_else() -> None:
-    assert statistics.paired_difference([0.9], [0.8]) == statistics.PairedDifference(1, pytest.approx(0.1))
+    assert paired.paired_difference([0.9], [0.8]) == paired.PairedDifference(1, pytest.approx(0.1))
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1])
 def test_differences_without_spread_are_not_tested(shift: float) -> None:
     reference = [0.3, 0.7, 1.1]
-    found = statistics.paired_difference([value + shift for value in reference], reference)
+    found = paired.paired_difference([value + shift for value in reference], reference)
     assert found is not None
     assert (found.std, found.low, found.p, found.detectable) == (0.0, None, None, None)
     assert not found.excludes_zero
 
 
 def test_no_pairs_and_unequal_lengths() -> None:
-    assert statistics.paired_difference([], []) is None
-    assert statistics.estimate([]) is None
+    assert paired.paired_difference([], []) is None
+    assert paired.estimate([]) is None
     with pytest.raises(ValueError, match="2 values cannot be paired with 1"):
-        statistics.paired_difference([1.0, 2.0], [1.0])
+        paired.paired_difference([1.0, 2.0], [1.0])
 
 
 def test_wilcoxon_needs_six_pairs() -> None:
     smallest = {n: stats.wilcoxon(np.arange(1.0, n + 1), method="exact").pvalue for n in (3, 5, 6)}
-    assert {n: statistics.smallest_wilcoxon_p(n) for n in smallest} == pytest.approx(smallest)
+    assert {n: paired.smallest_wilcoxon_p(n) for n in smallest} == pytest.approx(smallest)

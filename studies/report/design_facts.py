@@ -1,13 +1,13 @@
-"""How a study was run, as its records tell it: what was the same for all variants and what was not."""
+"""The design of a study as (term, description): its settings, its tuning, and where it ran."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrlora.studies.report.formatting import listed, plural
-from lrlora.studies.report.source import Record, flatten, label
-from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.stats.source import Record, flatten, label
+from lrlora.studies.stats.summary import StudySummary
 
 LEARNING_RATE_KEYS = frozenset({"learning_rate", "lr"})
 
@@ -34,8 +34,14 @@ def design_facts(summary: StudySummary) -> list[tuple[str, str]]:
     ]
 
 
+def provenance_facts(summary: StudySummary) -> list[tuple[str, str]]:
+    """The recorded environment in the order given, one line per entry."""
+    facts = [(key.replace("_", " "), _described(value)) for key, value in summary.environment.items()]
+    return facts or [("environment", "not recorded")]
+
+
 def training_facts(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Each training setting with its value, by variant where it differs between variants."""
+    """Each training setting with its value, by variant if it differs between variants."""
     values: dict[str, dict[str, list[str]]] = {}
     for record in records:
         for key, value in flatten(record.get("training") or {}).items():
@@ -47,7 +53,7 @@ def training_facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def tuning_sentence(summary: StudySummary) -> str:
-    """What was tuned and what not: the study's own words, or else what the records do and don't show."""
+    """How settings were tuned: the study's own sentence, or else what the records show."""
     if summary.tuning is not None or summary.tuning_budget:
         return " ".join(text for text in (summary.tuning, summary.tuning_budget) if text)
     rates: dict[str, set[str]] = {}
@@ -56,15 +62,15 @@ def tuning_sentence(summary: StudySummary) -> str:
             if key.rsplit(".", 1)[-1] in LEARNING_RATE_KEYS:
                 rates.setdefault(str(record["variant"]), set()).add(f"{key}={_printed(value)}")
     if not rates:
-        return "No learning rate and no search over settings is recorded: no difference is one between tuned methods."
+        return "No learning rate and no search over settings is recorded: the methods compared here are not tuned."
     if len({frozenset(found) for found in rates.values()}) == 1:
         return (
-            "No tuning per variant is recorded: all ran at the same learning rate, so a variant that would prefer "
-            "another is at a disadvantage."
+            "No tuning per variant is recorded: all ran at the same learning rate, a disadvantage for variants with "
+            "another optimum."
         )
     return (
-        "The learning rate differs between variants, as listed under training; the records do not say how it was "
-        "chosen, so a difference may be one of tuning."
+        "The learning rate differs between variants, as listed under training. The records do not say how it was "
+        "chosen, so differences may be due to tuning."
     )
 
 
@@ -100,3 +106,13 @@ def _seeds_agree(records: Sequence[Record]) -> bool:
     for record in records:
         seeds.setdefault(str(record["variant"]), set()).add(record.get("seed"))
     return len(seeds) > 1 and len({frozenset(found) for found in seeds.values()}) == 1
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_described(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_described(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not known" if value is None else str(value)

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from lrlora.studies.report.comparisons import compare
-from lrlora.studies.report.measures import DERIVED, convergence_step, generalization_gap, measure
-from lrlora.studies.report.statistics import holm
-from lrlora.studies.report.verdicts import Verdict, decide, examine
 from lrlora.studies.spec.claims import Claim
+from lrlora.studies.stats.comparisons import compare
+from lrlora.studies.stats.measures import DERIVED, convergence_step, generalization_gap, measure
+from lrlora.studies.stats.paired import holm
+from lrlora.studies.stats.runs import runs_frame
+from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
 
 SEEDS = (1, 2, 3, 4, 5)
 
@@ -38,9 +40,15 @@ def study(levels: dict[str, float], noise: float = 0.002, seed: int = 0) -> dict
     }
 
 
-def judge(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], beside: Sequence[str] = ()) -> Verdict:
-    comparisons = compare(records, [(name, "lora") for name in beside], "accuracy")
-    verdicts, _ = decide(examine([Claim(says="x", **claim)], records, "lora", "accuracy"), comparisons)
+def frame(records: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    measures = ["accuracy", "loss", "step_seconds", "perplexity", "diverged"]
+    return runs_frame([record for found in records.values() for record in found], measures)
+
+
+def judge(claim: dict[str, Any], records: dict[str, list[dict[str, Any]]], beside: Sequence[str] = ()) -> ClaimVerdict:
+    runs = frame(records)
+    comparisons = compare(runs, [(name, "lora") for name in beside], "accuracy")
+    verdicts, _ = decide(examine([Claim(says="x", **claim)], runs, "lora", "accuracy"), comparisons)
     return verdicts[0]
 
 
@@ -69,8 +77,8 @@ def test_many_tests_raise_the_bar() -> None:
 def test_a_claim_that_repeats_a_comparison_is_one_test_of_the_family(claim: dict[str, Any]) -> None:
     records = study({"lora": 0.80, "sinc": 0.804, "gaussian": 0.803}, noise=0.003)
     family = [("sinc", "lora"), ("gaussian", "lora")]
-    verdicts = examine([Claim(says="x", **claim)], records, "lora", "accuracy")
-    (verdict,), comparisons = decide(verdicts, compare(records, family, "accuracy"))
+    verdicts = examine([Claim(says="x", **claim)], frame(records), "lora", "accuracy")
+    (verdict,), comparisons = decide(verdicts, compare(frame(records), family, "accuracy"))
     assert [one.p_holm for one in comparisons] == holm([one.difference.p or 0.0 for one in comparisons])
     assert verdict.p_holm == comparisons[0].p_holm
 
@@ -80,8 +88,8 @@ def test_a_claim_of_another_kind_is_a_test_of_its_own(claim: dict[str, Any]) -> 
     records = study({"lora": 0.80, "sinc": 0.804}, noise=0.003)
     for record in [record for found in records.values() for record in found]:
         record["metrics"] |= {"loss": (record["metrics"]["accuracy"] - 0.7) ** 2}
-    verdicts = examine([Claim(says="x", of="sinc", **claim)], records, "lora", "accuracy")
-    comparisons = compare(records, [("sinc", "lora")], "accuracy")
+    verdicts = examine([Claim(says="x", of="sinc", **claim)], frame(records), "lora", "accuracy")
+    comparisons = compare(frame(records), [("sinc", "lora")], "accuracy")
     (verdict,), corrected = decide(verdicts, comparisons)
     expected = holm([verdict.p or 0.0, comparisons[0].difference.p or 0.0])
     assert [verdict.p_holm, corrected[0].p_holm] == expected
@@ -189,6 +197,18 @@ def test_tasks_are_the_repetitions_where_there_are_several() -> None:
     assert verdict.unit == "task"
     assert verdict.found is not None
     assert verdict.found.n == 4
+
+
+def test_a_frame_made_by_hand_needs_variants_seeds_and_a_measure_alone() -> None:
+    runs = pd.DataFrame(
+        {"variant": ["a"] * 4 + ["b"] * 4, "seed": [1, 2, 3, 4] * 2, "score": [2.0, 3.1, 4.0, 5.0, 1.0, 2.0, 3.0, 4.2]}
+    )
+    (found,) = compare(runs.sample(frac=1, random_state=0), [("a", "b")], "score")
+    assert (found.difference.n, found.lost_pairs) == (4, 0)
+    assert found.difference.mean == pytest.approx(0.975)
+    (verdict,) = examine([Claim(says="a is above b", of="a", against="b")], runs, None, "score")
+    assert verdict.found is not None
+    assert verdict.found.mean == pytest.approx(found.difference.mean)
 
 
 def test_a_loss_converges_where_it_stays_near_its_end() -> None:

@@ -1,4 +1,4 @@
-"""Two studies side by side, as tables: for the terminal and for one page that needs nothing else."""
+"""The comparison of two studies as tables and notes, as a page, and as JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from lrlora.studies.report.compare import StudyComparison
 from lrlora.studies.report.formatting import MISSING, Scale, listed
-from lrlora.studies.report.presentation import Column, Table
-from lrlora.studies.report.statistics import Estimate, PairedDifference
-from lrlora.studies.report.summary import StudySummary
+from lrlora.studies.report.study_comparison import StudyComparison
+from lrlora.studies.report.table import Table, make_table, runs_of
 from lrlora.studies.report.templates import page_environment
+from lrlora.studies.stats.paired import Estimate
+from lrlora.studies.stats.summary import StudySummary
 
 LONGEST_VALUE = 80
 
@@ -19,32 +19,35 @@ LONGEST_VALUE = 80
 def comparison_tables(found: StudyComparison) -> list[Table]:
     """Settings, variants and claims, as far as there are any."""
     first, second = names(found)
+    settings = [{"Setting": one.key, first: _shown(one.first), second: _shown(one.second)} for one in found.settings]
+    claims = [
+        {"Claim": one.says, first: one.first or "not claimed", second: one.second or "not claimed"}
+        for one in found.claims
+    ]
+    opposed = [index for index, one in enumerate(found.claims) if one.opposed]
+    words, wraps = {first, second}, {"Setting", "Claim", first, second}
     tables = [
-        Table(
-            "settings",
-            "Settings that differ between the two designs.",
-            (Column("Setting", False, wraps=True), Column(first, False, wraps=True), Column(second, False, wraps=True)),
-            tuple((one.key, _shown(one.first), _shown(one.second)) for one in found.settings),
-        ),
+        make_table("settings", "Settings that differ between the two designs.", settings, words=words, wraps=wraps),
         _variant_table(found, first, second),
-        Table(
+        make_table(
             "claims",
             "The claims of either study with both verdicts.",
-            (Column("Claim", False, wraps=True), Column(first, False, wraps=True), Column(second, False, wraps=True)),
-            tuple((one.says, one.first or "not claimed", one.second or "not claimed") for one in found.claims),
-            frozenset(index for index, one in enumerate(found.claims) if one.opposed),
+            claims,
+            words=words,
+            wraps=wraps,
+            emphasised=opposed,
         ),
     ]
     return [table for table in tables if table.rows]
 
 
 def comparison_notes(found: StudyComparison) -> list[str]:
-    """What to mind, most important first."""
+    """Caveats, most important first."""
     first, second = names(found)
     notes = []
     if found.not_comparable:
         reasons = listed(list(found.not_comparable))
-        notes.append(f"Their figures stand side by side but are not comparable, and no difference is taken: {reasons}.")
+        notes.append(f"Their results are not comparable, and no difference is computed: {reasons}.")
     if not found.settings:
         notes.append("The designs do not differ in any setting.")
     for name, only in ((first, found.only_first), (second, found.only_second)):
@@ -53,10 +56,10 @@ def comparison_notes(found: StudyComparison) -> list[str]:
     if not found.variants:
         notes.append("No variant has the same name in both.")
     elif not found.not_comparable and not any(one.change for one in found.variants):
-        notes.append("No finished cells share task, backbone and seed, so no difference is taken.")
+        notes.append("No finished cells share task, backbone and seed, so no difference is computed.")
     opposed = [one.says for one in found.claims if one.opposed]
     if opposed:
-        notes.append(f"Decided in opposite ways: {'; '.join(opposed)}.")
+        notes.append(f"Opposite verdicts: {'; '.join(opposed)}.")
     for name, summary in ((first, found.first), (second, found.second)):
         if len(summary.records) < summary.planned:
             notes.append(f"{name} is partial: {len(summary.records)} of {summary.planned} cells are recorded.")
@@ -64,7 +67,7 @@ def comparison_notes(found: StudyComparison) -> list[str]:
 
 
 def names(found: StudyComparison) -> tuple[str, str]:
-    """How the two are called: by study and budget, and where these are the same by their folders."""
+    """The names of the two: study and budget, or their folders if these are the same."""
     first, second = (f"{one.name} ({one.budget})" for one in (found.first, found.second))
     return (first, second) if first != second else found.folders
 
@@ -89,19 +92,19 @@ def comparison_page(found: StudyComparison) -> str:
 
 
 def definitions(found: StudyComparison) -> list[tuple[str, str]]:
-    """How to read the columns."""
+    """Definitions of the columns."""
     return [
         (
             "change",
-            "second less first over cells that share variant, task, backbone and seed (tasks, with several of them), "
+            "second minus first over cells that share variant, task, backbone and seed (tasks, with several of them), "
             "with the 95 % interval of the paired t-test; not corrected for the number of variants",
         ),
         (
             "change of the lead",
             f"the same of each variant’s difference to {found.first.reference or 'the reference'}: what all variants "
-            "gained alike from one study to the other cancels",
+            "gained in common from one study to the other cancels",
         ),
-        ("verdict", "as each study’s own report gives it, after Holm’s correction within that study"),
+        ("verdict", "that of each study’s own report, after Holm’s correction within that study"),
     ]
 
 
@@ -112,7 +115,7 @@ def comparison_json(found: StudyComparison) -> str:
         "not_comparable": found.not_comparable,
         "settings": [asdict(one) for one in found.settings],
         "variants": [
-            asdict(one) | {"runs": [_runs(summary, one.name) for summary in (found.first, found.second)]}
+            asdict(one) | {"runs": [runs_of(summary, one.name) for summary in (found.first, found.second)]}
             for one in found.variants
         ],
         "only_first": found.only_first,
@@ -127,43 +130,34 @@ def _side(summary: StudySummary, out: str) -> dict[str, Any]:
     return {"name": summary.name, "budget": summary.budget, "metric": summary.metric, "folder": out}
 
 
-def _runs(summary: StudySummary, variant: str) -> list[str]:
-    return [str(run) for record in summary.records_of(variant) if (run := record.get("mlflow_run_id"))]
-
-
 def _variant_table(found: StudyComparison, first: str, second: str) -> Table:
-    scales = [Scale.of(one.metric) for one in (found.first, found.second)]
-    metrics = [one.metric + Scale.of(one.metric).unit.replace(" ", ", ") for one in (found.first, found.second)]
-    changed = any(one.change for one in found.variants)
-    led = any(one.lead_change for one in found.variants)
-    columns = [
-        Column("Variant", False),
-        Column(f"{metrics[0]}: {first}", wraps=True),
-        Column(f"{metrics[1]}: {second}", wraps=True),
+    scale, other = (Scale.of(one.metric) for one in (found.first, found.second))
+    headings = [
+        f"{Scale.of(one.metric).heading(one.metric)}: {name}"
+        for one, name in ((found.first, first), (found.second, second))
     ]
-    columns += [Column("Pairs"), Column("Change [95 %]")] if changed else []
-    columns += [Column(f"Change of the lead over {found.first.reference} [95 %]", wraps=True)] if led else []
+    lead = f"Change of the lead over {found.first.reference} [95 %]"
     rows = []
     for one in found.variants:
-        row = [one.name, _estimate(one.first, scales[0]), _estimate(one.second, scales[1])]
-        if changed:
-            row += [str(one.change.n) if one.change else MISSING, _difference(one.change, scales[0])]
-        if led:
-            row.append(_difference(one.lead_change, scales[0]))
-        rows.append(tuple(row))
-    caption = "The variants that both have"
-    if changed:
-        caption += f", and the change from the first to the second, in {scales[0].unit_in_words}"
-    reference = frozenset(index for index, one in enumerate(found.variants) if one.name == found.first.reference)
-    return Table("variants", caption + ".", tuple(columns), tuple(rows), reference)
+        row = {
+            "Variant": one.name,
+            headings[0]: _estimate(one.first, scale),
+            headings[1]: _estimate(one.second, other),
+        }
+        if any(other.change for other in found.variants):
+            row |= {"Pairs": str(one.change.n) if one.change else MISSING, "Change [95 %]": scale.found(one.change)}
+        if any(other.lead_change for other in found.variants):
+            row[lead] = scale.found(one.lead_change)
+        rows.append(row)
+    caption = "The variants of both"
+    if any(one.change for one in found.variants):
+        caption += f", and the change from the first to the second, in {scale.unit_in_words}"
+    reference = [index for index, one in enumerate(found.variants) if one.name == found.first.reference]
+    return make_table("variants", f"{caption}.", rows, wraps={*headings, lead}, emphasised=reference)
 
 
 def _estimate(found: Estimate | None, scale: Scale) -> str:
     return MISSING if found is None else scale.spread(found.mean, found.std)
-
-
-def _difference(found: PairedDifference | None, scale: Scale) -> str:
-    return MISSING if found is None else scale.difference(found.mean, found.low, found.high)
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a run beyond its metric, by name: what claims, tables and data files draw on.
+"""Measures of a run beside its metric, by name: what claims, tables and data files use.
 
 A name is a metric of the test split (``accuracy``), a field of the record (``step_seconds``), a dotted one
 (``parameters.adapter``), or one of :data:`DERIVED`.
@@ -7,18 +7,22 @@ A name is a metric of the test split (``accuracy``), a field of the record (``st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 from statistics import fmean, stdev
 
 import numpy as np
 
-from lrlora.studies.report.source import Record, finite, metric_value
+from lrlora.studies.stats.source import Record, finite, metric_value
 
 SETTLED = 0.05
-"""A loss has converged where what is left of its decrease is below this share."""
+"""A loss has converged from where it is within this share of its total decrease of its final value."""
+
+STANDARD_ERRORS = 2
+"""How far above the majority baseline an accuracy may be to count as one that is level with it."""
 
 
 def measure(record: Record, name: str) -> float | None:
-    """A figure of a finished run; None where it was not recorded or is not finite. ``diverged`` is one of any run."""
+    """A measure of a finished run; None if it was not recorded or is not finite. ``diverged`` is one of any run."""
     if name == "diverged":
         return float(record.get("status") == "diverged")
     if record.get("status") != "finished":
@@ -35,7 +39,7 @@ def measure(record: Record, name: str) -> float | None:
 
 
 def is_measure(name: str, metrics: tuple[str, ...] = ()) -> bool:
-    """Whether a name can stand for a figure."""
+    """Whether a name is that of a measure."""
     return name in metrics or name in DERIVED or name in _FIELDS or name == "diverged"
 
 
@@ -62,6 +66,25 @@ def generalization_gap(record: Record) -> float | None:
     test = metric_value(record, "accuracy")
     train = finite((record.get("train_metrics") or {}).get("accuracy"))
     return None if test is None or train is None else train - test
+
+
+def at_chance(record: Record) -> bool:
+    """Whether a finished run that was trained is within 2 SE of the majority baseline, or below it.
+
+    The baseline is ``chance`` in the record: the share of the most frequent class, or for multiple choice one in as
+    many as there are options. SE is the standard error of that accuracy on as many test examples as the run was
+    given; 0 if it was given the whole split, whose size a record does not have.
+
+    >>> cell = {"status": "finished", "method": "lora", "chance": 0.5, "training": {"test_examples": 100}}
+    >>> [at_chance(cell | {"metrics": {"accuracy": found}}) for found in (0.55, 0.65)]
+    [True, False]
+    """
+    chance, accuracy = finite(record.get("chance")), metric_value(record, "accuracy")
+    if record.get("method") == "frozen" or chance is None or accuracy is None:
+        return False
+    examples = (record.get("training") or {}).get("test_examples")
+    error = sqrt(chance * (1 - chance) / examples) if examples else 0.0
+    return accuracy <= chance + STANDARD_ERRORS * error
 
 
 def tokens_per_second(record: Record) -> float | None:
@@ -108,7 +131,7 @@ DERIVED: dict[str, tuple[Callable[[Record], float | None], str]] = {
         "training tokens, padding not counted, over the number of steps times the median step time",
     ),
 }
-"""Figures that are computed from a record, each with its definition."""
+"""Measures that are computed from a record, each with its definition."""
 
 _FIELDS = (
     "step_seconds",

@@ -1,43 +1,47 @@
-"""The report's data files, in natural units: one flat row per cell as CSV, and everything summarised as JSON."""
+"""``results.csv`` and ``results.json``: one flat row per cell, and the whole summary, in natural units."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from lrlora.studies.report.design import design_facts
-from lrlora.studies.report.layers import summarise_layers
-from lrlora.studies.report.measured_table import measured
-from lrlora.studies.report.place_tables import place_differences
+import pandas as pd
+
+from lrlora.studies.report.design_facts import design_facts
+from lrlora.studies.report.result_tables import place_differences
 from lrlora.studies.report.sentences import caveats, headline, reproduce_command, resolution
-from lrlora.studies.report.source import Record, flatten
-from lrlora.studies.report.straight import straight_layers
-from lrlora.studies.report.summary import StudySummary
-from lrlora.studies.report.traces import traces
+from lrlora.studies.report.table import runs_by_claim, runs_by_comparison, runs_by_variant
+from lrlora.studies.stats.layers import linear_layers, summarise_layers
+from lrlora.studies.stats.source import Record, flatten
+from lrlora.studies.stats.summary import StudySummary
 
 CURVES = frozenset({"train_loss", "learning_rate", "grad_norm", "validation", "snapshots"})
 """Per-step series, which a flat row has no place for; they are in MLflow, under the row's run id."""
 
 
+CELL_FIELDS = (
+    *("cell", "variant", "axes", "method", "task", "backbone", "seed", "status", "judged_on", "diverged_at"),
+    *("divergence", "reason", "chance", "metrics", "parameters", "step_seconds", "peak_memory_bytes"),
+    *("duration_seconds", "mlflow_run_id"),
+)
+"""The fields of a record that the JSON file has for each cell."""
+
+
 def cells_csv(summary: StudySummary) -> str:
     """One row per cell. Nested fields have dotted names, layers are summarised, curves are left out."""
     rows = [_flat_row(record) for record in summary.records]
-    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["cell"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    # As objects, since a column of whole numbers with a gap would become one of floats.
+    frame = pd.DataFrame(
+        rows, columns=list(dict.fromkeys(name for row in rows for name in row)) or ["cell"], dtype=object
+    )
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def summary_json(summary: StudySummary) -> str:
     """The summary per variant with its comparison, and the key facts of each cell, as strict JSON (no NaN)."""
-    where, further = traces(summary), measured(summary)
     document = {
         "study": summary.name,
         "question": summary.question,
@@ -56,56 +60,28 @@ def summary_json(summary: StudySummary) -> str:
         "variants": [
             asdict(variant)
             | {
-                "straight_line": variant.is_straight_line,
-                "straight_layers": asdict(straight)
-                if variant.has_transfer and (straight := straight_layers(summary.records_of(variant.name)))
+                "straight_line": variant.is_linear,
+                "straight_layers": asdict(linear)
+                if variant.has_transfer and (linear := linear_layers(summary.records_of(variant.name)))
                 else None,
-                "measured": {name: asdict(found) for name, found in further[variant.name].items()},
                 "runs": runs,
                 "decided": variant.comparison.decided if variant.comparison else None,
                 "verdict": variant.comparison.verdict(variant.published.difference)
                 if variant.comparison and variant.published
                 else None,
             }
-            for variant, runs in zip(summary.variants, where.by_variant, strict=True)
+            for variant, runs in zip(summary.variants, runs_by_variant(summary), strict=True)
         ],
         "comparisons": [
             asdict(one) | {"decided": one.decided, "runs": runs}
-            for one, runs in zip(summary.comparisons, where.by_comparison, strict=True)
+            for one, runs in zip(summary.comparisons, runs_by_comparison(summary), strict=True)
         ],
         "by_place": [asdict(one) for one in place_differences(summary)],
-        "ranks": asdict(summary.ranks) if summary.ranks else None,
         "claims": [
             asdict(replace(one, claim=None)) | {"claim": one.claim.model_dump(), "runs": runs}  # type: ignore[arg-type]
-            for one, runs in zip(summary.verdicts, where.by_claim, strict=True)
+            for one, runs in zip(summary.verdicts, runs_by_claim(summary), strict=True)
         ],
-        "cells": [
-            {
-                key: record.get(key)
-                for key in (
-                    "cell",
-                    "variant",
-                    "axes",
-                    "method",
-                    "task",
-                    "backbone",
-                    "seed",
-                    "status",
-                    "judged_on",
-                    "diverged_at",
-                    "divergence",
-                    "reason",
-                    "chance",
-                    "metrics",
-                    "parameters",
-                    "step_seconds",
-                    "peak_memory_bytes",
-                    "duration_seconds",
-                    "mlflow_run_id",
-                )
-            }
-            for record in summary.records
-        ],
+        "cells": [{key: record.get(key) for key in CELL_FIELDS} for record in summary.records],
         "environment": summary.environment,
         "command": reproduce_command(summary),
     }

@@ -1,0 +1,122 @@
+"""The plots of a search, as Optuna draws them: history, importance, slices and parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.visualization import matplotlib as drawn
+
+from lrlora.studies.report.figure_parts import PlotText
+from lrlora.studies.report.formatting import Scale
+from lrlora.studies.report.svg import drawing_style, inline_svg
+from lrlora.studies.search.outcome import TrialFacts, VariantOutcome
+from lrlora.studies.search.space import encode
+from lrlora.studies.search.trials import quiet_optuna
+
+NEEDED = 20
+"""Complete trials below which no importance is given: their best quarter is then fewer than five."""
+
+_EVALUATOR = PedAnovaImportanceEvaluator(target_quantile=0.25)
+
+
+def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
+    """Every plot that has something to show, in reading order.
+
+    Args:
+        variant: The variant with its trials.
+        metric: The metric that was optimised.
+        key: Prefix of the names of the plots, unique on the page.
+    """
+    scale = Scale.of(metric)
+    study, target = as_study(variant, scale.factor), scale.heading(metric)
+    if not variant.complete:
+        return []
+
+    def history() -> Any:
+        axes = drawn.plot_optimization_history(study, target_name=target)
+        if variant.default is not None and variant.default.value is not None:
+            axes.axhline(variant.default.value * scale.factor, color="black", linestyle="--", label="Untuned")
+            axes.legend()
+        return axes
+
+    figures = [_plot(f"{key}-history", history, f"{metric.capitalize()} on the validation split by trial.")]
+    searched = any(trial.state == TrialState.COMPLETE and trial.params for trial in study.trials)
+    if importances(variant):
+        caption = "Importance of each setting by PED-ANOVA for being among the best quarter of the trials."
+        figures.append(
+            _plot(f"{key}-importance", lambda: drawn.plot_param_importances(study, evaluator=_EVALUATOR), caption)
+        )
+    for index, setting in enumerate(variant.space if searched else ()):
+        if any(setting in trial.params for trial in study.trials):
+            slices = partial(drawn.plot_slice, study, params=[setting], target_name=target)
+            caption = f"{metric.capitalize()} against {setting}, a dot per complete trial."
+            figures.append(_plot(f"{key}-slice-{index}", slices, caption))
+    if searched and len(variant.space) > 1:
+        caption = f"Settings and {metric} of each complete trial."
+        figures.append(
+            _plot(f"{key}-parallel", lambda: drawn.plot_parallel_coordinate(study, target_name=target), caption)
+        )
+    return figures
+
+
+def importances(variant: VariantOutcome) -> dict[str, float]:
+    """The share of each setting, the largest first; they add up to one. Empty if :func:`why_not` gives a reason.
+
+    Settings that depend on others and were not tried in every trial are left out.
+    """
+    if why_not(variant) is not None:
+        return {}
+    with quiet_optuna():
+        return dict(get_param_importances(as_study(variant), evaluator=_EVALUATOR))
+
+
+def why_not(variant: VariantOutcome) -> str | None:
+    """The reason why no importance is given, or None."""
+    if len(variant.space) < 2:
+        return "there is one setting only"
+    usable = sum(trial.state == TrialState.COMPLETE for trial in as_study(variant).trials)
+    return None if usable >= NEEDED else f"it takes {NEEDED} complete trials within the space, and there are {usable}"
+
+
+def as_study(variant: VariantOutcome, factor: float = 1.0) -> optuna.Study:
+    """The trials of a variant as a study of Optuna in memory.
+
+    Trials that are not complete, and the untuned variant if it is outside of the space, are failed trials in it.
+    """
+    with quiet_optuna():
+        study = optuna.create_study(direction="maximize" if variant.maximize else "minimize")
+        study.add_trials([_trial(variant, trial, factor) for trial in variant.trials])
+    return study
+
+
+def _trial(variant: VariantOutcome, trial: TrialFacts, factor: float) -> FrozenTrial:
+    if trial.value is None:
+        return create_trial(state=TrialState.FAIL)
+    try:
+        return create_trial(
+            value=trial.value * factor,
+            params={setting: encode(value) for setting, value in trial.settings.items()},
+            distributions={
+                setting: variant.space[setting].distribution(variant.defaults.get(setting))
+                for setting in trial.settings
+            },
+        )
+    except ValueError:
+        return create_trial(state=TrialState.FAIL)
+
+
+def _plot(name: str, draw: Callable[[], Any], caption: str) -> PlotText:
+    with drawing_style(name), quiet_optuna():
+        plt.rcParams["savefig.bbox"] = "tight"  # labels may lie outside of the figures
+        figure = np.ravel(draw())[0].figure
+        try:
+            return PlotText(name, inline_svg(figure, caption), caption)
+        finally:
+            plt.close(figure)
