@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "Study", "StudyError"]
 
-_HOMES = {"Study": "design", "StudyError": "errors", "Results": "results"}
+_HOMES = {"Study": "spec.study", "StudyError": "errors", "Results": "record.results"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.execution.folder import check_stores, is_recorded
 from lrlora.studies.kinds import Kind, kind_class
 from lrlora.studies.methods import make_method
 from lrlora.studies.models.backbones import check_backbone, locate, prepare_backbone
@@ -64,7 +65,9 @@ def with_tuned(study: Study, out: Path) -> Study:
 
 
 def check_folder(out: Path, study: Study) -> Study:
-    """See that a folder is free for a study, or holds the same study with other seeds or further variants.
+    """See that a folder holds nothing yet, or the same study with other seeds or further variants.
+
+    A declaration without a record was written by a command that ended within its first seconds, and binds nobody.
 
     Returns:
         The study, with the seeds that were run there before among its own, so that nothing drops out of its record.
@@ -72,12 +75,9 @@ def check_folder(out: Path, study: Study) -> Study:
     Raises:
         StudyError: The folder holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise StudyError(f"--out {out}: is a file")
+    check_stores(out)
     saved = read_study_file(out)
-    if saved is None:
-        if (out / "mlflow.db").exists() or (out / "optuna.db").exists():
-            raise StudyError(f"--out {out}: holds databases of something else; give another folder")
+    if saved is None or not is_recorded(out):
         return study
     try:
         other = Study.from_dict(saved["study"], where=str(out))

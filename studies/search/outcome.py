@@ -10,8 +10,8 @@ from statistics import mean, stdev
 from typing import Any
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.search.declaration import TUNE_FILE, read_tune_file, space_of
+from lrlora.studies.search.shared_storage import open_storage
 from lrlora.studies.search.space import Settings, Space
 
 OUTCOMES = ("complete", "pruned", "diverged", "out-of-memory", "refused", "failed")

@@ -12,7 +12,6 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_inputs
 from lrlora.studies.execution.progress import StudyProgress
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.tracking import Tracker
@@ -20,6 +19,7 @@ from lrlora.studies.search.declaration import Tune, check_tune_folder, write_tun
 from lrlora.studies.search.objective import Place, RunCell, run_trial
 from lrlora.studies.search.outcome import Outcome, load_outcome
 from lrlora.studies.search.pruning import describe_pruner, make_pruner
+from lrlora.studies.search.shared_storage import open_storage
 from lrlora.studies.search.trials import Trials
 
 if TYPE_CHECKING:

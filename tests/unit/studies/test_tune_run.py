@@ -19,7 +19,6 @@ from rich.console import Console
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_folder
-from lrlora.studies.execution.queue import open_storage
 from lrlora.studies.record import tracking
 from lrlora.studies.search import run
 from lrlora.studies.search.declaration import Tune, declare
@@ -27,6 +26,7 @@ from lrlora.studies.search.importance import NEEDED
 from lrlora.studies.search.outcome import Outcome, load_outcome
 from lrlora.studies.search.report import page, print_outcome, report_data, write_report
 from lrlora.studies.search.run import run_tune
+from lrlora.studies.search.shared_storage import open_storage
 from lrlora.studies.search.space import Dimension
 from lrlora.studies.search.trials import Trials
 from lrlora.studies.search.tuned_file import write_tuned
