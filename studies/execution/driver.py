@@ -76,6 +76,7 @@ def run_study(
 
         resolved = with_tuned(resolved, out)
         check_design(resolved)
+        choose_resources(execution, resolved, cells=1)
         resolved = check_folder(out, resolved)
         if run_cell is None:
             check_inputs(resolved, lambda line: _say(console, line))

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from lrlora.studies.execution.driver import Driver
-from lrlora.studies.execution.executor import Figures, RunCell
+from lrlora.studies.execution.executor import RunCell
 from lrlora.studies.execution.folder import hold
 from lrlora.studies.execution.resources import Execution
 from lrlora.studies.record.results import Results
@@ -97,7 +97,7 @@ def drive(
     resolved = chosen.resolve("smoke")
     with hold(out, resolved, "smoke"):
         if not (out / "mlflow.db").exists():
-            shutil.copy(store, out / "mlflow.db")
+            shutil.copy(store, out / "partial").replace(out / "mlflow.db")
         chosen_execution = Execution(**{"workers": 2} | execution)
         console = console or Console(file=io.StringIO())
         return Driver(resolved, "smoke", out, console, chosen_execution, run_cell).go()

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import fakes
@@ -18,6 +19,9 @@ import pytest
 from rich.console import Console
 
 from lrlora.studies.errors import StudyError
+from lrlora.studies.execution.driver import run_study
+from lrlora.studies.execution.resources import Execution
+from lrlora.studies.record.results import read_study_file
 
 # What MLflow's tables say of the future, when they are first made.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
@@ -143,16 +147,25 @@ def test_a_second_driver_is_told_who_has_the_folder(tmp_path: Path, store: Path)
     check_record(out, 2)
 
 
-def fork_driver(out: Path, store: Path, notes: Path, cells: int, seconds: float) -> int:
-    """Run a study in a fork of this process, which has imported everything; returns its id."""
+def kill(run: Callable[[], object], after: float, seen: Path | None = None) -> None:
+    """Run something in a fork of this process, which has imported everything, and kill it after some seconds.
+
+    Args:
+        run: What to run.
+        after: Seconds.
+        seen: A file from whose appearance they count.
+    """
     pid = os.fork()
     if pid == 0:
         try:
-            fakes.drive(fakes.study(cells), out, store, fakes.training(notes, seconds=seconds))
-            os._exit(0)
+            run()
         finally:
-            os._exit(1)
-    return pid
+            os._exit(0)
+    while seen is not None and not seen.exists():
+        time.sleep(0.01)
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)  # the driver alone: its workers have to notice
+    os.waitpid(pid, 0)
 
 
 def is_alive(pid: int) -> bool:
@@ -166,17 +179,32 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_driver_that_is_killed_anywhere_goes_on_and_its_workers_end(tmp_path: Path, store: Path) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
+    fakes.drive(fakes.study(1), tmp_path / "first", store, fakes.training(tmp_path / "others"))
     chance = random.Random(0)
     for _ in range(4):
-        driver = fork_driver(out, store, notes, 8, 0.1)
-        time.sleep(chance.uniform(0.2, 4))
-        os.kill(driver, signal.SIGKILL)  # the driver alone: its workers have to notice
-        os.waitpid(driver, 0)
+        run = partial(fakes.drive, fakes.study(8), out, store, fakes.training(notes, seconds=0.1))
+        kill(run, chance.uniform(0.2, 4))
         deadline = time.monotonic() + 20
         pids = [int(path.name.split("-")[1]) for path in notes.iterdir()] if notes.exists() else []
         while any(is_alive(pid) for pid in pids):
             assert time.monotonic() < deadline, "a worker outlives its driver"
             time.sleep(0.05)
-    _, status = os.waitpid(fork_driver(out, store, notes, 8, 0.0), 0)
-    assert status == 0
+    assert fakes.drive(fakes.study(8), out, store, fakes.training(notes)).complete
     check_record(out, 8)
+
+
+def test_a_command_that_is_killed_in_its_first_seconds_goes_on(tmp_path: Path) -> None:
+    out, notes, said = tmp_path / "out", tmp_path / "notes", Console(file=io.StringIO())
+    run = partial(run_study, fakes.study(1), "smoke", out, said, Execution(workers=1), fakes.training(notes))
+    for after in (0, 0.5, 2):
+        kill(run, after, out / "study.json")
+    assert read_study_file(out)["study"]["name"] == "tiny"
+    other = fakes.study(1, name="other")
+    with pytest.raises(StudyError, match="no such basis"):
+        run_study(fakes.study(1, base={"method": "lrlora", "basis": "no such basis"}), "smoke", tmp_path / "new", said)
+    assert not (tmp_path / "new").exists(), "a study that is refused leaves nothing"
+    assert run().complete
+    check_record(out, 1)
+    with pytest.raises(StudyError, match="its name is 'tiny', not 'other'"):
+        run_study(other, "smoke", out, said, None, fakes.training(notes))
+    assert read_study_file(out)["study"]["name"] == "tiny"
