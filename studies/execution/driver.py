@@ -193,6 +193,10 @@ class Driver:
 
     def _executor(self) -> Executor:
         resources, execution = self.resources, self._execution
+        if execution.executor == "ray":
+            from lrlora.studies.execution.on_ray import RayExecutor
+
+            return RayExecutor(self.out / WORK, resources, execution, self._run_cell)
         from lrlora.studies.execution.local import LocalExecutor
 
         return LocalExecutor(
@@ -230,6 +234,8 @@ class Driver:
     ) -> None:
         match event:
             case Started(pid, host):
+                if handle.pid is not None:  # begun again on another node: its steps come again
+                    self.running[handle].run = self.tracker.start_cell(handle.cell, self.environment)
                 handle.pid, handle.host = pid, host
                 live.started(handle)
             case Step(step, figures):

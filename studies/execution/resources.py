@@ -78,6 +78,8 @@ def choose_resources(
     Raises:
         StudyError: More GPUs are asked for than there are.
     """
+    if execution.executor == "ray":  # which knows the cluster's room, and its GPUs
+        return Resources(execution.workers or max(1, cells), execution.threads_per_cell)
     visible = _visible_gpus(count_gpus)
     per_cell = execution.gpus_per_cell if execution.gpus_per_cell is not None else min(1, len(visible))
     if per_cell == 0:

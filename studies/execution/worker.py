@@ -60,7 +60,7 @@ def work(order: Order, connection: Connection) -> None:
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1)
     threading.Thread(target=_end_with_driver, args=(connection,), daemon=True).start()
-    _limit_to(order.threads, order.gpus)
+    limit_to(order.threads, order.gpus)
     temporary, files = order.folder / "temporary", order.folder / FILES
     for folder in (temporary, files):
         folder.mkdir(parents=True)
@@ -119,7 +119,7 @@ def _end_with_driver(connection: Connection) -> None:
         os._exit(1)
 
 
-def _limit_to(threads: int, gpus: str | None) -> None:
+def limit_to(threads: int, gpus: str | None) -> None:
     """Set threads and devices, before the first operation."""
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
