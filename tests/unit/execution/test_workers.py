@@ -33,6 +33,15 @@ def events_of(folder: Path, run_cell: RunCell, threads: int = 1) -> Iterator[Eve
         executor.close()
 
 
+IN_A_FILE = """
+from lrlora.bases import BASES
+from lrlora.bases.gaussian import Gaussian
+
+@BASES.register("of_a_file")
+class Mine(Gaussian): pass
+"""
+
+
 def test_what_is_registered_by_value_or_in_a_file_reaches_the_worker(
     tmp_path: Path, forgetting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,9 +52,7 @@ def test_what_is_registered_by_value_or_in_a_file_reaches_the_worker(
 
     from lrlora.registry import load_plugin
 
-    (tmp_path / "mine.py").write_text(
-        "from lrlora.bases import BASES\nfrom lrlora.bases.gaussian import Gaussian\n@BASES.register('of_a_file')\nclass Mine(Gaussian): pass\n"
-    )
+    (tmp_path / "mine.py").write_text(IN_A_FILE)
     load_plugin(tmp_path / "mine.py")
     names = ("of_a_function", "of_a_file", "gaussian")
     *_, last = events_of(tmp_path, partial(fakes.look_up, names=names))
