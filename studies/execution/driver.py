@@ -7,6 +7,7 @@ done is what MLflow says. A driver that is killed leaves runs and trials that th
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import time
 from collections import Counter
@@ -168,15 +169,15 @@ class Driver:
         steps = sum(cell.variant.training.steps for cell in missing)
         if missing and self.done:
             _say(self.console, f"{len(self.done)} of {len(self.cells)} cells are done; going on with the others")
-        if missing:
-            _say(self.console, f"{len(missing)} cells on {self.resources}")
         counts = Counter(str(record["status"]) for record in self.done.values())
-        live = LiveStatus(self.out / STATUS_FILE, self.study.name, str(self.resources), len(self.cells), counts, steps)
         if missing:
             with (
                 contextlib.closing(self._executor()) as executor,
                 StudyProgress(self.console, steps, len(self.cells), len(self.done)) as progress,
             ):
+                resources = str(dataclasses.replace(self.resources, workers=executor.workers))
+                progress.say(f"{len(missing)} cells on {resources}")
+                live = LiveStatus(self.out / STATUS_FILE, self.study.name, resources, len(self.cells), counts, steps)
                 try:
                     self._run_all(executor, progress, live)
                 except BaseException:

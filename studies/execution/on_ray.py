@@ -34,7 +34,7 @@ from lrlora.studies.execution.resources import Execution, Resources
 from lrlora.studies.execution.worker import FILES, Order, limit_to, run_order
 from lrlora.studies.spec.cells import Cell
 
-_RETRIES = 3
+_RETRIES = 1
 """How often Ray begins a task again whose process or node was lost."""
 
 
