@@ -58,6 +58,7 @@ class RayExecutor(Executor):
         try:
             import ray
             from ray.util.queue import Queue
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ImportError:
             raise StudyError("--executor ray: Ray is not installed; get it with: pip install 'lrlora[ray]'") from None
         self._ray, self._folder = ray, folder
@@ -75,7 +76,8 @@ class RayExecutor(Executor):
         self.workers = min(resources.workers, room)
         self._threads, self._timeout = resources.threads, execution.cell_timeout
         self._plugged, self._run_cell = plugged_in(), run_cell
-        self._queue = Queue(actor_options={"num_cpus": 0})
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # other nodes may be lost
         # A process per cell, as here: what one leaves in memory or on a device is not the next one's.
         self._task = ray.remote(max_calls=1, max_retries=_RETRIES)(_work)
         self._options = {"num_cpus": resources.threads, "num_gpus": gpus}
