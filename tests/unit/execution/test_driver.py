@@ -12,12 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
 from rich.console import Console
 
+from lrlora.studies.cli.study_status import read_live
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.driver import run_study
 from lrlora.studies.execution.resources import Execution
@@ -126,9 +129,10 @@ def test_an_interruption_closes_the_runs_and_gives_the_cells_back(tmp_path: Path
     check_record(out, 4)
 
 
-def test_a_second_driver_is_told_who_has_the_folder(tmp_path: Path, store: Path) -> None:
+def test_a_second_driver_is_told_who_has_the_folder_and_anyone_can_see_what_runs(tmp_path: Path, store: Path) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
     refused: list[str] = []
+    seen: list[Any] = []
 
     def second() -> None:
         while not notes.exists():
@@ -136,6 +140,7 @@ def test_a_second_driver_is_told_who_has_the_folder(tmp_path: Path, store: Path)
         with pytest.raises(StudyError) as caught:
             fakes.drive(fakes.study(2), out, store, fakes.training(notes))
         refused.append(str(caught.value))
+        seen.append(read_live(out))
 
     thread = threading.Thread(target=second)
     thread.start()
@@ -144,6 +149,12 @@ def test_a_second_driver_is_told_who_has_the_folder(tmp_path: Path, store: Path)
     (message,) = refused
     assert f"process {os.getpid()} on " in message
     assert " has been running a study here since 2" in message
+    ((driver, live),) = seen
+    assert driver["pid"] == os.getpid()
+    assert (live["study"], live["cells"], live["resources"]) == ("tiny", 2, "2 workers with 1 thread each")
+    assert {one["label"] for one in live["running"]} == {"r=1 seed 1", "r=2 seed 1"}
+    assert all(one["steps"] == fakes.STEPS for one in live["running"])
+    assert read_live(out) == (None, None), "no driver, no status"
     check_record(out, 2)
 
 
@@ -158,6 +169,8 @@ def kill(run: Callable[[], object], after: float, seen: Path | None = None) -> N
     pid = os.fork()
     if pid == 0:
         try:
+            # The server that forks workers is this process's child, and not the fork's; it serves both.
+            forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
             run()
         finally:
             os._exit(0)
@@ -176,10 +189,17 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.fixture(scope="module")
+def ready(store: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All is imported, and the server that forks workers runs."""
+    folder = tmp_path_factory.mktemp("ready")
+    fakes.drive(fakes.study(1), folder / "out", store, fakes.training(folder / "notes"))
+
+
+@pytest.mark.usefixtures("ready")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_driver_that_is_killed_anywhere_goes_on_and_its_workers_end(tmp_path: Path, store: Path) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
-    fakes.drive(fakes.study(1), tmp_path / "first", store, fakes.training(tmp_path / "others"))
     chance = random.Random(0)
     for _ in range(4):
         run = partial(fakes.drive, fakes.study(8), out, store, fakes.training(notes, seconds=0.1))
@@ -189,10 +209,13 @@ def test_a_driver_that_is_killed_anywhere_goes_on_and_its_workers_end(tmp_path: 
         while any(is_alive(pid) for pid in pids):
             assert time.monotonic() < deadline, "a worker outlives its driver"
             time.sleep(0.05)
+    assert notes.exists(), "no driver came as far as a worker"
     assert fakes.drive(fakes.study(8), out, store, fakes.training(notes)).complete
     check_record(out, 8)
 
 
+@pytest.mark.usefixtures("ready")
+@pytest.mark.skipif(sys.platform != "linux", reason="forks this process")
 def test_a_command_that_is_killed_in_its_first_seconds_goes_on(tmp_path: Path) -> None:
     out, notes, said = tmp_path / "out", tmp_path / "notes", Console(file=io.StringIO())
     run = partial(run_study, fakes.study(1), "smoke", out, said, Execution(workers=1), fakes.training(notes))
