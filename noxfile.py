@@ -87,6 +87,16 @@ def quantised(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def ray(session: nox.Session) -> None:
+    """Run the tests of studies on a Ray cluster, with Ray installed for it; what follows -- goes to pytest."""
+    folder = Path(session.cache_dir).parent / "ray"
+    python = shared(session, "python")
+    install = (python, "-m", "pip", "install", "--quiet", "--upgrade", "-c", str(CONSTRAINTS))
+    session.run(*install, "--target", str(folder), "ray[default]", external=True)
+    session.run(python, "-m", "pytest", "tests/ray", *session.posargs, env={"PYTHONPATH": str(folder)}, external=True)
+
+
+@nox.session(venv_backend="none")
 def examples(session: nox.Session) -> None:
     """Run every script in examples/; what follows -- goes to each: `--steps 2` only sees that they run."""
     for script in sorted((ROOT / "examples").glob("*.py")):

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrlora.studies.cli import study_status
 from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
+from lrlora.studies.cli.running import (
+    Address,
+    CellTimeout,
+    CheckpointMinutes,
+    ExecutorName,
+    GpusPerCell,
+    Reuse,
+    Storage,
+    ThreadsPerCell,
+    TrackingUri,
+    Workers,
+    execution_of,
+)
 
 if TYPE_CHECKING:
     from lrlora.studies.record.results import Results
@@ -48,6 +62,9 @@ def plan_study(
     study: Name,
     budget: Budget = "quick",
     out: Annotated[Path | None, typer.Option(help="Say what is done already in this folder.")] = None,
+    workers: Workers = "auto",
+    threads_per_cell: ThreadsPerCell = 1,
+    gpus_per_cell: GpusPerCell = None,
     settings: Set = None,
     plugin: Plugin = None,
     as_json: Json = False,
@@ -67,8 +84,10 @@ def plan_study(
     check_design(resolved)
     if out is not None:
         resolved = check_folder(out, resolved)
-    found = plan(resolved, budget, records := _records(out), _records(out and out / FOLDER))
-    found["changed"] = describe_earlier(expand_cells(resolved), records)
+    execution = execution_of(workers, threads_per_cell, gpus_per_cell)
+    records = _records(out)
+    found = plan(resolved, budget, records, _records(out and out / FOLDER), execution)
+    found["changed"] = describe_earlier(expand_cells(resolved, threads_per_cell), records)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -82,6 +101,16 @@ def run_study(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the record goes; by default runs/NAME-BUDGET.")
     ] = None,
+    workers: Workers = "auto",
+    threads_per_cell: ThreadsPerCell = 1,
+    gpus_per_cell: GpusPerCell = None,
+    cell_timeout: CellTimeout = None,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    reuse: Reuse = True,
+    executor: ExecutorName = "local",
+    address: Address = None,
     settings: Set = None,
     plugin: Plugin = None,
 ) -> None:
@@ -90,43 +119,24 @@ def run_study(
     from lrlora.studies.spec.study import Study, default_out
 
     load_plugins(plugin)
+    execution = execution_of(
+        workers,
+        threads_per_cell,
+        gpus_per_cell,
+        cell_timeout,
+        storage,
+        executor,
+        address,
+        tracking_uri,
+        reuse,
+        checkpoint_minutes,
+    )
     loaded = Study.load(study, settings or ())
     loaded.resolve(budget)
-    raise typer.Exit(run_and_report(loaded, budget, out or default_out(loaded.name, budget)))
+    raise typer.Exit(run_and_report(loaded, budget, out or default_out(loaded.name, budget), execution))
 
 
-@app.command("status")
-def show_status(folder: Folder, plugin: Plugin = None, as_json: Json = False) -> None:
-    """Show how far a study is."""
-    from lrlora.studies.execution.progress import describe
-    from lrlora.studies.record.results import Results
-    from lrlora.studies.record.versions import coordinates, coordinates_of, describe_earlier
-    from lrlora.studies.spec.cells import expand_cells
-
-    load_plugins(plugin)
-    results = Results.load(folder)
-    ended = {coordinates(record): record for record in results.records}
-    cells = [(cell, ended.get(coordinates_of(cell))) for cell in expand_cells(results.study)]
-    if as_json:
-        states = [
-            {
-                "cell": record["cell"] if record else cell.id,
-                "variant": cell.variant.name,
-                "seed": cell.seed,
-                "status": record["status"] if record else "missing",
-            }
-            for cell, record in cells
-        ]
-        print(json.dumps({"study": results.study.name, "budget": results.budget, "cells": states}, indent=1))
-        return
-    rows = [
-        (record["cell"] if record else cell.id, cell.label, describe(record) if record else "missing")
-        for cell, record in cells
-    ]
-    _table(("cell", "variant and seed", "outcome"), rows)
-    _say(f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have ended")
-    for line in [*results.notes, *describe_earlier([cell for cell, _ in cells], _records(folder))]:
-        _say(line)
+app.command("status")(study_status.show_status)
 
 
 @app.command("report")
@@ -277,11 +287,11 @@ def _print_plan(plan: dict[str, Any]) -> None:
     if plan["tuning"] is not None:
         _say(plan["tuning"]["budget"])
         _say(f"to tune: {_cost(plan['tuning']['estimated'], plan['tuning']['planned'])}")
-    _say(f"to run: {_cost(plan['estimated'], len(rows))}")
+    _say(f"to run: {_cost(plan['estimated'], len(rows))}; {plan['resources']['says']}")
 
 
 def _cost(cost: dict[str, Any], planned: int) -> str:
-    time = "" if cost["seconds"] is None else f", about {_duration(cost['seconds'])} on two cores"
+    time = "" if cost["seconds"] is None else f", about {study_status.duration(cost['seconds'])} one after the other"
     return f"{cost['cells']} of {planned} cells, {cost['steps']} steps{time}"
 
 
@@ -289,12 +299,6 @@ def _share(relative: float | None) -> str:
     if relative is None:
         return ""
     return "the same" if relative == 0 else f"{100 * relative:+.2f} %"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

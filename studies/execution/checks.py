@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.execution.folder import check_stores
 from lrlora.studies.kinds import Kind, kind_class
 from lrlora.studies.methods import make_method
 from lrlora.studies.models.backbones import check_backbone, locate, prepare_backbone
-from lrlora.studies.record.results import read_study_file, why_not_resumed
+from lrlora.studies.record.results import is_recorded, read_study_file, why_not_resumed
 from lrlora.studies.spec.cells import Variant, check_comparisons, expand_variants
 from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.study import Study
@@ -66,7 +67,9 @@ def with_tuned(study: Study, out: Path) -> Study:
 
 
 def check_folder(out: Path, study: Study) -> Study:
-    """See that a folder is free for a study, or holds the same study with other seeds or further variants.
+    """See that a folder holds nothing yet, or the same study with other seeds or further variants.
+
+    A declaration without a record was written by a command that ended within its first seconds, and binds nobody.
 
     Returns:
         The study, with the seeds that were run there before among its own, so that nothing drops out of its record.
@@ -74,12 +77,9 @@ def check_folder(out: Path, study: Study) -> Study:
     Raises:
         StudyError: The folder holds something else.
     """
-    if out.exists() and not out.is_dir():
-        raise StudyError(f"--out {out}: is a file")
+    check_stores(out)
     saved = read_study_file(out)
-    if saved is None:
-        if (out / "mlflow.db").exists() or (out / "optuna.db").exists():
-            raise StudyError(f"--out {out}: holds databases of something else; give another folder")
+    if saved is None or not is_recorded(out):
         return study
     if reason := why_not_resumed(out, saved):
         raise StudyError(f"--out {reason}")

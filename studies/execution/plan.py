@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from lrlora.studies.execution.cost import estimate_seconds
+from lrlora.studies.execution.resources import Execution, choose_resources
 from lrlora.studies.execution.tuning import tuning_study
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_comparisons, expand_variants
@@ -16,7 +18,9 @@ Records = Mapping[str, Mapping[str, Any]]
 """What is recorded already, by the cell's id."""
 
 
-def plan(study: Study, budget: str, records: Records, tuning_records: Records) -> dict[str, Any]:
+def plan(
+    study: Study, budget: str, records: Records, tuning_records: Records, execution: Execution | None = None
+) -> dict[str, Any]:
     """The plan of a resolved study, as plain data.
 
     Args:
@@ -24,8 +28,10 @@ def plan(study: Study, budget: str, records: Records, tuning_records: Records) -
         budget: What it was resolved for.
         records: Of its cells that have been run.
         tuning_records: Of the cells of its tuning stage that have been run.
+        execution: How many workers there will be.
     """
-    cells, variants = expand_cells(study), expand_variants(study)
+    execution = execution or Execution()
+    cells, variants = expand_cells(study, execution.threads_per_cell), expand_variants(study)
     names = [variant.name for variant in variants]
     found: dict[str, Any] = {
         "study": study.name,
@@ -42,8 +48,10 @@ def plan(study: Study, budget: str, records: Records, tuning_records: Records) -
         "estimated": _estimate(cells, records, study.seconds_per_example),
         "tuning": None,
     }
+    resources = choose_resources(execution, study, found["estimated"]["cells"])
+    found["resources"] = dataclasses.asdict(resources) | {"says": str(resources)}
     if study.tune is not None and set(names) - set(study.tuned):
-        stage = expand_cells(tuning_study(study, budget))
+        stage = expand_cells(tuning_study(study, budget), execution.threads_per_cell)
         cost = _estimate(stage, tuning_records, study.seconds_per_example)
         found["tuning"] = {"budget": describe_budget(study), "planned": len(stage), "estimated": cost}
     return found

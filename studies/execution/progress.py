@@ -1,4 +1,4 @@
-"""What a running study shows: a bar for all of it, a bar for the cell, and a line for each cell that has ended."""
+"""What a running study shows: a bar for all of it, one for each cell that runs, and a line for each that has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from lrlora.studies.spec.cells import Cell
 
@@ -24,20 +25,20 @@ class StudyProgress:
     """
 
     def __init__(self, console: Console, steps: int, cells: int, done: int) -> None:
-        self._console = console
         self._cells, self._done = cells, done
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
         self._all = self._bars.add_task("", total=steps)
-        self._one = self._bars.add_task("", total=None, visible=False)
+        self._running: dict[str, TaskID] = {}
+        self._at: dict[str, int] = {}
         self._before = 0
         self._describe()
 
@@ -50,17 +51,24 @@ class StudyProgress:
     ) -> None:
         self._bars.stop()
 
-    def begin(self, cell: Cell) -> None:
-        """A cell starts."""
-        steps = cell.variant.training.steps
-        self._bars.reset(self._one, description=escape(cell.label), total=steps, visible=True)
+    def begin(self, cell: Cell, worker: str = "") -> None:
+        """A cell starts.
+
+        Args:
+            cell: The cell.
+            worker: What the worker that runs it is called, where there are several.
+        """
+        label = escape(f"{worker}  {cell.label}".strip())
+        self._running[cell.id] = self._bars.add_task(label, total=cell.variant.training.steps)
+        self._at[cell.id] = 0
 
     def step(self, cell: Cell, step: int, figures: Mapping[str, float | None]) -> None:
-        """A step or a validation of the running cell is over."""
+        """A step or a validation of a running cell is over."""
         loss = figures.get("train/loss")
-        shown = f"{cell.label}  loss {loss:.3f}" if loss is not None else cell.label
-        self._bars.update(self._one, completed=step, description=escape(shown))
-        self._bars.update(self._all, completed=self._before + step)
+        described = {} if loss is None else {"description": escape(f"{cell.label}  loss {loss:.3f}")}
+        self._bars.update(self._running[cell.id], completed=step, **described)  # type: ignore[arg-type]
+        self._at[cell.id] = step
+        self._show_steps()
 
     def end(self, cell: Cell, record: Mapping[str, Any], final: bool) -> None:
         """A cell has ended.
@@ -73,14 +81,18 @@ class StudyProgress:
         if final:
             self._done += 1
             self._before += cell.variant.training.steps
-        self._bars.update(self._all, completed=self._before)
-        self._bars.update(self._one, visible=False)
+        del self._at[cell.id]
+        self._bars.remove_task(self._running.pop(cell.id))
+        self._show_steps()
         self._describe()
         self.say(f"[{self._done}/{self._cells}] {cell.label}: {describe(record)}")
 
     def say(self, line: str) -> None:
         """Write a line above the bars, as it is."""
         self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _show_steps(self) -> None:
+        self._bars.update(self._all, completed=self._before + sum(self._at.values()))
 
     def _describe(self) -> None:
         self._bars.update(self._all, description=f"{self._done} of {self._cells} cells, all steps")

@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.search.space import Settings, encode
 from lrlora.studies.search.subject import Subject, settings_at
 
@@ -45,7 +46,7 @@ def open_storage(out: Path) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with quiet_optuna():
         storage = RDBStorage(
-            f"sqlite:///{out.resolve() / 'optuna.db'}",
+            sqlite_address(out.resolve() / "optuna.db"),
             engine_kwargs={"connect_args": {"timeout": _WAIT_SECONDS}},
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,

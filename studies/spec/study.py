@@ -22,6 +22,7 @@ from lrlora.studies.spec.schema import Strict, validate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lrlora.studies.execution.resources import Execution
     from lrlora.studies.record.results import Results
 
 Scalar = str | int | float | bool | None
@@ -285,20 +286,28 @@ class Study(Strict):
 
     # -- using ----------------------------------------------------------------------------------------------
 
-    def run(self, budget: str = "quick", out: str | Path | None = None, console: Console | None = None) -> Results:
+    def run(
+        self,
+        budget: str = "quick",
+        out: str | Path | None = None,
+        console: Console | None = None,
+        execution: Execution | None = None,
+    ) -> Results:
         """Run what is missing of the study and return its record.
 
         Args:
             budget: One of ``budgets``.
             out: Where optuna.db, mlflow.db and the artifacts are; by default ``runs/<name>-<budget>``.
             console: Where progress is shown; by default the terminal.
+            execution: How many workers, and where; by default one for each core, with one thread each.
 
         Raises:
             StudyError: The study cannot be run as it is written; nothing has been written.
         """
-        from lrlora.studies.execution.runner import run_study
+        from lrlora.studies.execution.driver import run_study
 
-        return run_study(self, budget, Path(out) if out is not None else default_out(self.name, budget), console)
+        folder = Path(out) if out is not None else default_out(self.name, budget)
+        return run_study(self, budget, folder, console, execution)
 
 
 def is_catalog_name(source: str | Path) -> bool:

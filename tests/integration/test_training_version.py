@@ -1,7 +1,8 @@
 """A change of the losses of a run needs a new ``TRAINING_VERSION``: cells of the old one are not reused then.
 
 The last digits depend on the machine, so that losses are compared to four digits and a half. Where a change is meant,
-raise the version in ``studies/spec/training_version.py``, and write the losses that the failing test shows to ``LOSSES``.
+raise the version in ``studies/spec/training_version.py``, and write the losses that the failing test shows to
+``LOSSES``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from tiny_backbones import save_backbone
 
 from lrlora.studies.spec.cells import expand_cells
 from lrlora.studies.spec.study import Study
-from lrlora.studies.training.loop import run_cell
 from lrlora.studies.spec.training_version import TRAINING_VERSION
+from lrlora.studies.training.loop import run_cell
 
 LOSSES: dict[int, dict[str, list[float]]] = {
     1: {

@@ -26,6 +26,7 @@ def study(**changes: Any) -> Study:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     write_study_file(tmp_path, study(), "smoke", {"python": "3"})
+    (tmp_path / "mlflow.db").write_text("something is recorded")
     return tmp_path
 
 
@@ -73,12 +74,17 @@ def test_a_file_and_foreign_databases_are_refused(tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_text("")
     with pytest.raises(StudyError, match="holds databases of something else"):
         check_folder(tmp_path, study())
+    write_study_file(tmp_path, study(), "smoke", {})
+    with pytest.raises(StudyError, match=r"mlflow\.db is missing"):
+        check_folder(tmp_path, study())
     (tmp_path / "study.json").write_text("{torn")
     with pytest.raises(StudyError, match="cannot be read"):
         check_folder(tmp_path, study())
 
 
-def test_a_study_that_has_not_run_yet_has_an_empty_record(out: Path) -> None:
+def test_a_study_that_has_not_run_yet_binds_nobody_and_has_an_empty_record(out: Path) -> None:
+    (out / "mlflow.db").unlink()
+    assert check_folder(out, study(name="other")).name == "other"
     results = Results.load(out)
     assert (results.planned, results.records, results.complete) == (4, [], False)
     assert results.study == study()

@@ -1,0 +1,63 @@
+"""Optuna's trials after drivers that died, and where a study grows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import fakes
+import pytest
+from optuna.trial import TrialState
+
+from lrlora.studies.errors import StudyError
+from lrlora.studies.execution.queue import CELL, CellQueue, open_storage
+from lrlora.studies.spec.cells import expand_cells
+
+
+def queue(folder: Path, ranks: int = 3, done: dict[str, float | None] | None = None) -> CellQueue:
+    return CellQueue(open_storage(folder), "tiny", "maximize", expand_cells(fakes.study(ranks)), done or {})
+
+
+def states(opened: CellQueue) -> dict[TrialState, int]:
+    return Counter(trial.state for trial in opened.study.get_trials())
+
+
+def test_each_cell_is_asked_for_once_with_its_parameters(tmp_path: Path) -> None:
+    for _ in range(2):
+        opened = queue(tmp_path)
+        assert states(opened) == {TrialState.WAITING: 3}, "opening again enqueues nothing twice"
+    while opened.waiting:
+        cell, trial = opened.ask()
+        opened.tell(trial, float(cell.variant.config["r"]), "finished")
+    assert opened.study.best_trial.params == {"variant": "r=3", "seed": 1, "r": 3}
+    assert states(opened) == {TrialState.COMPLETE: 3}
+
+
+def test_what_a_dead_driver_left_is_ended_and_enqueued_or_counts_if_it_was_recorded(tmp_path: Path) -> None:
+    first = queue(tmp_path)
+    (recorded, _), (lost, _) = first.ask(), first.ask()
+    second = queue(tmp_path, done={recorded.id: 0.5})
+    expected = {TrialState.COMPLETE: 1, TrialState.FAIL: 1, TrialState.WAITING: 2}
+    assert states(second) == expected
+    assert states(queue(tmp_path, done={recorded.id: 0.5})) == expected, "and is told once"
+    waiting = [trial.user_attrs[CELL] for trial in second.study.get_trials(states=(TrialState.WAITING,))]
+    assert lost.id in waiting
+    assert recorded.id not in waiting
+
+
+def test_a_study_that_grows_or_lost_its_store_keeps_what_is_done(tmp_path: Path) -> None:
+    done = {cell.id: None if cell.variant.name == "r=1" else 0.25 for cell in expand_cells(fakes.study(2))}
+    for ranks, waiting in ((2, 0), (3, 1)):
+        opened = queue(tmp_path, ranks, done)
+        assert opened.waiting == waiting
+        assert (states(opened)[TrialState.COMPLETE], states(opened)[TrialState.FAIL]) == (1, 1)
+
+
+def test_a_store_that_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        open_storage(tmp_path, "nosuch://user:secret@host/db")
+    assert "--storage: cannot be opened" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    (tmp_path / "optuna.db").write_bytes(b"no database" * 100)
+    with pytest.raises(StudyError, match=r"optuna\.db: cannot be opened"):
+        open_storage(tmp_path)
