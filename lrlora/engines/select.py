@@ -221,6 +221,11 @@ class _Search:
         return EntrywisePlan.made(self.transfer, fit), good
 
     @property
+    def outgrew_monomials(self) -> bool:
+        """Whether monomials were too many before, and entries have not become smaller: then no search finds fewer."""
+        return isinstance(self.previous, EntrywisePlan) and self._entrywise_range >= self.previous.rho
+
+    @property
     def costs(self) -> Costs:
         return costs_of(self.entries.A.device)
 
@@ -240,7 +245,9 @@ class AutoEngine(PlannedEngine):
         costs, (out_features, in_features) = search.costs, search.shape
         one = costs.monomials(out_features, in_features, 1) - costs.call
         budget = costs.entrywise(out_features, in_features, costs.series(HIGHEST_OF_MONOMIALS // 2)) - costs.call
-        few = search.monomials(max(search.entries.A.shape[0], min(MOST_MONOMIALS, int(budget / one))))
+        few = None
+        if not search.outgrew_monomials:
+            few = search.monomials(max(search.entries.A.shape[0], min(MOST_MONOMIALS, int(budget / one))))
         return few or search.series() or search.table()[0]
 
 
