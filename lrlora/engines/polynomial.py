@@ -91,7 +91,8 @@ def fit_polynomial(
     f, f_of_some, features = f[: len(points)], f[len(points) :], features[: len(points)]
     design = _vandermonde(highest, warp, transfer.centered)
     root = np.sqrt(weight)[:, None]
-    q, r = np.linalg.qr(root * design[0])
+    # By PyTorch: threads that NumPy's LAPACK starts go on spinning beside PyTorch's own.
+    q, r = (factor.numpy() for factor in torch.linalg.qr(torch.from_numpy(root * design[0])))
     if not (np.isfinite(f).all() and np.isfinite(features).all()):
         return None
     in_f, in_features = q.T @ (root[:, 0] * f), q.T @ (root * features)

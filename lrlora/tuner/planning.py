@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -186,8 +187,19 @@ class Plans(nn.Module):
 
 def _made(engine: Engine, A: Tensor, B: Tensor, transfer: TransferFunction, **how: Any) -> Plan | None:
     """Returns a new plan, of tensors that autograd can save: one made in inference mode may be used outside of it."""
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), _one_thread():
         return engine.plan(A, B, transfer, **how)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Runs small operations on one thread: waking others takes longer, and much longer beside another busy process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _version(parameter: Tensor) -> int:
