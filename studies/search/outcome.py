@@ -58,8 +58,10 @@ class VariantOutcome:
     @property
     def difference(self) -> float | None:
         """The best trial's value minus the default's."""
-        values = [None if one is None else one.value for one in (self.best, self.default)]
-        return None if values[0] is None or values[1] is None else values[0] - values[1]
+        best, default = self.best, self.default
+        if best is None or default is None or best.value is None or default.value is None:
+            return None
+        return best.value - default.value
 
     @property
     def standard_error(self) -> float | None:
@@ -86,9 +88,9 @@ class VariantOutcome:
             found.append("no trial was better than the untuned variant.")
         if complete < FEW_TRIALS:
             found.append(f"{complete} complete trials cover the space too sparsely; {FEW_TRIALS} are few.")
-        for setting, dimension in self.space.items() if best.number > 0 else ():
+        for setting, dimension in self.space.items():
             value = best.settings.get(setting)
-            if is_number(value) and (edge := dimension.edge(value, self.defaults.get(setting))):
+            if best.number > 0 and is_number(value) and (edge := dimension.edge(value, self.defaults.get(setting))):
                 found.append(f"the best {setting}, {show(value)}, is at the {edge} edge of its space; widen it.")
         error, difference = self.standard_error, self.difference
         if difference and len(best.values) < 2:
@@ -118,7 +120,10 @@ class Outcome:
 
     def counts(self) -> dict[str, int]:
         """Trials by outcome, over all variants."""
-        return dict(sum((Counter(one.counts()) for one in self.variants), Counter[str]()))
+        found = Counter[str]()
+        for one in self.variants:
+            found.update(one.counts())
+        return dict(found)
 
     def budget(self) -> str:
         """The budget of each variant, in a sentence or two."""

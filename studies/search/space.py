@@ -72,8 +72,9 @@ class Dimension(Axis):
             choices = {encode(value): value for value in self.choices(default)}
             return choices[trial.suggest_categorical(setting, list(choices))]
         low, high = self.probes(default)
-        suggest = trial.suggest_int if isinstance(low, int) else trial.suggest_float
-        return suggest(setting, low, high, log=self.log)
+        if isinstance(low, int):
+            return trial.suggest_int(setting, low, high, log=self.log)
+        return trial.suggest_float(setting, low, high, log=self.log)
 
     def choices(self, default: Any) -> list[Any]:
         """The values, and the default among them where there is one."""

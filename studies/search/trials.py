@@ -83,8 +83,6 @@ class TrialFacts:
 _FACTS = ("settings", "values", "losses", "runs", "seconds", "reason", OUTCOME)
 """The attributes of a trial, in the order of the fields."""
 
-Objective = Callable[[Trial, Settings], float]
-
 
 def open_storage(out: Path) -> RDBStorage:
     """The search's Optuna store, safe for several processes.
@@ -140,7 +138,7 @@ class Trials:
         if not self.study.get_trials(deepcopy=False):
             self.study.enqueue_trial(self._untuned(), user_attrs={DEFAULT: True, INDEX: 0})
 
-    def run_next(self, trials: int, objective: Objective) -> bool:
+    def run_next(self, trials: int, objective: Callable[[Trial, Settings], float]) -> bool:
         """Run the next trial to its end; False if there is none to run.
 
         Args:

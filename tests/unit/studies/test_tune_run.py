@@ -332,7 +332,10 @@ def formula_without_validations(cell: Cell, folder: Path, listen: StepListener) 
         ({"overrides": ["tune.steps=4"]}, "steps is 8 there and 4 here"),
         ({"overrides": ["tune.seeds=[9]"]}, "seeds is [7, 8] there and [9] here"),
         ({"pruner": "hyperband"}, "pruner is 'none' there and 'hyperband' here"),
-        ({"space": {"training.learning_rate": Dimension(values=[1e-3])}}, "variants.lora.space.training.learning_rate.values is"),
+        (
+            {"space": {"training.learning_rate": Dimension(values=[1e-3])}},
+            "variants.lora.space.training.learning_rate.values is",
+        ),
         ({"overrides": ["baselines.lora.r=3"]}, "variants.lora.config.r is 2 there and 3 here"),
     ],
 )
