@@ -12,7 +12,7 @@ from lrlora.studies.execution.tuning import tuning_study
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_comparisons, expand_variants
 from lrlora.studies.spec.study import Study
-from lrlora.studies.spec.tuning_budget import describe_budget
+from lrlora.studies.spec.tuning import describe_budget
 
 Records = Mapping[str, Mapping[str, Any]]
 """What is recorded already, by the cell's id."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from statistics import mean
 from typing import Any
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.spec.axes import settings_of
 from lrlora.studies.spec.cells import Variant, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study, Tuning
+from lrlora.studies.spec.tuning import best_of, check_tuning_seeds, tuning_variant, untuned
 
 FOLDER = "tuning"
 """Where in a study's folder its tuning stage is."""
@@ -38,9 +38,7 @@ def tuning_study(study: Study, budget: str) -> Study:
     """
     tuning = study.tune
     assert tuning is not None
-    shared = sorted(set(tuning.seeds) & set(study.seeds))
-    if shared:
-        raise StudyError(f"study {study.name}: tune.seeds has {shared[0]}, which is a seed of the study: choose others")
+    check_tuning_seeds(study, tuning.seeds)
     for setting in tuning.grid:
         if any(setting in settings_of(axis) for axis in study.axes):
             raise StudyError(f"study {study.name}: tune.grid has {setting}, which is an axis of the study")
@@ -64,11 +62,9 @@ def tuning_study(study: Study, budget: str) -> Study:
 
 
 def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For every variant the point with the best validation figure, averaged over seeds, tasks and backbones.
+    """Returns for every variant the best point, as :func:`lrlora.studies.spec.tuning.best_of` has it.
 
-    Points that tie are told apart by their loss.
-
-    A point at which any run diverged or failed is not chosen.
+    A point at which a run diverged or failed is not chosen.
 
     Args:
         study: Resolved.
@@ -79,29 +75,22 @@ def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict
     """
     assert study.tune is not None
     found: dict[str, dict[str, Any]] = {}
-    sign = 1 if study.metric.direction == "maximize" else -1
     for variant in expand_variants(untuned(study)):
-        scores: dict[int, tuple[float, float]] = {}
+        tried: dict[int, tuple[list[float], list[float]]] = {}
         for i, point in enumerate(points(study.tune)):
             name = _name(variant.name, point)
-            found_here = [record["metrics"] for record in records if record["variant"] == name]
-            values = [metrics.get(study.metric.name) for metrics in found_here]
+            metrics = [record["metrics"] for record in records if record["variant"] == name]
+            values = [one.get(study.metric.name) for one in metrics]
             if values and None not in values:
-                # On a small split many points tie, and then the loss tells more.
-                loss = mean(metrics.get("loss") or 0.0 for metrics in found_here)
-                scores[i] = (sign * mean(values), -loss)
-        if not scores:
+                tried[i] = values, [one.get("loss") or 0.0 for one in metrics]
+        best = best_of(tried, study.metric.direction)
+        if best is None:
             raise StudyError(
                 f"study {study.name}: every setting that was tried for {variant.name} in the tuning stage diverged or "
                 "failed; give tune.grid other values"
             )
-        found[variant.name] = points(study.tune)[max(scores, key=lambda i: scores[i])]
+        found[variant.name] = points(study.tune)[best]
     return found
-
-
-def untuned(study: Study) -> Study:
-    """The study before its tuning stage."""
-    return study.model_copy(update={"tuned": {}})
 
 
 def _name(variant: str, point: Mapping[str, Any]) -> str:
@@ -109,9 +98,7 @@ def _name(variant: str, point: Mapping[str, Any]) -> str:
 
 
 def _settings(variant: Variant, tuning: Tuning) -> dict[str, Any]:
-    # 0 test examples: the split is not even looked at.
-    training = variant.training.resolved() | {"test_examples": 0}
-    if tuning.steps is not None:
-        training |= {"steps": tuning.steps, "eval_every": min(training["eval_every"], tuning.steps)}
-    # As declared, and not resolved: a default that depends on a setting of the grid follows it.
-    return dict(variant.given) | {"training": training}
+    if tuning.steps is None:
+        return tuning_variant(variant, {})
+    every = min(variant.training.eval_every, tuning.steps)
+    return tuning_variant(variant, {"steps": tuning.steps, "eval_every": every})

@@ -10,12 +10,12 @@ from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.execution.checks import check_design
-from lrlora.studies.execution.tuning import untuned
 from lrlora.studies.search.pruning import choose_pruner, validation_interval
-from lrlora.studies.search.space import Dimension, Space
+from lrlora.studies.search.space import Space
 from lrlora.studies.search.subject import Subject, check_settings, make_subject
 from lrlora.studies.spec.cells import expand_variants
 from lrlora.studies.spec.study import Study, is_catalog_name
+from lrlora.studies.spec.tuning import check_tuning_seeds, untuned
 
 TUNE_FILE = "tune.json"
 TRIALS = 20
@@ -57,7 +57,7 @@ class Tune:
 
     def content(self) -> dict[str, Any]:
         """The declaration as plain data; it identifies a folder."""
-        first = self.subjects[0].study
+        first = self.subjects[0]
         return {
             "study": self.study.name,
             "source": self.source,
@@ -67,8 +67,8 @@ class Tune:
             "backbones": self.study.backbones,
             "pruner": self.pruner,
             "metric": self.study.metric.model_dump(),
-            "seeds": first.seeds,
-            "steps": first.training.steps,
+            "seeds": first.study.seeds,
+            "steps": first.default.training.steps,
             "runs_per_trial": self.runs_per_trial,
             "variants": {
                 subject.name: {
@@ -76,7 +76,7 @@ class Tune:
                     "config": subject.default.config,
                     "training": subject.default.training.resolved(),
                     "space": {key: value.model_dump(exclude_defaults=True) for key, value in subject.space.items()},
-                    "default": {key: subject.default_of(key) for key in subject.space},
+                    "default": {key: subject.defaults.get(key) for key in subject.space},
                 }
                 for subject in self.subjects
             },
@@ -121,19 +121,14 @@ def declare(
     if space is not None:
         check_settings([variant for variant in everything if variant.name in chosen], space)
     seeds = _seeds(loaded, study, budget)
-    shared = sorted(set(seeds) & set(study.seeds))
-    if shared:
-        raise StudyError(f"study {study.name}: tune.seeds has {shared[0]}, which is a seed of the study: choose others")
+    check_tuning_seeds(study, seeds)
     if not seeds:
         raise StudyError(
             f"study {study.name}: uses all of the seeds {SEEDS} itself; give others as --set tune.seeds=[…]"
         )
     runs = len(seeds) * len(study.backbones) * len(study.tasks)
     named = pruner if pruner is not None else choose_pruner(runs)
-    # No test split: a search that sees it has used it up.
-    training: dict[str, Any] = {"test_examples": 0}
-    if study.tune is not None and study.tune.steps is not None:
-        training["steps"] = study.tune.steps
+    training = {"steps": study.tune.steps} if study.tune is not None and study.tune.steps is not None else {}
     steps = training.get("steps", study.training.steps)
     training["eval_every"] = validation_interval(named, steps, study.training.eval_every)
     subjects = [make_subject(study, name, space, seeds, training) for name in chosen]
@@ -177,32 +172,30 @@ def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
     """
     if out.exists() and not out.is_dir():
         raise StudyError(f"--out {out}: is a file")
-    here = json.loads(json.dumps(tune.content()))
+    here: dict[str, Any] = json.loads(json.dumps(tune.content()))
     there = read_tune_file(out)
     if there is None:
         if any((out / name).exists() for name in ("mlflow.db", "optuna.db", "study.json")):
             raise StudyError(f"--out {out}: holds the record of something else; give another folder")
-        return dict(here)
-    for key, value in here.items():
-        before = there.get(key)
-        # Searches of 0.1 do not say their tasks and backbones.
-        if key in ("variants", "source", "overrides") or (key in ("tasks", "backbones") and before is None):
-            continue
-        if before != value:
-            raise StudyError(
-                f"--out {out}: holds another search: {key} is {before!r} there and {value!r} here; give another folder"
-            )
-    for name, declared in here["variants"].items():
-        for key, value in declared.items():
-            before = there["variants"].get(name, declared).get(key)
-            if before != value:
-                part = next((one for one in [*before, *value] if before.get(one) != value.get(one)), None)
-                both = (before.get(part), value.get(part)) if part is not None else (before, value)
-                raise StudyError(
-                    f"--out {out}: holds another search: {key} of {name}: {part} is {both[0]!r} there and "
-                    f"{both[1]!r} here; give another folder"
-                )
+        return here
+    if difference := _difference(_binding(there, here), _binding(here, there)):
+        raise StudyError(f"--out {out}: holds another search: {difference}; give another folder")
     return here | {"variants": there["variants"] | here["variants"]}
+
+
+def _binding(content: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What another command in the same folder cannot change: all but where the study came from, and other variants."""
+    kept = {key: value for key, value in content.items() if key not in ("source", "overrides")}
+    common = {name: value for name, value in content["variants"].items() if name in other["variants"]}
+    return kept | {"variants": common}
+
+
+def _difference(there: Any, here: Any, place: str = "") -> str | None:
+    """The first difference of two declarations, or None."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return None if there == here else f"{place} is {there!r} there and {here!r} here"
+    inner = (_difference(there.get(key), here.get(key), f"{place}.{key}".lstrip(".")) for key in {**here, **there})
+    return next(filter(None, inner), None)
 
 
 def write_tune_file(out: Path, content: dict[str, Any]) -> None:
@@ -210,8 +203,3 @@ def write_tune_file(out: Path, content: dict[str, Any]) -> None:
     partial = out / f".{TUNE_FILE}.partial"
     partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     partial.replace(out / TUNE_FILE)
-
-
-def space_of(declared: dict[str, Any]) -> Space:
-    """The space of a variant in tune.json."""
-    return {key: Dimension(**value) for key, value in declared["space"].items()}

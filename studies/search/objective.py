@@ -7,7 +7,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,22 +17,22 @@ from optuna import TrialPruned
 from optuna.trial import Trial
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.execution.interruption import postponed_interruption
+from lrlora.studies.execution.executor import Died, Ended, Executor, Figures, Record, RunCell, Step
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.tracking import CELL, CellRun, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
-from lrlora.studies.search.trials import DEFAULT, INDEX, OUTCOME, TrialFailedError
+from lrlora.studies.search.trials import DEFAULT, INDEX, TrialFacts, TrialFailedError
 from lrlora.studies.spec.cells import Cell
-from lrlora.studies.training.history import StepListener
 
 TRIAL = "lrlora.trial"
 """The tag of an MLflow run with the index of its trial."""
 
-Record = dict[str, Any]
-RunCell = Callable[[Cell, Path, StepListener], Record]
-"""What trains a cell: :func:`lrlora.studies.training.loop.run_cell`."""
+_TICK_SECONDS = 1.0
+
+Watch = Callable[[int, float], None]
+"""Takes a step and the metric on the validation split, and raises :class:`RunPrunedError` to end the run."""
 
 
 class RunPrunedError(Exception):
@@ -40,8 +40,8 @@ class RunPrunedError(Exception):
 
 
 @dataclass
-class Place:
-    """Where trials are recorded, and how progress is shown.
+class Objective:
+    """Runs trials.
 
     Attributes:
         out: The folder of the search.
@@ -50,6 +50,7 @@ class Place:
         progress: The bars.
         metric: The metric that is optimised.
         pruner: Name of the pruner.
+        run_cell: Trains a cell.
     """
 
     out: Path
@@ -58,153 +59,163 @@ class Place:
     progress: StudyProgress
     metric: str
     pruner: str
+    run_cell: RunCell
 
+    def __call__(self, trial: Trial, settings: Settings, subject: Subject) -> float:
+        """Run a trial to its end and set its outcome: complete, pruned, diverged, out-of-memory, refused or failed.
 
-@dataclass
-class TrialResults:
-    """The runs of a trial so far."""
+        Runs that are recorded already are not repeated.
 
-    values: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+        Args:
+            trial: Optuna's.
+            settings: What is tried; those of the untuned variant if it is the default.
+            subject: The variant.
 
+        Returns:
+            The metric, averaged over the runs.
 
-def run_trial(trial: Trial, settings: Settings, subject: Subject, place: Place, run_cell: RunCell) -> float:
-    """Run a trial to its end and set its outcome: complete, pruned, diverged, out-of-memory, refused or failed.
+        Raises:
+            TrialPruned: It was pruned, or a run diverged or had no memory: such settings are bad, and that is how
+                Optuna's sampler learns to avoid them.
+            TrialFailedError: A run failed, or the method refused the settings.
+            KeyboardInterrupt: The run that was interrupted is closed.
+        """
+        found = TrialFacts(trial.user_attrs[INDEX], settings)
+        label, prunable = f", trial {found.number}", not trial.user_attrs.get(DEFAULT)
 
-    Runs that are recorded already are not repeated.
+        def end(outcome: str, reason: str | None) -> None:
+            found.outcome, found.reason = outcome, reason
+            found.write(trial)
+            raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
 
-    Args:
-        trial: Optuna's.
-        settings: What is tried; those of the untuned variant if it is the default.
-        subject: The variant.
-        place: Where it is recorded.
-        run_cell: Trains a cell.
+        def lags(value: float, step: int) -> bool:
+            trial.report(value, step)
+            return prunable and trial.should_prune()
 
-    Returns:
-        The metric, averaged over the runs.
+        try:
+            cells = subject.cells(settings if prunable else {}, label)
+        except ValueError as error:  # a combination that the method does not take, though it takes each by itself
+            self.progress.say(f"{subject.name}{label}: refused: {error}")
+            end("refused", str(error))
+        for index, cell in enumerate(cells):
 
-    Raises:
-        TrialPruned: It was pruned, or a run diverged or had no memory: such settings are bad, and that is how Optuna's
-            sampler learns to avoid them.
-        TrialFailedError: A run failed, or the method refused the settings.
-        KeyboardInterrupt: The run that was interrupted is closed.
-    """
-    found, name = TrialResults(), f"{subject.name}, trial {trial.user_attrs[INDEX]}"
-    prunable = not trial.user_attrs.get(DEFAULT)
+            def watch(step: int, value: float, first: int = index * cell.variant.training.steps) -> None:
+                # Later seeds go on where the first ended: a budget is one number, all steps of the trial so far.
+                if self.pruner == "hyperband" and lags(mean([*found.values, value]), first + step):
+                    raise RunPrunedError(step)
 
-    def end(outcome: str, reason: str | None = None) -> None:
-        facts = asdict(found) | {"settings": settings, DEFAULT: not prunable, "reason": reason, OUTCOME: outcome}
-        for key, fact in facts.items():
-            trial.set_user_attr(key, fact)
-        if outcome in ("refused", "failed"):
-            raise TrialFailedError(reason)
-        if outcome != "complete":
-            raise TrialPruned(reason)
+            record = self._record_of(cell, found.number, watch)
+            found.seconds += record["duration_seconds"]
+            found.runs.append(record["mlflow_run_id"])
+            if record["status"] != "finished":
+                end(outcome_of_record(record), str(record["reason"]))
+            found.values.append(record["metrics"][self.metric])
+            found.losses.append(record["metrics"]["loss"])
+            if self.pruner == "wilcoxon" and lags(found.values[-1], index) and index < len(cells) - 1:
+                done = f"after {index + 1} of {len(cells)} runs"
+                self.progress.say(f"{subject.name}{label}: pruned {done}")
+                end("pruned", f"worse than the best trial {done}")
+        found.write(trial)
+        return mean(found.values)
 
-    def lags(value: float, step: int) -> bool:
-        trial.report(value, step)
-        return prunable and trial.should_prune()
+    def _record_of(self, cell: Cell, number: int, watch: Watch) -> Record:
+        """The record of a run: a recorded one, or a new one."""
+        with FileLock(self.out / "locks" / f"{cell.id}.lock", is_singleton=False):
+            self.progress.begin(cell)
+            record = self._recorded(cell)
+            if record is None:
+                record = self._run(cell, number, watch)
+            elif record["status"] == "finished":
+                try:
+                    for point in record["validation"]:
+                        if point.get(self.metric) is not None:
+                            watch(point["step"], point[self.metric])
+                except RunPrunedError as stop:
+                    record |= _pruned(stop)
+            self.progress.end(cell, record, final=True)
+        return record
 
-    try:
-        cells = subject.cells(settings if prunable else {}, f", trial {trial.user_attrs[INDEX]}")
-    except ValueError as error:  # a combination that the method does not take, though it takes each by itself
-        place.progress.say(f"{name}: refused: {error}")
-        end("refused", str(error))
-    for index, cell in enumerate(cells):
+    def _recorded(self, cell: Cell) -> Record | None:
+        """The record of a run that an earlier command, or another trial at the same settings, has made."""
+        for run in self.tracker.client.search_runs([self.tracker.experiment], f"tags.`{CELL}` = '{cell.id}'"):
+            if outcome_of(run) in FINAL and (record := self.tracker.read_result(run)) is not None:
+                return record
+        return None
 
-        def watch(step: int, value: float, first: int = index * cell.variant.training.steps) -> None:
-            # Later seeds go on where the first ended, so that a budget is one number: all steps of the trial so far.
-            if place.pruner == "hyperband" and lags(mean([*found.values, value]), first + step):
-                raise RunPrunedError(step)
+    def _run(self, cell: Cell, number: int, watch: Watch) -> Record:
+        from lrlora.studies.training.loop import blank_record
 
-        record = _record_of(cell, trial, place, watch, run_cell)
-        found.seconds += record["duration_seconds"]
-        found.runs.append(record["mlflow_run_id"])
-        if record["status"] != "finished":
-            end(outcome_of_record(record), str(record["reason"]))
-        found.values.append(record["metrics"][place.metric])
-        found.losses.append(record["metrics"]["loss"])
-        if place.pruner == "wilcoxon" and lags(found.values[-1], index) and index < len(cells) - 1:
-            done = f"after {index + 1} of {len(cells)} runs"
-            place.progress.say(f"{name}: pruned {done}")
-            end("pruned", f"worse than the best trial {done}")
-    end("complete")
-    return mean(found.values)
+        run: CellRun | None = None
+        losses: list[float | None] = []
+        validation: list[dict[str, Any]] = []
+        started = time.perf_counter()
 
-
-Watch = Callable[[int, float], None]
-"""Takes a step and the metric on the validation split, and raises :class:`RunPrunedError` to end the run."""
-
-
-def _record_of(cell: Cell, trial: Trial, place: Place, watch: Watch, run_cell: RunCell) -> Record:
-    """The record of a run: a recorded one, or a new one."""
-    with FileLock(place.out / "locks" / f"{cell.id}.lock", is_singleton=False):
-        place.progress.begin(cell)
-        record = _recorded(cell, place.tracker)
-        if record is None:
-            record = _run(cell, trial, place, watch, run_cell)
-        elif record["status"] == "finished":
-            try:
-                for point in record["validation"]:
-                    if point.get(place.metric) is not None:
-                        watch(point["step"], point[place.metric])
-            except RunPrunedError as stop:
-                record |= {"status": "pruned", "reason": f"pruned at step {stop.args[0]}"}
-        place.progress.end(cell, record, final=True)
-    return record
-
-
-def _recorded(cell: Cell, tracker: Tracker) -> Record | None:
-    """The record of a run that an earlier command, or another trial at the same settings, has made."""
-    for run in tracker.client.search_runs([tracker.experiment], f"tags.`{CELL}` = '{cell.id}'"):
-        if outcome_of(run) in FINAL and (record := tracker.read_result(run)) is not None:
-            return record
-    return None
-
-
-def _run(cell: Cell, trial: Trial, place: Place, watch: Watch, run_cell: RunCell) -> Record:
-    from lrlora.studies.training.loop import blank_record
-
-    run: CellRun | None = None
-    losses: list[float | None] = []
-    validation: list[dict[str, Any]] = []
-    started = time.perf_counter()
-    try:
-        run = place.tracker.start_cell(cell, place.environment)
-        place.tracker.client.set_tag(run.run_id, TRIAL, str(trial.user_attrs[INDEX]))
-        log = run.log_step
-
-        def listen(step: int, figures: Mapping[str, float | None]) -> None:
-            log(step, figures)
-            place.progress.step(cell, step, figures)
+        def listen(step: int, figures: Figures) -> None:
+            assert run is not None
+            run.log_step(step, figures)
+            self.progress.step(cell, step, figures)
             if "train/loss" in figures:
                 losses.append(figures["train/loss"])
             else:
                 validation.append({"step": step} | {k.removeprefix("validation/"): v for k, v in figures.items()})
-            value = figures.get(f"validation/{place.metric}")
+            value = figures.get(f"validation/{self.metric}")
             if value is not None:
                 watch(step, value)
 
-        with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
+        # The adapters of trials are not kept: the study trains the chosen one anew.
+        with tempfile.TemporaryDirectory(prefix="lrlora-") as files, tempfile.TemporaryDirectory() as nothing:
             try:
-                record = run_cell(cell, Path(folder), listen)
-            except RunPrunedError as stop:
-                record = blank_record(cell) | {"status": "pruned", "judged_on": "validation"}
-                record |= {"reason": f"pruned at step {stop.args[0]}", "train_loss": losses, "validation": validation}
-            except StudyError:
+                run = self.tracker.start_cell(cell, self.environment)
+                self.tracker.client.set_tag(run.run_id, TRIAL, str(number))
+                try:
+                    record = self.run_cell(cell, Path(files), listen)
+                except RunPrunedError as stop:
+                    record = blank_record(cell) | {"judged_on": "validation"} | _pruned(stop)
+                    record |= {"train_loss": losses, "validation": validation}
+                except StudyError:
+                    raise
+                except Exception:  # of a method or a task: the search goes on with the next trial
+                    record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
+                record["mlflow_run_id"] = run.run_id
+                record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
+                # The outcome is written last: a run that is interrupted before that is run again.
+                run.finish(record, outcome_of_record(record), Path(nothing))
+            except KeyboardInterrupt:
+                with contextlib.suppress(Exception):
+                    if run is not None:
+                        run.kill()
                 raise
-            except Exception:  # of a method or a task: the search goes on with the next trial
-                record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
-    except KeyboardInterrupt:
-        with postponed_interruption(), contextlib.suppress(Exception):
-            if run is not None:
-                run.kill()
+        return record
+
+
+def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[[int, Figures], None]) -> Record:
+    """Run a cell in a fresh process, as the cells of studies are.
+
+    Args:
+        executor: With one worker.
+        cell: The cell.
+        files: Not used: what the worker saves is removed.
+        listen: Takes steps and figures. The worker is ended if it raises.
+    """
+    from lrlora.studies.training.loop import blank_record
+
+    handle = executor.submit(cell)
+    try:
+        while True:
+            for _, event in executor.events(_TICK_SECONDS):
+                match event:
+                    case Step(step, figures):
+                        listen(step, figures)
+                    case Ended(record):
+                        executor.release(handle)
+                        return record
+                    case Died(reason):
+                        executor.release(handle)
+                        return blank_record(cell) | {"status": "failed", "reason": reason}
+    except BaseException:
+        executor.close()
         raise
-    record["mlflow_run_id"] = run.run_id
-    record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
-    # The adapters of trials are not kept: the study trains the chosen one anew.
-    with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing, postponed_interruption():
-        run.finish(record, outcome_of_record(record), Path(nothing))
-    return record
+
+
+def _pruned(stop: RunPrunedError) -> Record:
+    return {"status": "pruned", "reason": f"pruned at step {stop.args[0]}"}

@@ -4,59 +4,39 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import stdev
 from typing import Any
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.search.declaration import TUNE_FILE, read_tune_file, space_of
-from lrlora.studies.search.space import Settings, Space
-from lrlora.studies.search.trials import INDEX, OUTCOME, open_storage
+from lrlora.studies.report.formatting import plural
+from lrlora.studies.search.declaration import TUNE_FILE, read_tune_file
+from lrlora.studies.search.space import Dimension, Settings, Space, is_number, show
+from lrlora.studies.search.trials import OUTCOME, TrialFacts, open_storage
+from lrlora.studies.spec.tuning import best_of
 
 OUTCOMES = ("complete", "pruned", "diverged", "out-of-memory", "refused", "failed")
 FEW_TRIALS = 10
 """Fewer complete trials than this cover a space too sparsely: TPE samples as many at random before it learns."""
 
-_EDGE = 0.05
-
-
-@dataclass(frozen=True)
-class TrialFacts:
-    """A trial that has ended.
-
-    Attributes:
-        number: 0 is the variant as it stands.
-        outcome: One of :data:`OUTCOMES`.
-        value: The metric on the validation split, averaged over the runs; None unless the trial is complete.
-        values: Of each run.
-        losses: The validation loss of each run.
-        settings: What was tried.
-        runs: MLflow run ids.
-        reason: Why it is not complete.
-        seconds: All runs together.
-    """
-
-    number: int
-    outcome: str
-    value: float | None
-    values: list[float]
-    losses: list[float]
-    settings: Settings
-    runs: list[str]
-    reason: str | None
-    seconds: float
-
 
 @dataclass(frozen=True)
 class VariantOutcome:
-    """One variant with its trials."""
+    """One variant with its trials.
+
+    Attributes:
+        name: The variant's.
+        space: What was searched.
+        defaults: Its untuned settings.
+        direction: ``"maximize"`` or ``"minimize"``.
+        trials: Those that have ended, by number.
+    """
 
     name: str
-    method: str
     space: Space
     defaults: Settings
-    maximize: bool
+    direction: str
     trials: list[TrialFacts]
 
     @property
@@ -66,13 +46,9 @@ class VariantOutcome:
 
     @property
     def best(self) -> TrialFacts | None:
-        """The trial with the best value; of those that tie the one with the least loss, and then the first."""
-
-        def rank(trial: TrialFacts) -> tuple[float, float, int]:
-            assert trial.value is not None
-            return self.sign * trial.value, -mean(trial.losses), -trial.number
-
-        return max(self.complete, key=rank, default=None)
+        """The best trial, see :func:`lrlora.studies.spec.tuning.best_of`."""
+        index = best_of({i: (one.values, one.losses) for i, one in enumerate(self.complete)}, self.direction)
+        return None if index is None else self.complete[index]
 
     @property
     def default(self) -> TrialFacts | None:
@@ -80,18 +56,12 @@ class VariantOutcome:
         return next((trial for trial in self.complete if trial.number == 0), None)
 
     @property
-    def sign(self) -> int:
-        """1 if more is better, else -1."""
-        return 1 if self.maximize else -1
-
-    @property
     def difference(self) -> float | None:
         """The best trial's value minus the default's."""
-        if self.best is None or self.default is None:
+        best, default = self.best, self.default
+        if best is None or default is None or best.value is None or default.value is None:
             return None
-        assert self.best.value is not None
-        assert self.default.value is not None
-        return self.best.value - self.default.value
+        return best.value - default.value
 
     @property
     def standard_error(self) -> float | None:
@@ -109,50 +79,26 @@ class VariantOutcome:
 
     def warnings(self) -> list[str]:
         """Caveats about this variant, a sentence each."""
-        if self.best is None:
+        best, complete, found = self.best, len(self.complete), list[str]()
+        if best is None:
             return [f"{self.name}: no trial is complete, so there is no best one."]
-        found = []
         if self.default is None:
-            found.append(f"{self.name}: the trial of the untuned variant is not complete, so no gain is given.")
-        elif self.best is self.default:
-            found.append(f"{self.name}: no trial was better than the untuned variant.")
-        complete = len(self.complete)
+            found.append("the trial of the untuned variant is not complete, so no gain is given.")
+        elif best is self.default:
+            found.append("no trial was better than the untuned variant.")
         if complete < FEW_TRIALS:
-            found.append(f"{self.name}: {complete} complete trials cover the space too sparsely; {FEW_TRIALS} are few.")
-        found += [f"{self.name}: {text}" for text in self._edges()]
-        error, difference = self.standard_error, self.difference
-        if difference and len(self.best.values) < 2:
-            found.append(f"{self.name}: with one run per trial the gain has no standard error.")
-        elif difference and error is not None and abs(difference) < 2 * error:
-            found.append(
-                f"{self.name}: the gain of {abs(difference):.4f} is less than twice its standard error over seeds, "
-                f"{error:.4f}."
-            )
-        return found
-
-    def _edges(self) -> list[str]:
-        assert self.best is not None
-        found = []
+            found.append(f"{complete} complete trials cover the space too sparsely; {FEW_TRIALS} are few.")
         for setting, dimension in self.space.items():
-            value = self.best.settings.get(setting)
-            if self.best.number == 0 or not isinstance(value, (int, float)) or isinstance(value, bool):
-                continue
-            if dimension.values is not None:
-                numbers = [
-                    one for one in dimension.choices(self.defaults.get(setting)) if isinstance(one, (int, float))
-                ]
-                at = (value == min(numbers)) - (value == max(numbers)) if len(numbers) > 2 else 0
-            else:
-                assert dimension.low is not None
-                assert dimension.high is not None
-                scale = math.log if dimension.log else float
-                low, high = scale(dimension.low), scale(dimension.high)
-                place = (scale(value) - low) / (high - low)
-                at = (place < _EDGE) - (place > 1 - _EDGE)
-            if at:
-                end = "lower" if at > 0 else "upper"
-                found.append(f"the best {setting}, {show(value)}, is at the {end} edge of its space; widen it.")
-        return found
+            value = best.settings.get(setting)
+            if best.number > 0 and is_number(value) and (edge := dimension.edge(value, self.defaults.get(setting))):
+                found.append(f"the best {setting}, {show(value)}, is at the {edge} edge of its space; widen it.")
+        error, difference = self.standard_error, self.difference
+        if difference and len(best.values) < 2:
+            found.append("with one run per trial the gain has no standard error.")
+        elif difference and error is not None and abs(difference) < 2 * error:
+            gain = f"the gain of {abs(difference):.4f} is less than twice its standard error over seeds"
+            found.append(f"{gain}, {error:.4f}.")
+        return [f"{self.name}: {text}" for text in found]
 
 
 @dataclass(frozen=True)
@@ -161,7 +107,7 @@ class Outcome:
 
     out: Path
     content: dict[str, Any]
-    variants: list[VariantOutcome] = field(default_factory=list)
+    variants: list[VariantOutcome]
 
     @property
     def metric(self) -> str:
@@ -181,25 +127,18 @@ class Outcome:
 
     def budget(self) -> str:
         """The budget of each variant, in a sentence or two."""
-        seeds, steps = self.content["seeds"], self.content["steps"]
-        runs, each = self.content["runs_per_trial"], {len(one.trials) for one in self.variants}
-        given = (
-            _plural(each.pop(), "trial")
-            if len(each) == 1
-            else ", ".join(f"{len(one.trials)} ({one.name})" for one in self.variants) + " trials"
-        )
-        what = f"{_plural(runs, 'run')} of {steps} steps, seeds {', '.join(map(str, seeds))}"
+        seeds, runs = ", ".join(map(str, self.content["seeds"])), plural(self.content["runs_per_trial"], "run")
+        given = ", ".join(f"{len(one.trials)} ({one.name})" for one in self.variants) + " trials"
+        if len(numbers := {len(one.trials) for one in self.variants}) == 1:
+            given = plural(numbers.pop(), "trial")
         spaces: dict[tuple[str, ...], list[str]] = {}
         for one in self.variants:
-            spaces.setdefault(tuple(one.space), []).append(one.name)
-        searched = "; ".join(
-            f"{', '.join(names)} over {', '.join(name.removeprefix('training.') for name in space)}"
-            for space, names in spaces.items()
-        )
-        who = "Every variant" if len(self.variants) > 1 else self.variants[0].name
+            spaces.setdefault(tuple(name.removeprefix("training.") for name in one.space), []).append(one.name)
+        searched = "; ".join(f"{', '.join(names)} over {', '.join(space)}" for space, names in spaces.items())
         return (
-            f"{who} was tuned with {given} of {what} (pruner {self.content['pruner']}), by {self.metric} on the "
-            f"validation split; the test split was not used. Searched: {searched}."
+            f"{'Every variant' if len(self.variants) > 1 else self.variants[0].name} was tuned with {given} of {runs} "
+            f"of {self.content['steps']} steps, seeds {seeds} (pruner {self.content['pruner']}), by {self.metric} on "
+            f"the validation split; the test split was not used. Searched: {searched}."
         )
 
     def warnings(self) -> list[str]:
@@ -229,30 +168,13 @@ def load_outcome(out: Path) -> Outcome:
     if content is None:
         raise StudyError(f"{out}: no search was run here (no {TUNE_FILE})")
     storage = open_storage(out)
-    known = set(optuna.get_all_study_names(storage))
-    found = []
+    known, found = set(optuna.get_all_study_names(storage)), []
     for name, declared in content["variants"].items():
         trials = []
         if name in known:
             study = optuna.load_study(study_name=name, storage=storage)
-            trials = [_facts(trial) for trial in study.get_trials(deepcopy=False) if OUTCOME in trial.user_attrs]
-            trials.sort(key=lambda trial: trial.number)
-        maximize = content["metric"]["direction"] == "maximize"
-        space = space_of(declared)
-        found.append(VariantOutcome(name, declared["method"], space, declared["default"], maximize, trials))
+            ended = [trial for trial in study.get_trials(deepcopy=False) if OUTCOME in trial.user_attrs]
+            trials = sorted(map(TrialFacts.read, ended), key=lambda trial: trial.number)
+        space = {key: Dimension(**value) for key, value in declared["space"].items()}
+        found.append(VariantOutcome(name, space, declared["default"], content["metric"]["direction"], trials))
     return Outcome(out, content, found)
-
-
-def _facts(trial: Any) -> TrialFacts:
-    facts = {key: trial.user_attrs[key] for key in ("values", "losses", "settings", "runs", "reason", "seconds")}
-    outcome = trial.user_attrs[OUTCOME]
-    return TrialFacts(trial.user_attrs[INDEX], outcome, trial.value if outcome == "complete" else None, **facts)
-
-
-def show(value: Any) -> str:
-    """A setting's value as text."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

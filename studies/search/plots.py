@@ -16,9 +16,9 @@ from optuna.visualization import matplotlib as drawn
 from lrlora.studies.report.figure_parts import PlotText
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.svg import drawing_style, inline_svg
-from lrlora.studies.search.outcome import TrialFacts, VariantOutcome
+from lrlora.studies.search.outcome import VariantOutcome
 from lrlora.studies.search.space import encode
-from lrlora.studies.search.trials import quiet_optuna
+from lrlora.studies.search.trials import TrialFacts, quiet_optuna
 
 NEEDED = 20
 """Complete trials below which no importance is given: their best quarter is then fewer than five."""
@@ -34,10 +34,10 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
         metric: The metric that was optimised.
         key: Prefix of the names of the plots, unique on the page.
     """
-    scale = Scale.of(metric)
-    study, target = as_study(variant, scale.factor), scale.heading(metric)
     if not variant.complete:
         return []
+    scale, name = Scale.of(metric), metric.capitalize()
+    study, target = as_study(variant, scale.factor), scale.heading(metric)
 
     def history() -> Any:
         axes = drawn.plot_optimization_history(study, target_name=target)
@@ -46,24 +46,22 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
             axes.legend()
         return axes
 
-    figures = [_plot(f"{key}-history", history, f"{metric.capitalize()} on the validation split by trial.")]
-    searched = any(trial.state == TrialState.COMPLETE and trial.params for trial in study.trials)
+    plots: list[tuple[str, Callable[[], Any], str]] = [
+        ("history", history, f"{name} on the validation split by trial."),
+    ]
     if importances(variant):
+        draw: Callable[[], Any] = partial(drawn.plot_param_importances, study, evaluator=_EVALUATOR)
         caption = "Importance of each setting by PED-ANOVA for being among the best quarter of the trials."
-        figures.append(
-            _plot(f"{key}-importance", lambda: drawn.plot_param_importances(study, evaluator=_EVALUATOR), caption)
-        )
-    for index, setting in enumerate(variant.space if searched else ()):
-        if any(setting in trial.params for trial in study.trials):
-            slices = partial(drawn.plot_slice, study, params=[setting], target_name=target)
-            caption = f"{metric.capitalize()} against {setting}, a dot per complete trial."
-            figures.append(_plot(f"{key}-slice-{index}", slices, caption))
+        plots.append(("importance", draw, caption))
+    searched = {setting for trial in study.trials for setting in trial.params}
+    for index, setting in enumerate(variant.space):
+        if setting in searched:
+            draw = partial(drawn.plot_slice, study, params=[setting], target_name=target)
+            plots.append((f"slice-{index}", draw, f"{name} against {setting}, a dot per complete trial."))
     if searched and len(variant.space) > 1:
-        caption = f"Settings and {metric} of each complete trial."
-        figures.append(
-            _plot(f"{key}-parallel", lambda: drawn.plot_parallel_coordinate(study, target_name=target), caption)
-        )
-    return figures
+        draw = partial(drawn.plot_parallel_coordinate, study, target_name=target)
+        plots.append(("parallel", draw, f"Settings and {metric} of each complete trial."))
+    return [_plot(f"{key}-{suffix}", draw, caption) for suffix, draw, caption in plots]
 
 
 def importances(variant: VariantOutcome) -> dict[str, float]:
@@ -91,7 +89,7 @@ def as_study(variant: VariantOutcome, factor: float = 1.0) -> optuna.Study:
     Trials that are not complete, and the untuned variant if it is outside of the space, are failed trials in it.
     """
     with quiet_optuna():
-        study = optuna.create_study(direction="maximize" if variant.maximize else "minimize")
+        study = optuna.create_study(direction=variant.direction)
         study.add_trials([_trial(variant, trial, factor) for trial in variant.trials])
     return study
 

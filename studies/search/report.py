@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from lrlora.studies.report.table import Table, make_table
 from lrlora.studies.report.templates import page_environment
 from lrlora.studies.report.terminal import whole_table
 from lrlora.studies.report.writing import FOLDER, write_files
-from lrlora.studies.search.outcome import Outcome, VariantOutcome, show
+from lrlora.studies.search.outcome import Outcome, VariantOutcome
 from lrlora.studies.search.plots import importances, plots_of, why_not
 from lrlora.studies.search.pruning import describe_pruner
+from lrlora.studies.search.space import show
 from lrlora.studies.search.tuned_file import TUNED_FILE
 
 
@@ -43,13 +43,13 @@ def report_data(outcome: Outcome) -> dict[str, Any]:
         "found": {
             one.name: {
                 "counts": one.counts(),
-                "best": None if one.best is None else dataclasses.asdict(one.best),
-                "default": None if one.default is None else dataclasses.asdict(one.default),
+                "best": None if one.best is None else one.best.plain(),
+                "default": None if one.default is None else one.default.plain(),
                 "difference": one.difference,
                 "standard_error": one.standard_error,
                 "importance": importances(one),
                 "no_importance": why_not(one),
-                "trials": [dataclasses.asdict(trial) for trial in one.trials],
+                "trials": [trial.plain() for trial in one.trials],
             }
             for one in outcome.variants
         },
@@ -58,19 +58,13 @@ def report_data(outcome: Outcome) -> dict[str, Any]:
 
 def headline(outcome: Outcome) -> str:
     """The best trials, in a sentence."""
-    ended = [one for one in outcome.variants if one.best is not None]
-    if not ended:
-        return "No trial is complete yet."
-    scale = Scale.of(outcome.metric)
-    told = []
-    for one in ended:
-        assert one.best is not None
-        gain = one.difference
-        text = f"{one.name} {scale.value(one.best.value)}{scale.unit}"
-        if gain is not None:
-            text += " (untuned)" if one.best.number == 0 else f" ({scale.value(gain, signed=True)} to untuned)"
-        told.append(text)
-    return f"Best {outcome.metric} on the validation split: {listed(told)}."
+    scale, told = Scale.of(outcome.metric), []
+    for one in outcome.variants:
+        if one.best is not None:
+            gain = "" if one.difference is None else f" ({scale.value(one.difference, signed=True)} to untuned)"
+            gain = " (untuned)" if one.best is one.default else gain
+            told.append(f"{one.name} {scale.value(one.best.value)}{scale.unit}{gain}")
+    return f"Best {outcome.metric} on the validation split: {listed(told)}." if told else "No trial is complete yet."
 
 
 def result_table(outcome: Outcome) -> Table:
@@ -178,23 +172,15 @@ def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("changed", ", ".join(f"{key}={value}" for key, value in content["overrides"].items()) or "nothing"),
     ]
     for one in outcome.variants:
-        space = "; ".join(f"{name.removeprefix('training.')} {_dimension(one, name)}" for name in one.space)
-        facts.append((f"space of {one.name}", space))
+        space = [
+            f"{name.removeprefix('training.')} {one.space[name].describe(one.defaults[name])}" for name in one.space
+        ]
+        facts.append((f"space of {one.name}", "; ".join(space)))
     return facts
-
-
-def _dimension(one: VariantOutcome, name: str) -> str:
-    dimension = one.space[name]
-    if dimension.values is not None:
-        text = "in " + ", ".join(show(value) for value in dimension.choices(one.defaults.get(name)))
-    else:
-        text = f"{dimension.low:g} to {dimension.high:g}" + (" (log)" if dimension.log else "")
-    return text + (f" where {dimension.when}" if dimension.when else "")
 
 
 def _setting(one: VariantOutcome, name: str) -> str:
     if name not in one.space or one.best is None:
         return MISSING
-    default = one.defaults.get(name)
-    untuned = MISSING if default is None else show(default)
-    return f"{show(one.best.settings[name])} ({untuned})" if name in one.best.settings else f"{MISSING} ({untuned})"
+    best, default = one.best.settings, one.defaults.get(name)
+    return f"{show(best[name]) if name in best else MISSING} ({MISSING if default is None else show(default)})"

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from rich.console import Console
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_inputs
+from lrlora.studies.execution.executor import RunCell
+from lrlora.studies.execution.local import LocalExecutor
 from lrlora.studies.execution.progress import StudyProgress
-from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.tracking import Tracker
-from lrlora.studies.search.declaration import Tune, check_tune_folder, write_tune_file
-from lrlora.studies.search.objective import Place, RunCell, run_trial
+from lrlora.studies.search.declaration import TUNE_FILE, Tune, check_tune_folder, write_tune_file
+from lrlora.studies.search.objective import Objective, run_in_worker
 from lrlora.studies.search.outcome import Outcome, load_outcome
 from lrlora.studies.search.pruning import describe_pruner, make_pruner
+from lrlora.studies.search.subject import THREADS
 from lrlora.studies.search.trials import Trials, open_storage
-
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
 
 
 def run_tune(
@@ -38,7 +38,7 @@ def run_tune(
         out: The folder of the search; what it holds already is not run again.
         timeout: Seconds after which no trial is begun; the one that runs goes to its end.
         console: Where progress is shown; by default the terminal's standard error.
-        run_cell: Trains a cell; by default :func:`lrlora.studies.training.loop.run_cell`.
+        run_cell: Trains a cell, in this process; by default each is trained by a process of its own.
 
     Raises:
         ValueError, ImportError: The search cannot be run as it is declared; nothing has been written.
@@ -48,12 +48,9 @@ def run_tune(
     if timeout is not None and timeout <= 0:
         raise StudyError(f"--timeout {timeout:g}: a number of seconds above 0")
     content = check_tune_folder(out, tune)
-    if run_cell is None:
-        for subject in tune.subjects:
-            check_inputs(subject.study, lambda line: _say(line, console))
-        from lrlora.studies.training.loop import run_cell as train_cell
-
-        run_cell = train_cell
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    for subject in tune.subjects if run_cell is None else ():
+        check_inputs(subject.study, say)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,45 +60,37 @@ def run_tune(
         tracker = Tracker.open(out, tune.name, f"Settings of {tune.study.name}, searched on the validation split.")
         tracker.check_place()
         storage = open_storage(out)
-        write_tune_file(out, check_tune_folder(out, tune) if (out / "tune.json").exists() else content)
-        queues = _queues(tune, storage)
+        write_tune_file(out, check_tune_folder(out, tune) if (out / TUNE_FILE).exists() else content)
+        runs, training = tune.runs_per_trial, tune.subjects[0].default.training
+        pruner = make_pruner(tune.pruner, runs, training.steps, training.eval_every or training.steps)
+        queues = [Trials(storage, subject, tune.study.metric.direction, pruner) for subject in tune.subjects]
         (out / "locks").mkdir(exist_ok=True)
-    per_trial, first = tune.runs_per_trial, tune.subjects[0].study.training
-    _say(describe_pruner(tune.pruner, per_trial), console)
+    say(describe_pruner(tune.pruner, runs))
     done = sum(queue.ended() for queue in queues)
     planned = sum(max(tune.trials, len(queue.known())) for queue in queues)
     if done:
-        _say(f"trials done: {done}; going on to {tune.trials} for each variant", console)
-    began = time.monotonic()
-    left = list(queues)
-    with (
-        quiet(),
-        StudyProgress(
-            console, max(planned - done, 0) * per_trial * first.steps, planned * per_trial, done * per_trial
-        ) as progress,
-    ):
-        place = Place(out, tracker, describe_environment(), progress, tune.study.metric.name, tune.pruner)
+        say(f"trials done: {done}; going on to {tune.trials} for each variant")
+    steps = max(planned - done, 0) * runs * training.steps
+    began, left = time.monotonic(), list(queues)
+    with contextlib.ExitStack() as stack:
+        if run_cell is None:
+            # A folder of its own for each process that shares the search: an executor empties the one it has.
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lrlora-")))
+            executor = LocalExecutor(place / "work", place / "logs", threads=THREADS)
+            run_cell = partial(run_in_worker, stack.enter_context(contextlib.closing(executor)))
+        progress = stack.enter_context(StudyProgress(console, steps, planned * runs, done * runs))
+        environment = describe_environment() | {"threads": THREADS, "workers": 1}
+        run_trial = Objective(out, tracker, environment, progress, tune.study.metric.name, tune.pruner, run_cell)
         while left:
             queue = left.pop(0)
             if timeout is not None and time.monotonic() - began > timeout:
-                _say(f"the time is up after {timeout:g} s; the same command goes on", console)
+                say(f"the time is up after {timeout:g} s; the same command goes on")
                 break
-            if queue.run_next(tune.trials, partial(run_trial, subject=queue.subject, place=place, run_cell=run_cell)):
+            if queue.run_next(tune.trials, partial(run_trial, subject=queue.subject)):
                 left.append(queue)
     if running := sum(queue.running() for queue in queues):
-        _say(f"{running} trials are run by another process, or by one that was killed within two minutes", console)
+        say(f"{running} trials are run by another process, or by one that was killed within two minutes")
     outcome = load_outcome(out)
-    counts = outcome.counts()
     complete = all(queue.ended() >= tune.trials for queue in queues)
-    tracker.finish_study({f"trials/{name}": float(count) for name, count in counts.items()}, complete)
+    tracker.finish_study({f"trials/{name}": float(count) for name, count in outcome.counts().items()}, complete)
     return outcome
-
-
-def _queues(tune: Tune, storage: RDBStorage) -> list[Trials]:
-    training = tune.subjects[0].study.training
-    pruner = make_pruner(tune.pruner, tune.runs_per_trial, training.steps, training.eval_every or training.steps)
-    return [Trials(storage, subject, tune.study.metric.direction, pruner) for subject in tune.subjects]
-
-
-def _say(line: str, console: Console) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 from pydantic import Field, model_validator
 
-from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.errors import StudyError
 from lrlora.studies.spec.axes import Axis
 from lrlora.studies.spec.overrides import parse_overrides
 from lrlora.studies.spec.plain_yaml import read_yaml_mapping
@@ -19,37 +21,29 @@ from lrlora.studies.spec.schema import Strict, validate
 Settings = dict[str, Any]
 """From the names of settings, dotted as in an axis of a study, to their values."""
 
+_EDGE = 0.05
+"""The share of an interval, at either end, that counts as its edge."""
 
-class Dimension(Strict):
+
+class Dimension(Axis):
     """The values of one setting: an interval, as in ``{low: 1e-4, high: 1e-2, log: true}``, or ``{values: [16, 32]}``.
 
     A list alone stands for ``values``. With ``when`` the setting is tried only where earlier ones, or the variant, have
     the given values, as in an axis of a study.
     """
 
+    values: list[Any] = Field([])
     low: float | None = None
     high: float | None = None
     log: bool = Field(False, description="Spread over the logarithm of the interval.")
-    values: list[Any] | None = None
-    when: dict[str, Any] = Field(default_factory=dict, description="Settings and the value, or values, they must have.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_short_form(cls, given: Any) -> Any:
-        return {"values": given} if isinstance(given, list) else given
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.values is None) == (self.low is None and self.high is None):
+    def _check_interval(self) -> Self:
+        if bool(self.values) == (self.low is not None or self.high is not None):
             raise ValueError("takes either low and high, or values")
-        if self.values is not None:
+        if self.values:
             if self.log:
                 raise ValueError("log goes with low and high, not with values")
-            if not self.values:
-                raise ValueError("values is an empty list")
-            for i, value in enumerate(self.values):
-                if value in self.values[:i]:
-                    raise ValueError(f"the value {value!r} is given twice")
             return self
         if self.low is None or self.high is None:
             raise ValueError(f"{'low' if self.low is None else 'high'} is missing")
@@ -59,10 +53,6 @@ class Dimension(Strict):
             raise ValueError(f"log needs a low above 0, not {self.low:g}")
         return self
 
-    def applies(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the setting is tried at these settings."""
-        return Axis(values=[], when=self.when).applies(settings)
-
     def distribution(self, default: Any) -> BaseDistribution:
         """Optuna's distribution.
 
@@ -70,31 +60,53 @@ class Dimension(Strict):
             default: The untuned value. An interval with integer ends is one of integers if this is one; a list gets
                 it as a further choice, so that the untuned variant can be the first trial.
         """
-        if self.values is not None:
+        if self.values:
             return CategoricalDistribution([encode(value) for value in self.choices(default)])
-        assert self.low is not None
-        assert self.high is not None
-        if is_whole(default) and self.low.is_integer() and self.high.is_integer():
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+        low, high = self.probes(default)
+        whole = isinstance(low, int)
+        return IntDistribution(low, high, self.log) if whole else FloatDistribution(low, high, self.log)
+
+    def suggest(self, trial: Trial, setting: str, default: Any) -> Any:
+        """The setting's value in a trial of Optuna."""
+        if self.values:
+            choices = {encode(value): value for value in self.choices(default)}
+            return choices[trial.suggest_categorical(setting, list(choices))]
+        low, high = self.probes(default)
+        if isinstance(low, int):
+            return trial.suggest_int(setting, low, high, log=self.log)
+        return trial.suggest_float(setting, low, high, log=self.log)
 
     def choices(self, default: Any) -> list[Any]:
         """The values, and the default among them where there is one."""
-        assert self.values is not None
         if default is None or default in self.values:
             return list(self.values)
-        numbers = all(_is_number(value) for value in [*self.values, default])
-        return sorted([*self.values, default]) if numbers else [default, *self.values]
+        both = [default, *self.values]
+        return sorted(both) if all(map(is_number, both)) else both
 
-    def value(self, sampled: Any, default: Any) -> Any:
-        """The setting's value for a sample of Optuna's."""
-        if self.values is None:
-            return sampled
-        return next(value for value in self.choices(default) if encode(value) == sampled)
-
-    def probes(self) -> list[Any]:
+    def probes(self, default: Any) -> list[Any]:
         """The values to check of the dimension: the ends, or every one of a list."""
-        return list(self.values) if self.values is not None else [self.low, self.high]
+        if self.values:
+            return list(self.values)
+        assert self.low is not None
+        assert self.high is not None
+        whole = is_number(default) and isinstance(default, int) and self.low.is_integer() and self.high.is_integer()
+        return [int(self.low), int(self.high)] if whole else [self.low, self.high]
+
+    def edge(self, value: float, default: Any) -> str | None:
+        """``"lower"`` or ``"upper"`` if a value is at that edge of the interval, or of a list of over two numbers."""
+        if self.values:
+            numbers = sorted(filter(is_number, self.choices(default)))
+            place = numbers.index(value) / (len(numbers) - 1) if len(numbers) > 2 else 0.5
+        else:
+            low, high, at = (math.log(x) if self.log else x for x in (*self.probes(default), value))
+            place = (at - low) / (high - low)
+        return "lower" if place < _EDGE else "upper" if place > 1 - _EDGE else None
+
+    def describe(self, default: Any) -> str:
+        """The values in words."""
+        text = f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "") if not self.values else ""
+        text = text or "in " + ", ".join(map(show, self.choices(default)))
+        return text + (f" where {self.when}" if self.when else "")
 
 
 Space = dict[str, Dimension]
@@ -125,8 +137,12 @@ def default_space(method: str) -> Space:
     return {"training.learning_rate": _RATES.get(method, _RATE), **own}
 
 
+class _SpaceFile(Strict):
+    space: dict[str, Any]
+
+
 def read_space(path: Path | None, lines: Iterable[str] = ()) -> Space | None:
-    """The declared space, or None if there is none: each method's default is then used.
+    """Read a space from a file, from lines of the command line, or from both; None if neither is given.
 
     Args:
         path: A YAML file with the key ``space`` and nothing else.
@@ -135,22 +151,12 @@ def read_space(path: Path | None, lines: Iterable[str] = ()) -> Space | None:
     Raises:
         StudyError: It cannot be read, or is not valid; one line.
     """
-    declared: dict[str, Any] = {}
-    where = "--set space"
-    if path is not None:
-        data = read_yaml_mapping(path)
-        where = f"{path}: space"
-        for key in data:
-            if key != "space":
-                raise unknown_key(key, ["space"], str(path))
-        if not isinstance(data.get("space"), dict):
-            raise StudyError(f"{where}: holds settings and their values, for example training.learning_rate: [1e-3]")
-        declared |= data["space"]
+    declared = validate(_SpaceFile, read_yaml_mapping(path), str(path)).space if path is not None else {}
     for key, value in parse_overrides(lines).items():
         declared |= value if key == "space" and isinstance(value, dict) else {key.removeprefix("space."): value}
     if path is None and not declared:
         return None
-    return make_space(declared, where)
+    return make_space(declared, "--set space" if path is None else f"{path}: space")
 
 
 def make_space(declared: Mapping[str, Any], where: str) -> Space:
@@ -175,10 +181,11 @@ def encode(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True)
 
 
-def is_whole(value: Any) -> bool:
-    """Whether a value is an integer, and no boolean."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and no boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def show(value: Any) -> str:
+    """A setting's value as text."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import METHODS
-from lrlora.studies.search.space import Dimension, Settings, Space, default_space, is_whole
+from lrlora.studies.search.space import Dimension, Settings, Space, default_space, is_number
 from lrlora.studies.spec.axes import settings_of
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_variants
-from lrlora.studies.spec.schema import validate
 from lrlora.studies.spec.study import Study, Training
+from lrlora.studies.spec.tuning import tuning_variant
+
+THREADS = 1
+"""Of PyTorch in the process that trains a cell."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,10 @@ class Subject:
         """The variant's name in the study."""
         return self.default.name
 
-    def default_of(self, setting: str) -> Any:
-        """The untuned variant's value of a setting; None if it has none."""
-        return settings_at(self.default).get(setting)
+    @cached_property
+    def defaults(self) -> Settings:
+        """The settings of the untuned variant."""
+        return settings_at(self.default)
 
     def variant(self, settings: Settings) -> Variant:
         """The variant at other settings.
@@ -43,7 +48,8 @@ class Subject:
         Raises:
             StudyError, UnknownNameError: The method refuses them.
         """
-        return alone(self.study, self.name, settings)
+        (variant,) = expand_variants(self._at(settings))
+        return variant
 
     def cells(self, settings: Settings, label: str = "") -> list[Cell]:
         """The runs of a trial: every seed on every backbone and task.
@@ -52,8 +58,19 @@ class Subject:
             settings: Override those of the variant.
             label: Appended to the variant's name in progress bars and records.
         """
-        found = expand_cells(self.study.model_copy(update={"tuned": {self.name: settings}}))
+        found = expand_cells(self._at(settings), THREADS)
         return [replace(cell, variant=replace(cell.variant, name=self.name + label)) for cell in found]
+
+    def refusal(self, settings: Settings) -> str | None:
+        """The reason why the method refuses settings, or None."""
+        try:
+            self.variant(settings)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _at(self, settings: Settings) -> Study:
+        return self.study.model_copy(update={"tuned": {self.name: settings}})
 
 
 def make_subject(study: Study, name: str, space: Space | None, seeds: list[int], training: Settings) -> Subject:
@@ -69,58 +86,47 @@ def make_subject(study: Study, name: str, space: Space | None, seeds: list[int],
     Raises:
         StudyError: Nothing is left to tune, a setting is an axis of the study, or a value of the space is not valid.
     """
-    where = f"study {study.name}: space of {name}"
-    single = _single(study, name)
-    # A variant's own training wins over the study's, and so does what holds for all trials.
-    found = alone(single, name)
-    fixed = found.training.resolved() | training
-    tuned = single.model_copy(update={"seeds": seeds, "training": validate(Training, fixed, where)})
-    tuned = _without_training(tuned, name)
-    default = alone(tuned, name)
-    declared = space is not None
-    held = _held(study, name, declared)
+    where, declared = f"study {study.name}: space of {name}", space is not None
+    variant = next(one for one in expand_variants(study) if one.name == name)
+    changes: dict[str, Any] = {"base": {}, "axes": {}, "variants": {}, "baselines": {}, "comparisons": [], "claims": []}
+    changes |= {"reference": None, "tune": None, "training": Training(), "seeds": seeds}
+    changes["baselines" if variant.baseline else "variants"] = {name: tuning_variant(variant, training)}
+    alone = study.model_copy(update=changes)
+    subject = Subject(alone, expand_variants(alone)[0], {})
+    method, held = variant.config["method"], _held(study, name, declared)
     taken: Space = {}
-    for setting, dimension in (space if space is not None else default_space(default.config["method"])).items():
+    for setting, dimension in (space if space is not None else default_space(method)).items():
         if setting in held and declared:
             raise StudyError(f"{where}: {setting} is what sets this variant apart from others, and cannot be tuned")
-        if setting not in held and _has(default, setting) and _could_apply(dimension, default):
+        methods = dimension.when.get("method", method)
+        applies = method in (methods if isinstance(methods, list) else [methods])
+        if setting not in held and applies and _has(variant, setting):
             taken[setting] = dimension
-    subject = Subject(tuned, default, {})
-    kept: Space = {}
-    for setting, dimension in taken.items():
-        fitted = _checked(subject, setting, dimension, taken, where, declared)
-        if fitted is not None:
-            kept[setting] = fitted
+    fitting = {setting: _fit(subject, setting, taken, where, declared) for setting in taken}
+    kept = {setting: dimension for setting, dimension in fitting.items() if dimension is not None}
     if not kept:
-        raise StudyError(
-            f"{where}: nothing is left to tune; of what is searched, the method {default.config['method']} has none"
-            if declared
-            else f"{where}: nothing is left to tune, since the study itself sets {', '.join(sorted(held))}"
-        )
-    return Subject(tuned, default, kept)
+        reason = f"since the study itself sets {', '.join(sorted(held))}"
+        reason = f"of what is searched, the method {method} has none" if declared else reason
+        raise StudyError(f"{where}: nothing is left to tune; {reason}")
+    return replace(subject, space=kept)
 
 
-def check_settings(subjects_of: list[Variant], space: Space) -> None:
+def check_settings(variants: list[Variant], space: Space) -> None:
     """Check that every setting of a declared space is one of at least one variant.
 
     Raises:
         StudyError: One is of none; with the nearest known one.
     """
-    known = {key for variant in subjects_of for key in settings_at(variant)}
-    known |= {field for variant in subjects_of for field in _fields(variant)}
-    for setting in space:
-        if not any(_has(variant, setting) for variant in subjects_of):
-            raise unknown_key(setting, known, "space")
-        for condition in space[setting].when:
-            if condition not in space and not any(_has(variant, condition) for variant in subjects_of):
-                raise unknown_key(condition, known, f"space: {setting}: when")
+    known = {key for variant in variants for key in [*settings_at(variant), *_fields(variant)]}
 
+    def check(setting: str, where: str) -> None:
+        if not any(_has(variant, setting) for variant in variants):
+            raise unknown_key(setting, known, where)
 
-def alone(study: Study, name: str, settings: Settings | None = None) -> Variant:
-    """The variant of a study that has one only, at settings."""
-    tuned = {name: settings} if settings else {}
-    (variant,) = expand_variants(study.model_copy(update={"tuned": tuned}))
-    return variant
+    for setting, dimension in space.items():
+        check(setting, "space")
+        for condition in dimension.when.keys() - space.keys() - {"method"}:
+            check(condition, f"space: {setting}: when")
 
 
 def settings_at(variant: Variant) -> Settings:
@@ -136,35 +142,6 @@ def settings_at(variant: Variant) -> Settings:
     flatten("", variant.config)
     flatten("training.", variant.training.resolved())
     return flat
-
-
-def _single(study: Study, name: str) -> Study:
-    """The study with one of its variants, under the same name."""
-    of_axes = {variant.name: variant.axes for variant in expand_variants(study) if variant.axes}
-    changes: dict[str, Any] = {"axes": {}, "variants": {}, "baselines": {}, "reference": None, "tune": None}
-    changes |= {"comparisons": [], "claims": []}
-    if name in study.baselines:
-        changes["baselines"] = {name: study.baselines[name]}
-    elif name in study.variants:
-        changes["variants"] = {name: study.variants[name]}
-    else:
-        changes["variants"] = {name: of_axes.get(name, {})}
-    return study.model_copy(update=changes)
-
-
-def _without_training(study: Study, name: str) -> Study:
-    """The study with the training of its one variant moved to the study."""
-
-    def stripped(given: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in given.items() if key.split(".")[0] != "training"}
-
-    return study.model_copy(
-        update={
-            "base": stripped(study.base),
-            "variants": {key: stripped(value) for key, value in study.variants.items()},
-            "baselines": {key: stripped(value) for key, value in study.baselines.items()},
-        }
-    )
 
 
 def _held(study: Study, name: str, declared: bool) -> set[str]:
@@ -192,48 +169,30 @@ def _fields(variant: Variant) -> list[str]:
     return list(known()) if known is not None else list(variant.config)
 
 
-def _could_apply(dimension: Dimension, variant: Variant) -> bool:
-    """Whether a condition on the method, as in ``when: {method: lrlora}``, allows the dimension for the variant."""
-    wanted = dimension.when.get("method", variant.config["method"])
-    return variant.config["method"] in (wanted if isinstance(wanted, list) else [wanted])
-
-
-def _checked(
-    subject: Subject, setting: str, dimension: Dimension, taken: Space, where: str, declared: bool
-) -> Dimension | None:
+def _fit(subject: Subject, setting: str, taken: Space, where: str, declared: bool) -> Dimension | None:
     """The dimension with the values that are valid for the method; of a declared one all must be.
 
     A value is valid if it is with the untuned variant or with some value of another setting.
     """
-    default = subject.default_of(setting)
-    number = isinstance(default, (int, float)) and not isinstance(default, bool)
-    if dimension.values is None and default is not None and not number:
+    dimension, default = taken[setting], subject.defaults.get(setting)
+    if not dimension.values and default is not None and not is_number(default):
         if not declared:
             return None
         raise StudyError(f"{where}: {setting}: is {default!r} in the study, so low and high mean nothing; give values")
-    others = [(name, value) for name, other in taken.items() if name != setting for value in other.probes()]
-    found: list[Any] = []
-    for value in dimension.probes():
-        reasons = (_refusal(subject, {setting: value, **together}) for together in ({}, *({k: v} for k, v in others)))
+    others = [
+        {name: value}
+        for name, other in taken.items()
+        if name != setting
+        for value in other.probes(subject.defaults.get(name))
+    ]
+    probes, found = dimension.probes(default), []
+    for value in probes:
+        reasons = (subject.refusal({setting: value, **other}) for other in [{}, *others])
         first = next(reasons)
-        if first is None or any(reason is None for reason in reasons):
+        if first is None or None in reasons:
             found.append(value)
         elif declared:
             raise StudyError(f"{where}: {setting}: {value!r} cannot be: {first}")
-    if dimension.values is None:
-        return dimension if len(found) == 2 else None
-    return dimension.model_copy(update={"values": found}) if found else None
-
-
-def _refusal(subject: Subject, settings: Settings) -> str | None:
-    """The reason why the variant refuses settings, or None."""
-    whole = {
-        key: int(value)
-        for key, value in settings.items()
-        if isinstance(value, float) and value.is_integer() and is_whole(subject.default_of(key))
-    }
-    try:
-        subject.variant(settings | whole)
-    except ValueError as error:
-        return str(error)
-    return None
+    if dimension.values:
+        return dimension.model_copy(update={"values": found}) if found else None
+    return dimension if found == probes else None

@@ -10,18 +10,19 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from statistics import mean
+from typing import Any, Literal, Self
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.search.space import Settings, encode
-from lrlora.studies.search.subject import Subject, settings_at
+from lrlora.studies.search.subject import Subject
 
 INDEX, DEFAULT, OUTCOME = "index", "default", "outcome"
 """Attributes of a trial: its index, whether it is the untuned variant, and how it ended."""
@@ -34,7 +35,53 @@ class TrialFailedError(Exception):
     """A trial has failed, and is recorded so."""
 
 
-Objective = Callable[[Trial, Settings], float]
+@dataclass
+class TrialFacts:
+    """A trial: what was tried, and what it gave so far.
+
+    Attributes:
+        number: 0 is the variant as it stands.
+        settings: What was tried.
+        values: The metric on the validation split, of each run.
+        losses: The validation loss of each run.
+        runs: MLflow run ids.
+        seconds: All runs together.
+        reason: Why it is not complete.
+        outcome: One of :data:`lrlora.studies.search.outcome.OUTCOMES`.
+    """
+
+    number: int
+    settings: Settings
+    values: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    reason: str | None = None
+    outcome: str = "complete"
+
+    @property
+    def value(self) -> float | None:
+        """The metric, averaged over the runs; None unless the trial is complete."""
+        return mean(self.values) if self.outcome == "complete" else None
+
+    @classmethod
+    def read(cls, trial: FrozenTrial) -> Self:
+        """Read the facts of an ended trial from its attributes."""
+        attributes = trial.user_attrs
+        return cls(attributes[INDEX], *(attributes[key] for key in _FACTS))
+
+    def write(self, trial: Trial) -> None:
+        """Write the facts into the attributes of a trial; the outcome, which says that it has ended, last."""
+        for key in _FACTS:
+            trial.set_user_attr(key, getattr(self, key))
+
+    def plain(self) -> dict[str, Any]:
+        """The facts as plain data."""
+        return asdict(self) | {"value": self.value}
+
+
+_FACTS = ("settings", "values", "losses", "runs", "seconds", "reason", OUTCOME)
+"""The attributes of a trial, in the order of the fields."""
 
 
 def open_storage(out: Path) -> RDBStorage:
@@ -91,7 +138,7 @@ class Trials:
         if not self.study.get_trials(deepcopy=False):
             self.study.enqueue_trial(self._untuned(), user_attrs={DEFAULT: True, INDEX: 0})
 
-    def run_next(self, trials: int, objective: Objective) -> bool:
+    def run_next(self, trials: int, objective: Callable[[Trial, Settings], float]) -> bool:
         """Run the next trial to its end; False if there is none to run.
 
         Args:
@@ -145,34 +192,20 @@ class Trials:
     def _untuned(self) -> Settings:
         """The settings of the untuned variant, as far as the space can express them."""
         found: Settings = {}
-        known = settings_at(self.subject.default)
         for setting, dimension in self.subject.space.items():
-            default = self.subject.default_of(setting)
-            if default is not None and dimension.applies(known):
-                found[setting] = encode(default) if dimension.values is not None else default
+            default = self.subject.defaults.get(setting)
+            if default is not None and dimension.applies(self.subject.defaults):
+                found[setting] = encode(default) if dimension.values else default
         return found
 
     def _suggested(self, trial: Trial) -> Settings:
         """The trial's settings, one after the other, since one may depend on those before it."""
-        known = settings_at(self.subject.default)
-        sampled: Settings = {}
-        fixed = self._untuned() if trial.user_attrs.get(DEFAULT) else None
+        defaults, sampled = self.subject.defaults, dict[str, Any]()
+        fixed = self._untuned() if trial.user_attrs.get(DEFAULT) else self.subject.space
         for setting, dimension in self.subject.space.items():
-            if not dimension.applies(known | sampled) or (fixed is not None and setting not in fixed):
-                continue
-            default = self.subject.default_of(setting)
-            value = _suggest(trial, setting, dimension.distribution(default))
-            sampled[setting] = dimension.value(value, default)
+            if setting in fixed and dimension.applies(defaults | sampled):
+                sampled[setting] = dimension.suggest(trial, setting, defaults.get(setting))
         return sampled
-
-
-def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
 @contextmanager

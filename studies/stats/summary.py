@@ -10,7 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from lrlora.studies.spec.claims import pairs
-from lrlora.studies.spec.tuning_budget import describe_budget
+from lrlora.studies.spec.tuning import describe_budget
 from lrlora.studies.stats.comparisons import VariantComparison, by_row, compare
 from lrlora.studies.stats.layers import LINEAR, LayerSummary, summarise_layers
 from lrlora.studies.stats.measures import at_chance

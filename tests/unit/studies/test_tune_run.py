@@ -189,7 +189,7 @@ def test_a_trial_whose_process_died_is_retried_under_its_index_with_its_settings
         return 0.5
 
     assert trials.run_next(3, evaluate)
-    space = {name: one.distribution(subject.default_of(name)) for name, one in subject.space.items()}
+    space = {name: one.distribution(subject.defaults.get(name)) for name, one in subject.space.items()}
     with quiet_optuna():
         lost = trials.study.ask(space)
     lost.set_user_attr(INDEX, 1)
@@ -332,8 +332,11 @@ def formula_without_validations(cell: Cell, folder: Path, listen: StepListener) 
         ({"overrides": ["tune.steps=4"]}, "steps is 8 there and 4 here"),
         ({"overrides": ["tune.seeds=[9]"]}, "seeds is [7, 8] there and [9] here"),
         ({"pruner": "hyperband"}, "pruner is 'none' there and 'hyperband' here"),
-        ({"space": {"training.learning_rate": Dimension(values=[1e-3])}}, "space of lora: training.learning_rate is"),
-        ({"overrides": ["baselines.lora.r=3"]}, "config of lora: r is 2 there and 3 here"),
+        (
+            {"space": {"training.learning_rate": Dimension(values=[1e-3])}},
+            "variants.lora.space.training.learning_rate.values is",
+        ),
+        ({"overrides": ["baselines.lora.r=3"]}, "variants.lora.config.r is 2 there and 3 here"),
     ],
 )
 def test_a_folder_of_another_search_is_refused(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:

@@ -11,7 +11,7 @@ from lrlora.studies.execution.plan import plan
 from lrlora.studies.execution.tuning import choose, points, tuning_study
 from lrlora.studies.spec.cells import expand_cells, expand_variants
 from lrlora.studies.spec.study import Study
-from lrlora.studies.spec.tuning_budget import describe_budget
+from lrlora.studies.spec.tuning import describe_budget
 
 RATES = [1e-3, 4e-3]
 
