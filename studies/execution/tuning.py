@@ -1,4 +1,4 @@
-"""The tuning stage of a study: the same grid, seeds and steps for every variant, judged on the validation split.
+"""The tuning stage of a study: the same grid, seeds and steps for every variant, evaluated on the validation split.
 
 The stage is a study of its own, in the folder ``tuning`` of the study's, so that it is recorded, resumed and reported
 like any other. What it chooses goes into the study as ``tuned``, from where its cells get their settings.
@@ -64,7 +64,7 @@ def tuning_study(study: Study, budget: str) -> Study:
 
 
 def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """For every variant the point with the best validation figure, averaged over seeds, tasks and backbones.
+    """Returns for every variant the point with the best validation metric, averaged over seeds, tasks and backbones.
 
     Points that tie are told apart by their loss.
 
