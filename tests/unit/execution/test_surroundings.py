@@ -20,6 +20,7 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution import checks
 from lrlora.studies.execution.driver import run_study
+from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.execution.resources import Execution
 
 # What MLflow's tables say of the future, when they are first made.
@@ -102,7 +103,8 @@ def test_variants_of_any_name_are_run_recorded_and_reported(
     results = fakes.drive(chosen, out, store, fakes.training(notes), Console(file=said, width=200))
     assert results.complete
     assert {record["variant"] for record in results.records} == set(NAMES)
-    folder = results.report()
+    with quiet():
+        folder = results.report()
     data = json.loads((folder / "results.json").read_text("utf-8"))
     assert {one["name"] for one in data["variants"]} == set(NAMES)
     page = (folder / "index.html").read_text("utf-8")
