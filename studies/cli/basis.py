@@ -1,4 +1,4 @@
-"""``lrlora basis``: which bases there are, and what an author of one needs: new, check, plot, bench."""
+"""``lrlora basis``: list, show, new, check, plot, bench."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lrlora.studies.cli.options import Json, Plugin, load_plugins
 if TYPE_CHECKING:
     from lrlora.bases import Basis
 
-app = typer.Typer(help="The bases: families of functions that bend the low-rank product.", no_args_is_help=True)
+app = typer.Typer(help="List, check, plot and time bases: the functions ψ of an adapter.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The basis, with options if it has any, as in bspline:2.")]
+Name = Annotated[str, typer.Argument(help="The basis, with its options, for example bspline:2.")]
 
 
 @app.command("list")
@@ -47,7 +47,7 @@ def show_basis(
     name: Name,
     plugin: Plugin = None,
 ) -> None:
-    """Show what a basis is, its options, and where it comes from."""
+    """Show the description of a basis, its options, and where it comes from."""
     from rich.console import Console
 
     from lrlora.bases import BASES
@@ -72,8 +72,8 @@ def show_basis(
 
 @app.command("new")
 def new_basis(
-    name: Annotated[str, typer.Argument(help="What it is to be called, as in logistic_bump.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to make; by default the name.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the new basis, for example logistic_bump.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to write; by default the name.")] = None,
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="shifted: one kernel over the grid; matrix: any N functions.")
     ] = "shifted",
@@ -88,12 +88,12 @@ def new_basis(
 @app.command("check")
 def check_basis(
     name: Name,
-    laws: Annotated[bool, typer.Option("--laws", help="The laws of rank relaxation as well.")] = False,
+    laws: Annotated[bool, typer.Option("--laws", help="Also check the laws on the rank.")] = False,
     expect: Expect = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Check that a basis does what engines, configs, saved adapters and studies rely on; exit status 1 if not."""
+    """Check that a basis works with engines, configs, saved adapters and studies; exit status 1 if it does not."""
     from lrlora.studies.cli.checking import read_expected, report_checks
 
     load_plugins(plugin)
@@ -114,7 +114,7 @@ app.command("bench")(bench_bases)
 def plot_basis(
     name: Name,
     out: Figure = None,
-    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", help="How many functions.")] = 50,
+    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", help="Number of functions.")] = 50,
     bandwidth: Annotated[str, typer.Option(metavar="OMEGA", help="A number, or a bandwidth_init.")] = "1.0",
     plugin: Plugin = None,
 ) -> None:

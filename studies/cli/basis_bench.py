@@ -11,15 +11,19 @@ from lrlora.studies.cli.options import Json, Plugin, load_plugins
 
 
 def bench_bases(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Bases, with options as in bspline:2.")],
-    shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Of the layer that is trained.")] = (
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Bases, with their options, for example bspline:2.")
+    ],
+    shape: Annotated[tuple[int, int], typer.Option(metavar="OUT IN", help="Size of the layer.")] = (
         1536,
         384,
     ),
-    tokens: Annotated[int, typer.Option(min=1, help="In a step.")] = 512,
-    rank: Annotated[int, typer.Option(min=1, help="Of all adapters.")] = 4,
-    grid_points: Annotated[int, typer.Option("--grid-points", metavar="N", min=1, help="Functions of sinc.")] = 50,
-    steps: Annotated[int, typer.Option(min=1, help="Counted steps of each.")] = 15,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens per step.")] = 512,
+    rank: Annotated[int, typer.Option(min=1, help="Rank of all adapters.")] = 4,
+    grid_points: Annotated[
+        int, typer.Option("--grid-points", metavar="N", min=1, help="Number of functions of sinc.")
+    ] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps of each.")] = 15,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:

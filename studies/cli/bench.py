@@ -14,7 +14,7 @@ from lrlora.studies.cli.options import Plugin, load_plugins
 from lrlora.studies.errors import StudyError
 
 app = typer.Typer(
-    help="Time and memory of LR-LoRA beside PEFT's methods. All are interleaved, and each figure is the "
+    help="Time and memory of LR-LoRA beside PEFT's methods. Methods are interleaved, and each value is the "
     "median of the ratios to LoRA in the same round: single times on a shared machine mean little.",
     no_args_is_help=True,
 )
@@ -24,16 +24,16 @@ _BASES = ["sinc,gaussian,bspline,fourier,polynomial"]
 _BESIDE = ["lora,dora,hira,loha,randlora"]
 Bases = Annotated[list[str], typer.Option(metavar="NAMES", help=f"Bases of LR-LoRA. {_SEVERAL}")]
 Beside = Annotated[list[str], typer.Option(metavar="NAMES", help=f"Other methods; lora is always there. {_SEVERAL}")]
-Rank = Annotated[int, typer.Option("--r", metavar="R", min=1, help="Rank of all of them.")]
+Rank = Annotated[int, typer.Option("--r", metavar="R", min=1, help="Rank of all methods.")]
 Engine = Annotated[str | None, typer.Option(metavar="NAME", help="LR-LoRA's engine; by default the one it chooses.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", min=1, help="PyTorch's threads; by default its own choice.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where it runs: cpu or cuda.")]
-Load = Annotated[bool, typer.Option("--load", help="Run another busy process beside it, on all cores.")]
-File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything that was measured.")]
+Load = Annotated[bool, typer.Option("--load", help="Run a second process that keeps all cores busy.")]
+File = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all measurements to a file.")]
 Size = Annotated[str | None, typer.Option("--tokens", metavar="BATCHxLENGTH", help="By default 32x32, smollm2 4x128.")]
 Model = Annotated[str, typer.Argument(metavar="[MODEL]", help="minilm or smollm2.")]
-Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Counted steps of each.")]
-Trained = Annotated[int, typer.Option("--trained", metavar="N", min=1, help="Optimizer steps before counting.")]
+Steps = Annotated[int, typer.Option(metavar="N", min=1, help="Timed steps of each.")]
+Trained = Annotated[int, typer.Option("--trained", metavar="N", min=1, help="Optimizer steps before timing.")]
 _TIMES = {"": "name", "time, × LoRA": "ratio"}
 
 
@@ -42,7 +42,7 @@ def bench_cell(
     bases: Bases = _BASES,
     beside: Beside = _BESIDE,
     rank: Rank = 4,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each cell is run.")] = 3,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Runs of each cell.")] = 3,
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Optimizer steps; by default 64, those of the budget.")
     ] = None,
@@ -54,7 +54,7 @@ def bench_cell(
 ) -> None:
     """Time a whole cell of the study basis at quick budget, cold: a fresh process for each.
 
-    From the start of the process to its end: imports, weights, adapter, training, and judging on the test split.
+    From the start of the process to its end: imports, weights, adapter, training, and evaluation on the test split.
     """
     load_plugins(plugin)
     from lrlora.studies.bench.cells import PHASES, measure_cells
@@ -172,8 +172,8 @@ def bench_layer(
 @app.command("grid-points")
 def bench_grid_points(
     model: Model = "minilm",
-    few: Annotated[int, typer.Option(metavar="N", min=1, help="Grid points of the one.")] = 8,
-    many: Annotated[int, typer.Option(metavar="N", min=1, help="Grid points of the other.")] = 512,
+    few: Annotated[int, typer.Option(metavar="N", min=1, help="Smaller number of grid points.")] = 8,
+    many: Annotated[int, typer.Option(metavar="N", min=1, help="Larger number of grid points.")] = 512,
     basis: Annotated[str, typer.Option(metavar="NAME", help="Basis of both.")] = "sinc",
     rank: Rank = 8,
     tokens: Size = None,

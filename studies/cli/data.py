@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data that tasks need.", no_args_is_help=True)
+app = typer.Typer(help="Download the data of tasks.", no_args_is_help=True)
 
 
 @app.callback()
@@ -16,7 +16,7 @@ def _group() -> None:
 
 
 @app.command("fetch")
-def fetch(name: Annotated[str, typer.Argument(help="The task whose data to get, for example sarcasm.")]) -> None:
+def fetch(name: Annotated[str, typer.Argument(help="The task, for example sarcasm.")]) -> None:
     """Download a task's data anew, check them, and put them into the cache ($LRLORA_CACHE, or the user's)."""
     from rich.console import Console
 

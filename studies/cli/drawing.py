@@ -1,4 +1,4 @@
-"""What the commands that draw have in common: where the figure goes."""
+"""The option ``--out`` of commands that draw, and its checks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Figure = Annotated[
 
 
 def draw_into(out: Path | None, name: str, draw: Callable[[], str]) -> None:
-    """Draw a figure and write it; where it cannot be written, that is said before anything is drawn.
+    """Draw a figure and write it. Whether it can be written is checked first.
 
     Raises:
         StudyError: It cannot be written there, or is no SVG by its name.
     """
     path = out or Path("".join(c if c.isalnum() or c in "._" else "-" for c in name) + ".svg")
     if path.suffix != ".svg":
-        raise StudyError(f"--out {path}: the figure is an SVG; call it {path.with_suffix('.svg')}")
+        raise StudyError(f"--out {path}: figures are SVG files; use {path.with_suffix('.svg')}")
     _check_place(path)
     _write_figure(path, draw())
     Console(soft_wrap=True).print(f"wrote {path}", markup=False, highlight=False)
 
 
 def _check_place(path: Path) -> None:
-    """See that a figure can be written somewhere, before the minutes that go into it.
+    """Check that a figure can be written, since drawing it may take minutes.
 
     Args:
         path: Where.

@@ -85,7 +85,7 @@ def lora(
 ) -> None:
     """Write an adapter as a LoRA adapter, by truncated singular values of each update, with a table of the losses.
 
-    Without --rank and --error the result must be exact, which it is where φ is a straight line. The table is in OUT, as
+    Without --rank and --error the result must be exact, which it is if φ is linear. The table is in OUT, as
     truncation.md and truncation.json.
     """
     load_plugins(plugin)

@@ -26,7 +26,7 @@ def inspect(
             "adapter's configuration names. LR-LoRA and LoRA are read without it.",
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with figures, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an HTML page with figures.")] = None,
     landscape: Annotated[
         str | None,
         typer.Option(metavar="TASK", help="Evaluate the loss of a task around the adapter; needs the base model."),

@@ -1,4 +1,4 @@
-"""The entry point: what a user did wrong becomes one line and exit status 2; what we did wrong keeps its traceback."""
+"""The entry point. A user's error is printed in one line, with exit status 2; other errors keep their traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="lrlora",
-    help="Learnable-Rank LoRA: adapters whose rank is learned, and the studies that ask what it should be.",
+    help="Learnable-Rank LoRA: adapters whose rank is learned, and studies that compare them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -69,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _refuse(said, USER_ERROR)
     if status == INTERRUPTED:  # which is also what typer makes of Ctrl-C
-        return _refuse("interrupted: run the same command again to go on", INTERRUPTED, prefix="lrlora: ")
+        return _refuse("interrupted: run the same command again to continue", INTERRUPTED, prefix="lrlora: ")
     return status if isinstance(status, int) else 0
 
 

@@ -18,15 +18,15 @@ Plugin = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="FILE", help="A Python file or module that registers something. Repeatable."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that a study was run into.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
 
 
 def load_plugins(plugins: list[str] | None) -> None:
-    """Import what ``--plugin`` names.
+    """Import the plugins that ``--plugin`` names.
 
     Raises:
-        StudyError: One does not import; with its cause.
+        StudyError: If one cannot be imported; with the cause.
     """
     for plugin in plugins or ():
         try:

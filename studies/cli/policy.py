@@ -13,16 +13,17 @@ from lrlora.studies.cli.drawing import Figure
 from lrlora.studies.cli.options import Json, Plugin, load_plugins
 
 app = typer.Typer(
-    help="The policies: grids, sharings, placements, ranks and the other choices of an adapter.", no_args_is_help=True
+    help="List, check and plot policies: grid, sharing, placement, rank and other choices of an adapter.",
+    no_args_is_help=True,
 )
 
-Kind = Annotated[str, typer.Argument(help="The field of a config that takes it, as in grid or rank_allocation.")]
-Name = Annotated[str, typer.Argument(help="The policy, with options if it has any, as in jittered:0.2.")]
+Kind = Annotated[str, typer.Argument(help="The field of the config, for example grid or rank_allocation.")]
+Name = Annotated[str, typer.Argument(help="The policy, with its options, for example jittered:0.2.")]
 
 
 @app.command("list")
 def list_policies(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="Of this kind alone.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="List this kind only.")] = None,
     plugin: Plugin = None,
 ) -> None:
     """List the policies, built in and plugged in, by the field of a config that takes them."""
@@ -86,8 +87,8 @@ def check_policy(kind: Kind, name: Name, expect: Expect = None, plugin: Plugin =
 @app.command("new")
 def new_policy(
     kind: Kind,
-    name: Annotated[str, typer.Argument(help="What it is to be called, as in log_spaced.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to make; by default the name.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the new policy, for example log_spaced.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder to write; by default the name.")] = None,
 ) -> None:
     """Write a package with a policy to start from: the code, its test, its entry point, and what to type next."""
     from lrlora.studies.authoring.new_package import write_policy_package

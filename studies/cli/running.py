@@ -1,4 +1,4 @@
-"""What the commands that run something share: the options for where it runs, and what they do at their end."""
+"""Options of the commands that run cells, and what these commands print at their end."""
 
 from __future__ import annotations
 
@@ -18,36 +18,40 @@ if TYPE_CHECKING:
 
 
 Workers = Annotated[
-    str, typer.Option(metavar="N|auto", help="Cells at a time; auto: as many as cores, or one for each GPU.")
+    str, typer.Option(metavar="N|auto", help="Cells that run at the same time; auto: one per core, or one per GPU.")
 ]
 ThreadsPerCell = Annotated[
-    int, typer.Option(help="PyTorch's threads in each cell; another number can change digits.", min=1)
+    int, typer.Option(help="PyTorch threads of each cell; another number can change the last digits.", min=1)
 ]
 GpusPerCell = Annotated[
-    int | None, typer.Option(metavar="N", help="By default 1 where there are GPUs; 0 trains on the CPU.")
+    int | None, typer.Option(metavar="N", help="GPUs of each cell; by default 1 if there are any; 0 trains on the CPU.")
 ]
 CellTimeout = Annotated[
-    float | None, typer.Option(metavar="SECONDS", help="End a cell as failed after so long; by default never.")
+    float | None,
+    typer.Option(metavar="SECONDS", help="Time limit of a cell, after which it has failed; by default none."),
 ]
 Storage = Annotated[
-    str | None, typer.Option(metavar="URL", help="Of Optuna's store; by default optuna.db in the folder.")
+    str | None, typer.Option(metavar="URL", help="Address of the Optuna store; by default optuna.db in the folder.")
 ]
 ExecutorName = Annotated[
-    str, typer.Option("--executor", metavar="local|ray", help="Where workers run: this machine, or a Ray cluster.")
+    str, typer.Option("--executor", metavar="local|ray", help="Where cells run: on this machine or on a Ray cluster.")
 ]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
         metavar="URI|env",
-        help="Of MLflow's store; by default mlflow.db in the folder. env: as the shell says.",
+        help="Address of the MLflow store; by default mlflow.db in the folder. env: MLFLOW_TRACKING_URI of the shell.",
     ),
 ]
 Reuse = Annotated[
-    bool, typer.Option("--reuse/--no-reuse", help="Take cells that another study of the store has finished.")
+    bool, typer.Option("--reuse/--no-reuse", help="Use results of the same cell from other studies in the store.")
 ]
-CheckpointMinutes = Annotated[float, typer.Option(help="Between checkpoints of a cell, from which it goes on.")]
-Address = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; by default one made here.")]
+CheckpointMinutes = Annotated[float, typer.Option(help="Minutes between checkpoints of a cell.")]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; by default a new one on this machine."),
+]
 
 
 def execution_of(
@@ -62,10 +66,10 @@ def execution_of(
     reuse: bool = True,
     checkpoint_minutes: float = 5.0,
 ) -> Execution:
-    """What the options say.
+    """Returns the settings that the options give.
 
     Raises:
-        StudyError: One of them cannot be; one line.
+        StudyError: If one of them is not valid; one line.
     """
     from lrlora.studies.execution.resources import Execution
 
@@ -87,7 +91,7 @@ def execution_of(
 
 
 def run_and_report(study: Study, budget: str, out: Path, execution: Execution | None = None) -> int:
-    """Run a study, write its report, and say where everything is.
+    """Run a study, write its report, and print where they are.
 
     Returns:
         The exit status: 0, or 1 if a cell failed.
@@ -103,7 +107,7 @@ def run_and_report(study: Study, budget: str, out: Path, execution: Execution | 
 
 
 def show_report(results: Results) -> None:
-    """Write the report, show its table, and say where everything is and how to open it."""
+    """Write the report, print its table, and print where it is and how to open it."""
     console = Console()
     folder = results.report()
     results.print_summary(console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ from lrlora.studies.cli.running import (
 if TYPE_CHECKING:
     from lrlora.studies.record.results import Results
 
-app = typer.Typer(help="Studies: declared comparisons, run cell by cell and recorded.", no_args_is_help=True)
+app = typer.Typer(help="Run, watch and report studies: declared comparisons of adapters.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME_OR_YAML", help="A built-in study, or the path of a YAML file.")]
 Budget = Annotated[str, typer.Option(help="One of the study's budgets: smoke (a minute), quick (minutes), full.")]
@@ -61,7 +62,9 @@ def list_studies(as_json: Json = False) -> None:
 def plan_study(
     study: Name,
     budget: Budget = "quick",
-    out: Annotated[Path | None, typer.Option(help="Say what is done already in this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also show which cells have been run in this folder.")
+    ] = None,
     workers: Workers = "auto",
     threads_per_cell: ThreadsPerCell = 1,
     gpus_per_cell: GpusPerCell = None,
@@ -69,25 +72,30 @@ def plan_study(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Show the cells of a study and what they will cost. Writes nothing."""
+    """Show the cells of a study, their parameters and about how long they take. Nothing is written or downloaded."""
     from lrlora.studies.execution.checks import check_design, check_folder, with_tuned
     from lrlora.studies.execution.plan import plan
     from lrlora.studies.execution.tuning import FOLDER
     from lrlora.studies.record.versions import describe_earlier
     from lrlora.studies.spec.cells import expand_cells
     from lrlora.studies.spec.study import Study
+    from lrlora.studies.spec.value_cache import caching_by_code
 
     load_plugins(plugin)
-    resolved = Study.load(study, settings or ()).resolve(budget)
-    if out is not None:
-        resolved = with_tuned(resolved, out)
-    check_design(resolved)
-    if out is not None:
-        resolved = check_folder(out, resolved)
-    execution = execution_of(workers, threads_per_cell, gpus_per_cell)
-    records = _records(out)
-    found = plan(resolved, budget, records, _records(out and out / FOLDER), execution)
-    found["changed"] = describe_earlier(expand_cells(resolved, threads_per_cell), records)
+    with nullcontext() if plugin else caching_by_code():
+        resolved = Study.load(study, settings or ()).resolve(budget)
+        if out is not None:
+            resolved = with_tuned(resolved, out)
+        check_design(resolved)
+        if out is not None:
+            resolved = check_folder(out, resolved)
+        execution = execution_of(workers, threads_per_cell, gpus_per_cell)
+        if out is None:
+            found = plan(resolved, budget, execution=execution) | {"changed": []}
+        else:
+            records = _records(out)
+            found = plan(resolved, budget, records, _records(out / FOLDER), execution)
+            found["changed"] = describe_earlier(expand_cells(resolved, threads_per_cell), records)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -99,7 +107,7 @@ def run_study(
     study: Name,
     budget: Budget = "quick",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the record goes; by default runs/NAME-BUDGET.")
+        Path | None, typer.Option(metavar="DIR", help="The folder of the record; by default runs/NAME-BUDGET.")
     ] = None,
     workers: Workers = "auto",
     threads_per_cell: ThreadsPerCell = 1,
@@ -114,7 +122,9 @@ def run_study(
     settings: Set = None,
     plugin: Plugin = None,
 ) -> None:
-    """Run what is missing of a study and write its report. Interrupt it as you like; the same command goes on."""
+    """Run the cells of a study that have not been run, and write its report. To resume after an interruption, run the
+    same command again.
+    """
     from lrlora.studies.cli.running import run_and_report
     from lrlora.studies.spec.study import Study, default_out
 
@@ -143,11 +153,11 @@ app.command("status")(study_status.show_status)
 def write_report(
     folder: Folder,
     keep_old: Annotated[
-        bool, typer.Option("--keep-old", help="Take cells as they were before code or data changed.")
+        bool, typer.Option("--keep-old", help="Report cells as they were run before code or data changed.")
     ] = False,
     plugin: Plugin = None,
 ) -> None:
-    """Write the report of what a study has recorded, and show its table."""
+    """Write the report of a study from its record, and print its table."""
     from lrlora.studies.cli.running import show_report
 
     load_plugins(plugin)
@@ -159,11 +169,11 @@ def export_report(
     folder: Folder,
     format: Annotated[str, typer.Option(metavar="FORMAT", help="latex, csv, json, md or html.")] = "latex",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write it; by default on the screen.")
+        Path | None, typer.Option(metavar="FILE", help="The file to write; by default the terminal.")
     ] = None,
     plugin: Plugin = None,
 ) -> None:
-    """Give what a study has recorded in one format: LaTeX tables, data, or a page. Every row names its MLflow runs."""
+    """Write the report in one format: LaTeX tables, CSV, JSON, Markdown or HTML. Every row names its MLflow runs."""
     from lrlora.studies.errors import StudyError, unknown_key
     from lrlora.studies.report import FORMATS, report_text
 
@@ -177,11 +187,11 @@ def export_report(
 def compare_two(
     first: Folder,
     second: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the other study.")],
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page as well.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an HTML page.")] = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Set two studies side by side: designs, figures, differences on shared seeds, and verdicts."""
+    """Compare two studies: designs, metrics, differences on shared seeds, and verdicts."""
     from rich.console import Console
 
     from lrlora.studies.report import print_comparison
@@ -200,12 +210,12 @@ def compare_two(
 
 @app.command("claims")
 def list_claims(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders of studies that were run.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders of studies.")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with the commands.")] = False,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """List the published claims that studies judged: the paper's figure, ours with its interval, and the verdict."""
+    """List the published claims that studies tested: the published value, ours with its interval, and the verdict."""
     from lrlora.studies.report import claim_list
 
     load_plugins(plugin)
@@ -221,7 +231,7 @@ def list_claims(
 
 @app.command("schema")
 def show_schema() -> None:
-    """Print the JSON schema of study files, for editors that complete YAML by one."""
+    """Print the JSON schema of study files, for editors that use one to complete YAML."""
     from lrlora.studies.spec.json_schema import study_schema
 
     print(json.dumps(study_schema(), indent=1))
@@ -234,7 +244,7 @@ def _load_ended(folder: Path, keep_old: bool = False) -> Results:
 
     results = Results.load(folder, keep_old=keep_old)
     if not results.records:
-        raise StudyError(f"{folder}: no cell has ended yet; go on with: lrlora study run")
+        raise StudyError(f"{folder}: no cell has finished yet; continue with: lrlora study run")
     return results
 
 
@@ -251,12 +261,12 @@ def _write(text: str, out: Path | None) -> None:
         raise StudyError(f"{out}: cannot be written: {error.strerror or error}") from None
 
 
-def _records(folder: Path | None) -> dict[str, dict[str, Any]]:
+def _records(folder: Path) -> dict[str, dict[str, Any]]:
     """What is recorded in a folder, by cell; nothing where no study was run there."""
     from lrlora.studies.record.results import is_recorded, read_records, read_study_file
 
-    saved = read_study_file(folder) if folder is not None else None
-    if folder is None or saved is None or not is_recorded(folder):
+    saved = read_study_file(folder)
+    if saved is None or not is_recorded(folder):
         return {}
     return read_records(folder, saved["study"]["name"])
 
@@ -267,8 +277,10 @@ def _print_plan(plan: dict[str, Any]) -> None:
     for cell in plan["cells"]:
         place = (cell["task"], cell["backbone"]) if places else ()
         steps = str(cell["training"]["steps"])
-        rows.append((cell["id"], cell["variant"], *place, str(cell["seed"]), steps, "done" if cell["done"] else ""))
-    _table(("cell", "variant", *(("task", "backbone") if places else ()), "seed", "steps", ""), rows)
+        own = (cell["id"],) if plan["cells"][0]["id"] else ()
+        rows.append((*own, cell["variant"], *place, str(cell["seed"]), steps, "done" if cell["done"] else ""))
+    head = ("cell",) if plan["cells"][0]["id"] else ()
+    _table((*head, "variant", *(("task", "backbone") if places else ()), "seed", "steps", ""), rows)
     _say("")
     _table(
         ("variant", *(f"parameters in {backbone}" for backbone in plan["backbones"]), f"to {plan['reference']}"),
@@ -281,7 +293,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     _say(f"{plan['study']} at budget {plan['budget']}: {plan['question']}")
     _say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
     if plan["claims"]:
-        _say(f"judges {len(plan['claims'])} claims: {'; '.join(plan['claims'])}")
+        _say(f"tests {len(plan['claims'])} claim{'s' * (len(plan['claims']) != 1)}: {'; '.join(plan['claims'])}")
     for line in plan["changed"]:
         _say(line)
     if plan["tuning"] is not None:
@@ -291,7 +303,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
 
 
 def _cost(cost: dict[str, Any], planned: int) -> str:
-    time = "" if cost["seconds"] is None else f", about {study_status.duration(cost['seconds'])} one after the other"
+    time = "" if cost["seconds"] is None else f", about {study_status.duration(cost['seconds'])} of computation"
     return f"{cost['cells']} of {planned} cells, {cost['steps']} steps{time}"
 
 

@@ -20,11 +20,11 @@ _REFRESH_SECONDS = 1.0
 
 def show_status(
     folder: Folder,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it for as long as the study runs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update it until the study ends.")] = False,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far a study is: what runs where, how fast, and how each cell has ended."""
+    """Show the progress of a study: what runs where, how fast, and the result of each cell."""
     load_plugins(plugin)
     if watch and not as_json:
         _watch(folder)
@@ -94,7 +94,9 @@ def _show(folder: Path, as_json: bool) -> None:
     ]
     console = Console(soft_wrap=True)
     console.print(_table(("cell", "variant and seed", "outcome"), rows))
-    counts = f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have ended"
+    counts = (
+        f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have been run"
+    )
     console.print(counts, markup=False, highlight=False)
     for line in [*_lines(driver, live), *results.notes]:
         console.print(line, markup=False, highlight=False)
@@ -129,8 +131,8 @@ def _lines(driver: dict[str, Any] | None, live: dict[str, Any] | None) -> list[s
         return []
     since = f"run by process {driver['pid']} on {driver['host']} since {driver['since']}"
     if live is None:
-        return [f"{since}: being set up"]
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(live["counts"].items())) or "none ended"
+        return [f"{since}: checking the design"]
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(live["counts"].items())) or "none finished"
     line = f"{live['study']}: {counts} of {live['cells']} cells; {live['resources']}"
     if live["steps_per_second"]:
         line += f"; {live['steps_per_second']:.2g} steps a second"

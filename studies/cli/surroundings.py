@@ -27,7 +27,7 @@ _OF_SQLITE = {
     "unable to open database file": "the databases cannot be opened or made",
     "disk i/o error": "the disk cannot be read or written",
 }
-GO_ON = "what was recorded is kept: run the same command again to go on"
+GO_ON = "what was recorded is kept: run the same command again to continue"
 
 
 def prepare_output() -> None:
@@ -60,7 +60,7 @@ def explain_surroundings(error: BaseException) -> str | None:
     """What is wrong with disk or folders, in one line; None if the error, and what caused it, is about neither.
 
     >>> explain_surroundings(OSError(28, "No space left on device", "a/mlflow.db"))
-    'a/mlflow.db: no space is left on the disk; what was recorded is kept: run the same command again to go on'
+    'a/mlflow.db: no space is left on the disk; what was recorded is kept: run the same command again to continue'
     """
     for cause in _chain(error):
         if isinstance(cause, FileNotFoundError) and "No usable temporary directory" in str(cause):

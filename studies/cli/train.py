@@ -18,12 +18,12 @@ def train(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the record goes; by default runs/NAME.")
+        Path | None, typer.Option(metavar="DIR", help="The folder of the record; by default runs/NAME.")
     ] = None,
     settings: Set = None,
     plugin: Plugin = None,
 ) -> None:
-    """Train one adapter as a file says, and record it as a study of one cell."""
+    """Train one adapter as described in a file, and record it as a study of one cell."""
     from lrlora.studies.cli.running import run_and_report
     from lrlora.studies.execution.single import BUDGET, load_single
 

@@ -18,7 +18,7 @@ def tune(
         list[str] | None,
         typer.Option(metavar="NAME", help="A variant or baseline of the study, or all. Repeatable. By default all."),
     ] = None,
-    trials: Annotated[int, typer.Option(help="For each variant; the first is the untuned variant.")] = 20,
+    trials: Annotated[int, typer.Option(help="Trials of each variant; the first is the untuned variant.")] = 20,
     space: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A YAML file with the key space; by default each method's own.")
     ] = None,
@@ -28,9 +28,9 @@ def tune(
     ] = None,
     budget: Annotated[str, typer.Option(help="One of the study's: smoke (a minute), quick (minutes), full.")] = "quick",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the record goes; by default runs/NAME-tune-BUDGET.")
+        Path | None, typer.Option(metavar="DIR", help="The folder of the record; by default runs/NAME-tune-BUDGET.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which no further trial is started.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")] = None,
     settings: Set = None,
     plugin: Plugin = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""What is looked at before a study writes anything: every name, every setting, the data and the model."""
+"""Checks before a study writes anything: of names, settings, data and backbones."""
 
 from __future__ import annotations
 
@@ -96,14 +96,15 @@ def check_folder(out: Path, study: Study) -> Study:
 
 
 def _check_metric(study: Study, kind: Kind | type[Kind], place: str) -> None:
-    """See that what a study is judged by is measured on its task, and is better the way that the study says."""
+    """Check that the task has the metric of the study, and that the direction is right."""
     metric, known, where = study.metric, kind.metrics, f"study {study.name}: metric"
     if metric.name not in known:
         message = str(unknown_key(metric.name, known, f"{where} on {place}"))
         raise StudyError(message.replace("unknown key", "unknown metric", 1))
     if metric.direction != known[metric.name]:
         better = known[metric.name]
-        raise StudyError(f"{where}: {metric.name} is a figure to {better}; set metric.direction={better}")
+        side = "higher" if better == "maximize" else "lower"
+        raise StudyError(f"{where}: a {side} {metric.name} is better; set metric.direction={better}")
 
 
 def _check_modules(variant: Variant, study: str, kind: Kind) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lrlora.studies.spec.cells import Cell
 
 _FORWARD_SHARE = 0.35
-"""Of a training step on as many examples, what judging them costs: no gradient, no adapter update."""
+"""Cost of an evaluation, as a share of a training step on as many examples: it has no gradient and no update."""
 
 _SETUP_SECONDS = 2.0
 """Per cell: loading the backbone, injecting the adapter, analysing and recording it."""
@@ -21,11 +21,11 @@ def estimate_seconds(
     seconds_per_example: float | Mapping[str, float] | None,
     ran: Sequence[tuple[Cell, Mapping[str, Any]]] = (),
 ) -> float | None:
-    """Seconds that cells will take, one after the other.
+    """Returns the seconds that cells will take if they run one by one.
 
     Args:
         cells: What is to be run.
-        seconds_per_example: The study's own figure, measured where it was written; or one by backbone.
+        seconds_per_example: The value that the study declares, measured by its author; or one per backbone.
         ran: Cells of the study that have run here, with their records. What they took goes first, for cells of the same
             task and backbone.
 
@@ -52,8 +52,8 @@ def _place(cell: Cell) -> tuple[str, str]:
 
 
 def _examples(cell: Cell) -> float:
-    """Examples trained on, and those that are judged, as if trained on."""
+    """Returns the examples of a run, with evaluations counted by their cost."""
     training = cell.variant.training
     validations = 1 + (training.steps - 1) // training.eval_every if training.eval_every else 1
-    judged = validations * (training.validation_examples or 0) + (training.test_examples or 0)
-    return training.steps * training.batch_size + _FORWARD_SHARE * judged
+    evaluated = validations * (training.validation_examples or 0) + (training.test_examples or 0)
+    return training.steps * training.batch_size + _FORWARD_SHARE * evaluated

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrlora.studies.execution.cost import estimate_seconds
+from lrlora.studies.execution.parameter_counts import count_adapter
 from lrlora.studies.execution.resources import Execution, choose_resources
 from lrlora.studies.execution.tuning import tuning_study
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
@@ -19,14 +20,19 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def plan(
-    study: Study, budget: str, records: Records, tuning_records: Records, execution: Execution | None = None
+    study: Study,
+    budget: str,
+    records: Records | None = None,
+    tuning_records: Records | None = None,
+    execution: Execution | None = None,
 ) -> dict[str, Any]:
     """The plan of a resolved study, as plain data.
 
     Args:
         study: Resolved and checked.
         budget: What it was resolved for.
-        records: Of its cells that have been run.
+        records: Of its cells that have been run; None for a study without a folder, whose data and weights are then not
+            read, so that its cells have no ids.
         tuning_records: Of the cells of its tuning stage that have been run.
         execution: How many workers there will be.
     """
@@ -41,7 +47,7 @@ def plan(
         "backbones": study.backbones,
         "seeds": study.seeds,
         "reference": study.reference,
-        "variants": [_parameters(variant, study, variants) for variant in variants],
+        "variants": _parameters(study, variants),
         "comparisons": [{"of": of, "against": against} for of, against in expand_comparisons(study, names)],
         "claims": [claim.says for claim in study.claims if claim.is_about(names, study.reference)],
         "cells": [_cell(cell, records) for cell in cells],
@@ -57,9 +63,9 @@ def plan(
     return found
 
 
-def _cell(cell: Cell, records: Records) -> dict[str, Any]:
+def _cell(cell: Cell, records: Records | None) -> dict[str, Any]:
     return {
-        "id": cell.id,
+        "id": None if records is None else cell.id,
         "variant": cell.variant.name,
         "task": cell.task["name"],
         "backbone": cell.backbone,
@@ -70,15 +76,15 @@ def _cell(cell: Cell, records: Records) -> dict[str, Any]:
     }
 
 
-def _is_done(cell: Cell, records: Records) -> bool:
-    return cell.id in records and outcome_of_record(records[cell.id]) in FINAL
+def _is_done(cell: Cell, records: Records | None) -> bool:
+    return records is not None and cell.id in records and outcome_of_record(records[cell.id]) in FINAL
 
 
 def _estimate(
-    cells: list[Cell], records: Records, seconds_per_example: float | Mapping[str, float] | None
+    cells: list[Cell], records: Records | None, seconds_per_example: float | Mapping[str, float] | None
 ) -> dict[str, Any]:
     missing = [cell for cell in cells if not _is_done(cell, records)]
-    done = [(cell, records[cell.id]) for cell in cells if _is_done(cell, records)]
+    done = [(cell, records[cell.id]) for cell in cells if records and _is_done(cell, records)]
     return {
         "cells": len(missing),
         "steps": sum(cell.variant.training.steps for cell in missing),
@@ -86,25 +92,17 @@ def _estimate(
     }
 
 
-def _parameters(variant: Variant, study: Study, variants: list[Variant]) -> dict[str, Any]:
-    """A variant with the number of its adapter's parameters, and by how much that differs from the reference's."""
-    counts = {backbone: count_adapter(variant, backbone) for backbone in study.backbones}
-    against = next((other for other in variants if other.name == study.reference), None)
+def _parameters(study: Study, variants: list[Variant]) -> list[dict[str, Any]]:
+    """The variants with the number of their adapter's parameters, and by how much it differs from the reference's."""
+    counts = {one.name: {name: count_adapter(one, name) for name in study.backbones} for one in variants}
     first = study.backbones[0]
-    of_reference = None if against is None else count_adapter(against, first)
-    return {
-        "name": variant.name,
-        "baseline": variant.baseline,
-        "parameters": counts,
-        "relative_to_reference": counts[first] / of_reference - 1 if of_reference else None,
-    }
-
-
-def count_adapter(variant: Variant, backbone: str) -> int:
-    """How many scalars a variant trains in the backbone itself, its head left out; no weights are loaded."""
-    from lrlora.analysis import count_parameters
-    from lrlora.studies.methods import make_method
-    from lrlora.studies.models.backbones import empty_model
-
-    model = make_method(variant.config, variant.name).adapt(empty_model(backbone, classifier=True))
-    return count_parameters(model).adapter
+    of_reference = counts[study.reference][first] if study.reference in counts else None
+    return [
+        {
+            "name": one.name,
+            "baseline": one.baseline,
+            "parameters": counts[one.name],
+            "relative_to_reference": counts[one.name][first] / of_reference - 1 if of_reference else None,
+        }
+        for one in variants
+    ]

@@ -17,4 +17,5 @@ def quiet() -> Iterator[None]:
         for category in (FutureWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.filterwarnings("ignore", category=category)
         warnings.filterwarnings("ignore", message="Could not find a config file", module="peft")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # names in figures, in any script
         yield

@@ -1,13 +1,17 @@
-"""How many cells run at a time, and what each of them is given."""
+"""The number of cells that run at the same time, and the threads and GPUs of each."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.spec.study import Study
+
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/kfd", "/dev/dxg")
+"""Device files: if none exists on Linux, PyTorch cannot use a GPU. The last is that of WSL."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def choose_resources(
 
     Args:
         execution: As asked for.
-        study: Where it judges times, one cell runs at a time unless asked for otherwise.
+        study: If it compares times, one cell runs at a time by default.
         cells: That are to be run; no more workers than these.
         count_gpus: How many GPUs there are; by default PyTorch's number.
 
@@ -107,7 +111,7 @@ def choose_resources(
 
 
 def measures_time(study: Study) -> bool:
-    """Whether a study judges how long something takes, which other cells at the same time would change."""
+    """Whether a study compares times, which other cells at the same time would change."""
     measured = [study.metric.name, *(str(getattr(claim, "metric", "")) for claim in study.claims)]
     return any("seconds" in name or "per_second" in name for name in measured)
 
@@ -118,10 +122,15 @@ def cores() -> int:
 
 
 def _visible_gpus(count_gpus: Callable[[], int] | None) -> list[str]:
-    if count_gpus is None:
-        import torch
-
-        count_gpus = torch.cuda.device_count
-    count = count_gpus()
+    count = (count_gpus or _count_gpus)()
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return named[:count] if named else [str(number) for number in range(count)]
+
+
+def _count_gpus() -> int:
+    """PyTorch's number. Without the driver of a GPU it is 0, and PyTorch is not imported, which takes seconds."""
+    if sys.platform == "linux" and "torch" not in sys.modules and not any(map(os.path.exists, _DRIVERS)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

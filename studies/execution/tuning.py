@@ -1,4 +1,4 @@
-"""The tuning stage of a study: the same grid, seeds and steps for every variant, judged on the validation split.
+"""The tuning stage of a study: the same grid, seeds and steps for every variant, evaluated on the validation split.
 
 The stage is a study of its own, in the folder ``tuning`` of the study's, so that it is recorded, resumed and reported
 like any other. What it chooses goes into the study as ``tuned``, from where its cells get their settings.

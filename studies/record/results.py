@@ -99,7 +99,7 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned cell has ended, with whatever outcome."""
+        """Whether every planned cell has been run, finished or not."""
         return len(self.records) == self.planned
 
     def report(self) -> Path:

@@ -255,7 +255,7 @@ class CellRun:
         self._flushed = time.monotonic()
 
     def log_step(self, step: int, figures: Mapping[str, float | None]) -> None:
-        """Note figures of a step; what is not finite is left out."""
+        """Log the metrics of a step; values that are not finite are left out."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -264,7 +264,7 @@ class CellRun:
             self._flush()
 
     def finish(self, record: Mapping[str, Any], outcome: str, files: Path) -> None:
-        """Write the final figures and the files, and then, last of all, that the cell is done.
+        """Write the final metrics and the files, and then that the cell is done.
 
         Args:
             record: The fields of a :class:`RunRecord`; where it has no provenance, the run's own is added.

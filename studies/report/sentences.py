@@ -128,7 +128,7 @@ def resolution(summary: StudySummary) -> list[str]:
             f"There is one pair per comparison. One {summary.unit} has no spread, so there is no interval and no test."
         )
     else:
-        notes.append("The paired differences show no spread, so no interval and no detectable effect can be given.")
+        notes.append("The paired differences have no spread, so no detectable difference can be given.")
     leading = next((v for v in summary.ranked if v.comparison and v.comparison.across_tasks), None)
     if leading is not None and leading.comparison is not None and leading.comparison.across_tasks is not None:
         interval = scale.interval(*leading.comparison.across_tasks)
@@ -144,7 +144,10 @@ def resolution(summary: StudySummary) -> list[str]:
     notes += _shared_split(summary, scale)
     same = [v.name for v in summary.variants if v.comparison and v.comparison.difference.std == 0.0]
     if same:
-        notes.append(f"{listed(same)}: every pair shows the same difference, so there is no spread to test against.")
+        notes.append(
+            f"{listed(same)}: the difference is the same in every pair. It is tested with the spread that rounding to "
+            "multiples of that difference would have hidden; a difference of 0 is not tested."
+        )
     return notes
 
 

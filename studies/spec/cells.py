@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
-from lrlora.studies.methods import make_method
 from lrlora.studies.spec.axes import expand_axes, settings_of
 from lrlora.studies.spec.claims import matching, pairs
 from lrlora.studies.spec.fingerprints import Fingerprints
 from lrlora.studies.spec.identity import Parts, hash_parts, hash_settings, parts_of
+from lrlora.studies.spec.resolved_settings import resolve_settings
 from lrlora.studies.spec.schema import validate
 from lrlora.studies.spec.study import Study, TaskChoice, Training
 
@@ -226,8 +226,7 @@ def _variant(
         raise StudyError(f"{where}: says no method; add for example 'method: lora'")
     checked = validate(Training, study.training.model_dump() | training, f"{where}: training")
     _check_plain(config, where)
-    resolved = {"method": config["method"], **make_method(config, where).resolved()}
-    return Variant(name, resolved, checked, axes or {}, baseline, config)
+    return Variant(name, resolve_settings(config, where), checked, axes or {}, baseline, config)
 
 
 def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -30,11 +30,11 @@ class Comparison(Strict):
 
 
 NOTHING = "nothing"
-"""What a claim stands against that is about a figure itself."""
+"""The partner of a claim that is about a metric itself."""
 
 
 class Claim(Strict):
-    """A statement that the study can decide, with the published figure for it.
+    """A statement that the study tests, with the published value.
 
     Attributes:
         says: The statement, in words.
@@ -44,12 +44,12 @@ class Claim(Strict):
             below zero.
         of: A variant, or several, see :class:`Comparison`. Of no use in a contrast.
         weights: Of a contrast, by variant.
-        against: What it is compared with; by default the study's reference. ``nothing``: the figure itself is meant,
-            and not a difference.
-        metric: The figure that is compared; by default the study's metric. A figure of the record, such as
-            ``step_seconds`` or ``stable_rank``, is one too.
-        relative: Whether a difference is divided by the size of the figure of ``against``: 0.02 is two per cent more.
-            Where that is 0 in any pair the claim is not tested.
+        against: What it is compared with; by default the study's reference. ``nothing``: the metric itself is
+            tested, not a difference.
+        metric: What is compared; by default the study's metric. It may be another measure of a run, such as
+            ``step_seconds`` or ``stable_rank``.
+        relative: Whether a difference is divided by the size of the value of ``against``: 0.02 is two per cent more.
+            If that is 0 in any pair, the claim is not tested.
         sign: Which sign the difference, the trend or the contrast is claimed to have.
         margin: Of an equivalence or of ``at_most``, in the unit of the metric, or relative.
         scale: Of the number in a trend.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import pickle
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from lrlora.studies.errors import StudyError
+from lrlora.studies.spec.value_cache import CachedValue, version_of
 
 MISSING = "missing"
 """Stands for data or weights that are not here yet: no recorded cell has it."""
@@ -58,7 +56,7 @@ def _read_splits(task: Mapping[str, Any]) -> dict[str, str]:
     from lrlora.studies.tasks import SPLITS, TASKS, make_task
 
     built_in = task["name"] in TASKS and TASKS.entry(task["name"]).origin == "built-in"
-    cached = _Cached(_source_of_data(task)) if built_in else None
+    cached = CachedValue(_source_of_data(task)) if built_in else None
     if cached is not None and isinstance(known := cached.read(), dict):
         return known
     try:
@@ -79,7 +77,7 @@ def _source_of_data(task: Mapping[str, Any]) -> str:
     code = sorted(Path(readers.__file__).parent.glob("*.py"))
     named = [Path(text) for text in _paths(task["options"])]
     files = {str(path): _hash_file(path) for path in [*code, *named]}
-    packages = [_version(name) for name in ("scikit-learn", "pandas", "pyarrow")]
+    packages = [version_of(name) for name in ("scikit-learn", "pandas", "pyarrow")]
     return json.dumps([task, files, packages, platform.python_version()], sort_keys=True, default=str)
 
 
@@ -157,41 +155,10 @@ def _hash_file_once(path: Path) -> str:
     # The change time, which no copy and no tool can set back, is what tells a file that was replaced.
     found = path.stat()
     state = [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-    cached = _Cached(json.dumps(state))
+    cached = CachedValue(json.dumps(state))
     known = cached.read()
     if isinstance(known, str):
         return known
     content = _hash_file(path)
     cached.write(content)
     return content
-
-
-class _Cached:
-    """A small value in the user's cache folder, by a key of any length."""
-
-    def __init__(self, key: str) -> None:
-        from lrlora.studies.tasks.pypi_data import cache_folder
-
-        self._path = cache_folder() / "fingerprints" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-
-    def read(self) -> Any:
-        try:
-            return json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-
-    def write(self, value: Any) -> None:
-        # A cache that cannot be written costs time and nothing else.
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=self._path.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(value, file)
-            os.replace(partial, self._path)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

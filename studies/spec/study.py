@@ -29,7 +29,7 @@ Scalar = str | int | float | bool | None
 
 
 class Metric(Strict):
-    """What the variants are judged by: a figure of the test split."""
+    """The metric of the test split that variants are compared by."""
 
     name: str = "accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -119,8 +119,8 @@ class TaskChoice(Strict):
 class Tuning(Strict):
     """A stage before the study, in which every variant gets the same budget to find its settings.
 
-    Each variant is trained at every point of the grid, on seeds of its own, and keeps the point whose validation
-    figure is best on average. The test split plays no part.
+    Each variant is trained at every point of the grid, on seeds of its own, and keeps the point with the best mean
+    validation metric. The test split is not used.
     """
 
     grid: dict[str, list[Any]] = Field(
@@ -153,7 +153,7 @@ class Study(Strict):
         default_factory=list,
         description="What is tested, as one family; by default every variant against the reference.",
     )
-    claims: list[Claim] = Field(default_factory=list, description="What the study judges.")
+    claims: list[Claim] = Field(default_factory=list, description="The claims that the study tests.")
     seeds: list[int] = Field(default_factory=lambda: [42, 123, 456], min_length=1)
     metric: Metric = Metric()
     training: Training = Training()
@@ -170,7 +170,7 @@ class Study(Strict):
     shortcuts: dict[str, str] = Field(
         default_factory=dict, description="Short names for keys in --set, as in bases: axes.basis."
     )
-    paper: dict[str, Any] = Field(default_factory=dict, description="The published figures, beside which ours stand.")
+    paper: dict[str, Any] = Field(default_factory=dict, description="The published values, shown beside ours.")
 
     _overrides: dict[str, Any] = PrivateAttr(default_factory=dict)
     _source: str = PrivateAttr("")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from lrlora.studies.stats.paired import paired_difference
+from lrlora.studies.stats.paired import hidden_spread, paired_difference
 
 
 def equivalence(differences: Sequence[float], margin: float) -> float | None:
@@ -20,7 +20,8 @@ def equivalence(differences: Sequence[float], margin: float) -> float | None:
         margin: In the unit of the differences.
 
     Returns:
-        The p value; None for fewer than two differences, or if they have no spread.
+        The p value; None for fewer than two differences. If all are the same, their spread is taken as what rounding to
+        multiples of the difference, or of the margin if that is larger, would have hidden.
 
     Raises:
         ValueError: The margin is not positive.
@@ -44,6 +45,7 @@ def _inside_margin(differences: Sequence[float], margin: float) -> tuple[float, 
     if not margin > 0:
         raise ValueError(f"a margin is positive, not {margin!r}")
     found = paired_difference(differences, [0.0] * len(differences))
-    if found is None or found.p is None or found.std is None:
+    if found is None or found.std is None:
         return None
-    return (margin - abs(found.mean)) / (found.std / math.sqrt(found.n)), found.n - 1
+    std = found.std or hidden_spread(max(abs(found.mean), margin))
+    return (margin - abs(found.mean)) / (std / math.sqrt(found.n)), found.n - 1

@@ -84,7 +84,7 @@ def test_what_disks_do_is_one_line_however_libraries_wrap_it(
     assert command_line.run(["study", "list"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
-    assert line.endswith("run the same command again to go on")
+    assert line.endswith("run the same command again to continue")
 
 
 def test_what_is_wrong_with_the_program_keeps_its_traceback() -> None:

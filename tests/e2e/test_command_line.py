@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -137,3 +138,26 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
     assert time.perf_counter() - started < 5, "half a second, on a machine that does nothing else"
+
+
+def test_a_second_plan_imports_neither_torch_nor_peft(tmp_path: Path) -> None:
+    code = (
+        "import sys; from lrlora.studies.cli.main import run; status = run(sys.argv[1:]);"
+        "print(sorted({'torch', 'peft', 'pandas'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    plans, imported = [], []
+    for budget in ("quick", "quick", "smoke"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "study", "plan", "basis", "--budget", budget, "--json"],
+            env=os.environ | {"LRLORA_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        plans.append(json.loads(done.stdout))
+        imported.append(done.stderr.splitlines()[-1])
+    assert "torch" in imported[0]
+    assert imported[1:] == ["[]", "[]"]
+    assert plans[0] == plans[1]
+    assert {cell["id"] for cell in plans[0]["cells"]} == {None}

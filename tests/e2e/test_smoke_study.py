@@ -38,7 +38,7 @@ def test_the_basis_study_is_interrupted_resumed_and_then_left_alone(tmp_path: Pa
     arguments = ("study", "run", "basis", "--budget", "smoke", "--out", "out")
     first = command.run_and_interrupt(*arguments, cwd=tmp_path, after="[2/6]")
     assert first.status == 130, first.output
-    assert "interrupted: run the same command again to go on" in first.output
+    assert "interrupted: run the same command again to continue" in first.output
     assert "Traceback" not in first.output
     halfway = command.read_record(tmp_path / "out")
     assert len(halfway.finished) == 2

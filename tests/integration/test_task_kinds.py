@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_said_in_one_line_before_anything_runs(
 
 def test_a_metric_is_better_in_one_direction_only(data: dict[str, Any], backbones: dict[str, str]) -> None:
     wrong = study(data["text"], backbones["llama"]).model_dump() | {"metric": {"name": "perplexity"}}
-    with pytest.raises(StudyError, match=r"perplexity is a figure to minimize; set metric\.direction=minimize"):
+    with pytest.raises(StudyError, match=r"a lower perplexity is better; set metric\.direction=minimize"):
         check_design(Study.from_dict(wrong))
 
 

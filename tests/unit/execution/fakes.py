@@ -9,8 +9,9 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,27 @@ def drive(
         chosen_execution = Execution(**{"workers": 2} | execution)
         console = console or Console(file=io.StringIO())
         return Driver(resolved, "smoke", out, console, chosen_execution, run_cell).go()
+
+
+def forked(run: Callable[[], object], says: Path | None = None) -> int:
+    """Run something in a fork of this process, which has imported everything; returns the fork's process id.
+
+    Args:
+        run: What to run.
+        says: A file for what it raises.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            # The server that forks workers is this process's child, and not the fork's; it serves both.
+            forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+            run()
+        except BaseException as error:
+            if says is not None:
+                says.write_text(str(error), "utf-8")
+        finally:
+            os._exit(0)
+    return pid
 
 
 def runs(out: Path) -> list[tuple[str, str, list[int]]]:

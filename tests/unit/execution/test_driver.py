@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -158,26 +157,20 @@ def test_a_second_driver_is_told_who_has_the_folder_and_anyone_can_see_what_runs
     check_record(out, 2)
 
 
-def kill(run: Callable[[], object], after: float, seen: Path | None = None) -> None:
-    """Run something in a fork of this process, which has imported everything, and kill it after some seconds.
+def kill(run: Callable[[], object], after: float, seen: Path | None = None, by: int = signal.SIGKILL) -> None:
+    """Run something in a fork of this process, and end it after some seconds.
 
     Args:
         run: What to run.
         after: Seconds.
         seen: A file from whose appearance they count.
+        by: The signal.
     """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            # The server that forks workers is this process's child, and not the fork's; it serves both.
-            forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
-            run()
-        finally:
-            os._exit(0)
+    pid = fakes.forked(run)
     while seen is not None and not seen.exists():
         time.sleep(0.01)
     time.sleep(after)
-    os.kill(pid, signal.SIGKILL)  # the driver alone: its workers have to notice
+    os.kill(pid, by)  # the driver alone: its workers have to notice
     os.waitpid(pid, 0)
 
 
@@ -201,9 +194,9 @@ def ready(store: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_a_driver_that_is_killed_anywhere_goes_on_and_its_workers_end(tmp_path: Path, store: Path) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
     chance = random.Random(0)
-    for _ in range(4):
+    for by in (signal.SIGKILL, signal.SIGTERM) * 2:
         run = partial(fakes.drive, fakes.study(8), out, store, fakes.training(notes, seconds=0.1))
-        kill(run, chance.uniform(0.2, 4))
+        kill(run, chance.uniform(0.2, 4), by=by)
         deadline = time.monotonic() + 20
         pids = [int(path.name.split("-")[1]) for path in notes.iterdir()] if notes.exists() else []
         while any(is_alive(pid) for pid in pids):

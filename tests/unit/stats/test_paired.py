@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -91,13 +91,21 @@ def test_one_pair_has_a_mean_and_nothing_else() -> None:
     assert paired.paired_difference([0.9], [0.8]) == paired.PairedDifference(1, pytest.approx(0.1))
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.1])
-def test_differences_without_spread_are_not_tested(shift: float) -> None:
-    reference = [0.3, 0.7, 1.1]
-    found = paired.paired_difference([value + shift for value in reference], reference)
-    assert found is not None
-    assert (found.std, found.low, found.p, found.detectable) == (0.0, None, None, None)
+def test_pairs_that_are_equal_are_not_tested() -> None:
+    found = paired.paired_difference([0.3, 0.7, 1.1], [0.3, 0.7, 1.1])
+    assert found == paired.PairedDifference(3, 0.0, 0.0)
     assert not found.excludes_zero
+
+
+@given(st.integers(2, 12), st.floats(1e-6, 1e6), st.floats(-1e3, 1e3))
+def test_one_difference_in_every_pair_is_significant_from_four_pairs_on(n: int, size: float, level: float) -> None:
+    reference = [level * (i + 1) for i in range(n)]
+    assume(size > 1e-9 * max(map(abs, reference)))
+    found = paired.paired_difference([value + size for value in reference], reference)
+    assert found is not None
+    assert (found.std, found.detectable, found.effect_size) == (0.0, None, None)
+    assert found.excludes_zero is (n >= 4)
+    assert found.p == pytest.approx(2 * stats.t.sf(math.sqrt(6 * n), n - 1), rel=1e-5)
 
 
 def test_no_pairs_and_unequal_lengths() -> None:

@@ -172,12 +172,26 @@ def test_a_claim_may_be_about_a_figure_itself() -> None:
     assert decided({"of": "N=8", "against": "nothing"}, records) == "reproduced"
 
 
-def test_that_runs_diverge_can_be_claimed() -> None:
-    records = study({"lora": 0.8, "steep": 0.8})
+@pytest.mark.parametrize(("seeds", "decision"), [(10, "reproduced"), (3, "not decided at this scale")])
+def test_that_all_runs_diverge_is_decided_if_they_are_not_few(seeds: int, decision: str) -> None:
+    records = {name: [record(name, s, 0.8) for s in range(seeds)] for name in ("lora", "steep")}
     records["steep"] = [r | {"status": "diverged"} for r in records["steep"]]
     verdict = judge({"of": "steep", "metric": "diverged"}, records)
     assert verdict.found is not None
-    assert verdict.found.mean == 1.0
+    assert (verdict.found.mean, verdict.decision) == (1.0, decision)
+
+
+def test_one_difference_in_every_seed_is_decided() -> None:
+    levels = [0.5, 0.55, 0.6, 0.65, 0.7]
+    records = {"lora": [record("lora", s, level) for s, level in zip(SEEDS, levels, strict=True)]}
+    records["sinc"] = [record("sinc", s, level + 0.1) for s, level in zip(SEEDS, levels, strict=True)]
+    assert decided({"of": "sinc"}, records) == "reproduced"
+    assert decided({"of": "sinc", "sign": "negative"}, records) == "contradicted"
+    assert decided({"of": "sinc", "kind": "equivalence", "margin": 0.01}, records) == "contradicted"
+    assert decided({"of": "sinc", "kind": "at_most", "margin": 0.3}, records) == "reproduced"
+    records["same"] = [record("same", s, level) for s, level in zip(SEEDS, levels, strict=True)]
+    assert decided({"of": "same"}, records) == "not decided at this scale"
+    assert decided({"of": "same", "kind": "equivalence", "margin": 0.01}, records) == "reproduced"
 
 
 def test_what_was_not_run_is_not_tested() -> None:
