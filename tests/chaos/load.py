@@ -101,9 +101,9 @@ def measure(cells: int, folder: Path, report: bool = True) -> dict[str, float]:
         began = time.perf_counter()
 
     with (
-        mock.patch.object(Fingerprints, "data", lambda self, task: {"train": "1", "test": "2"}),
-        mock.patch.object(Fingerprints, "weights", lambda self, backbone: "3"),
-        mock.patch.object(Driver, "_executor", lambda self: Immediately(nothing)),
+        mock.patch.object(Fingerprints, "data", return_value={"train": "1", "test": "2"}),
+        mock.patch.object(Fingerprints, "weights", return_value="3"),
+        mock.patch.object(Driver, "_executor", return_value=Immediately(nothing)),
         hold(out, resolved, "smoke"),
     ):
         open_client(out)

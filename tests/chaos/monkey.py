@@ -27,6 +27,7 @@ import victims
 BLOWS = {"driver, kill -9": 5, "worker, kill -9": 3, "driver, SIGTERM": 1, "driver, Ctrl-C": 1}
 """Who is hit by what, and how often in ten times."""
 _SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
+_HELD = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 130
 
 
@@ -117,7 +118,7 @@ class Monkey:
         while True:
             if driver is None:
                 driver = self._start(out, notes)
-            status = _wait(driver, self.chance.uniform(0, self.longest) if left else 120.0)
+            status = _wait(driver, self.chance.uniform(0, self.longest) if left else 500.0)
             if status is None and not left:
                 os.kill(driver, signal.SIGKILL)
                 self.tally.wrong.append(f"{out.name} does not end: {_said(out)}")
@@ -156,12 +157,16 @@ class Monkey:
 
     def _start(self, out: Path, notes: Path) -> int:
         """Start the command in a fork of this process, which has imported everything; returns its process."""
+        # A signal between the fork and the try would let the fork go on with what this process does.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             return pid
         status = 1
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             # The server that forks workers is this process's child, and not the fork's; it serves both.
             forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
             _drive(self.study, out, None if self.real else victims.fake_training(notes, seconds=0.03))
