@@ -59,8 +59,8 @@ def work(order: Order, connection: Connection) -> None:
         connection: To the driver. The process ends as soon as the other end is closed.
     """
     # Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; the driver decides.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: None)  # no SIG_IGN, which programs that a method starts would keep
     _write_output_to(order.log)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):

@@ -137,7 +137,8 @@ class Tracker:
     def cell_runs(self) -> dict[str, Run]:
         """The newest run of each cell, by the cell's id; earlier versions of a cell are under ids of their own."""
         wanted = f"tags.`{CELL}` != '' AND tags.`{_PARENT}` = '{self.parent}'"
-        self._begun, newest = {}, {}
+        newest: dict[str, Run] = {}
+        self._begun = {}
         for run in self._search([self.experiment], wanted):
             self._begun.setdefault(run.data.tags[CELL], []).append(run.info.run_id)
             newest[run.data.tags[CELL]] = run
