@@ -52,7 +52,7 @@ WRITES = {
     "the record": (CellRun, "finish"),
     "MLflow, within a result": (mlflow.MlflowClient, "log_text"),
     "MLflow, its last word": (mlflow.MlflowClient, "set_terminated"),
-    "Optuna, a trial": (optuna.storages.RDBStorage, "create_new_trial"),
+    "Optuna, a trial": (optuna.storages.RDBStorage, "_create_new_trial"),
     "Optuna, its value": (optuna.storages.RDBStorage, "set_trial_state_values"),
 }
 """Where the disk is full at the second write."""

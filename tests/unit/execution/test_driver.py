@@ -52,7 +52,7 @@ def test_every_cell_is_run_once_by_a_process_of_its_own(tmp_path: Path, store: P
     assert str(os.getpid()) not in processes
     assert len(list(out.glob("artifacts/*/artifacts/adapter/adapter.txt"))) == 3
     left = {path.name for path in out.iterdir()}
-    assert left == {".driver.lock", "artifacts", "mlflow.db", "optuna.db", "study.json"}
+    assert left == {".driver.lock", "artifacts", "mlflow.db", "optuna.db", "study.json", "tracking.json"}
     again = fakes.drive(fakes.study(3, seeds=(1, 2)), out, store, fakes.training(notes))
     assert again.complete
     assert fakes.notes_of(notes) == {record["cell"]: 1 for record in again.records}, "what is done is not run again"
