@@ -97,6 +97,13 @@ def ray(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def chaos(session: nox.Session) -> None:
+    """Kill drivers and workers of studies 200 times and check what is recorded; what follows -- as `--kills 50`."""
+    env = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    session.run(shared(session, "python"), "tests/chaos/monkey.py", *session.posargs, env=env, external=True)
+
+
+@nox.session(venv_backend="none")
 def examples(session: nox.Session) -> None:
     """Run every script in examples/; what follows -- goes to each: `--steps 2` only sees that they run."""
     for script in sorted((ROOT / "examples").glob("*.py")):

@@ -13,13 +13,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from lrlora.studies.execution.executor import Died, Ended, Event, Executor, Handle, Record, RunCell, Started, Step
 from lrlora.studies.execution.folder import hold
-from lrlora.studies.execution.interruption import postponed_interruption
+from lrlora.studies.execution.interruption import interrupted_by_termination, postponed_interruption
 from lrlora.studies.execution.live import STATUS_FILE, LiveStatus
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.quiet import quiet
@@ -30,9 +29,6 @@ from lrlora.studies.record.tracking import CellRun, Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 
 ATTEMPTS = 2
 """How often one command tries a cell that ends in an unexpected error."""
@@ -64,11 +60,11 @@ def run_study(
 
     Raises:
         ValueError, ImportError: The study cannot be run as it is written; nothing has been written.
-        KeyboardInterrupt: It was interrupted; the running cells have been given back.
+        KeyboardInterrupt: It was interrupted, or sent SIGTERM; the running cells have been given back.
     """
     console, execution = console or Console(stderr=True), execution or Execution()
     resolved = study.resolve(budget)
-    with quiet(), hold(out, resolved, budget):
+    with interrupted_by_termination(), quiet(), hold(out, resolved, budget):
         _say(console, f"{study.name} at budget {budget} goes into {out}: checking the design")
         if execution.executor == "local":
             from lrlora.studies.execution.local import warm_up
@@ -110,10 +106,11 @@ def _tune(
 
 @dataclass
 class _Running:
-    """A cell that a worker has: its trial and its MLflow run."""
+    """A cell that a worker has: Optuna's id of its trial, its MLflow run, and whether that is finished."""
 
-    trial: Trial
+    trial: int
     run: CellRun
+    recorded: bool = False
 
 
 class Driver:
@@ -149,6 +146,7 @@ class Driver:
         self.done = self._take_over()
         if execution.reuse:
             self._reuse()
+        self._clear_checkpoints()
         missing = len(self.cells) - len(self.done)
         self.resources = choose_resources(execution, study, missing)
         self.environment = describe_environment() | {
@@ -273,6 +271,7 @@ class Driver:
         with postponed_interruption():
             record["mlflow_run_id"] = one.run.run_id
             one.run.finish(record, outcome, files)
+            one.recorded = True
             self.queue.tell(one.trial, record["metrics"].get(self.study.metric.name), outcome)
             del self.running[handle]
             executor.release(handle)
@@ -289,6 +288,8 @@ class Driver:
         """Close the runs of the cells that run; the next command runs them again."""
         executor.close()
         for one in self.running.values():
+            if one.recorded:
+                continue
             with contextlib.suppress(Exception):  # what cannot be written now, the next driver closes
                 one.run.kill()
                 self.queue.tell(one.trial, None, "interrupted")
@@ -305,6 +306,15 @@ class Driver:
         for line in describe_earlier(self.cells, recorded):
             _say(self.console, line)
         return {cell.id: recorded[cell.id] for cell in self.cells if cell.id in recorded}
+
+    def _clear_checkpoints(self) -> None:
+        """Delete what a driver that died left of cells that are done."""
+        left = {path.name.partition("-")[0] for path in (self.out / CHECKPOINTS).glob("*")} & self.done.keys()
+        if left:
+            from lrlora.studies.training.checkpoint import Checkpoints
+
+            for cell in left:
+                Checkpoints(self.out / CHECKPOINTS).clear(cell)
 
     def _reuse(self) -> None:
         """Take the cells that are missing and that another study of the store has finished."""

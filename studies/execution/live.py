@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from lrlora.studies.execution.progress import describe
 
 STATUS_FILE = "status.json"
 _WRITE_SECONDS = 0.5
+_ENDED_KEPT = 20
 
 Status = dict[str, Any]
 """``study``, ``cells``, ``resources``, ``counts`` by outcome, ``running`` (one for each worker), ``ended`` (this
-command's, newest last), ``steps_per_second`` and ``seconds_left`` (None before anything is known), ``written``."""
+command's last twenty, newest last), ``steps_per_second`` and ``seconds_left`` (None before anything is known), and
+``written``."""
 
 
 class LiveStatus:
@@ -38,7 +42,7 @@ class LiveStatus:
         self._head = {"study": study, "resources": resources, "cells": cells}
         self._counts = dict(counts)
         self._running: dict[Handle, dict[str, Any]] = {}
-        self._ended: list[dict[str, str]] = []
+        self._ended: deque[dict[str, str]] = deque(maxlen=_ENDED_KEPT)
         self._made = 0  # steps of cells that have ended in this command
         self._began = time.monotonic()
         self._written = 0.0
@@ -79,9 +83,10 @@ class LiveStatus:
         self._ended.append({"cell": one["cell"], "label": one["label"], "outcome": describe(record)})
 
     def write(self, now: bool = False) -> None:
-        """Write the file, unless that was done a moment ago."""
+        """Write the file, unless that was done a moment ago. A disk that is full is no reason to end a study here."""
         if now or time.monotonic() - self._written >= _WRITE_SECONDS:
-            write_whole(self._path, self.status())
+            with contextlib.suppress(OSError):
+                write_whole(self._path, self.status())
             self._written = time.monotonic()
 
     def status(self) -> Status:
@@ -92,7 +97,7 @@ class LiveStatus:
         return self._head | {
             "counts": self._counts,
             "running": sorted(self._running.values(), key=lambda one: one["worker"]),
-            "ended": self._ended,
+            "ended": list(self._ended),
             "steps_per_second": rate,
             "seconds_left": None if rate is None else max(0, self._steps - here) / rate,
             "written": time.time(),

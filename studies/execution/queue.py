@@ -1,19 +1,20 @@
-"""Optuna's part: every cell of a study is a trial with fixed parameters, known by the cell's id.
+"""Optuna's part: every cell that is run is a trial with fixed parameters, known by the cell's id.
 
 The design is expanded before anything runs, and the driver is the only process that writes here. Optuna's samplers
-never choose anything.
+never choose anything. Cells wait in memory: Optuna reads all waiting trials each time that it is asked for one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.addresses import masked, sqlite_address
@@ -71,73 +72,64 @@ class CellQueue:
             sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: all parameters of all trials are fixed
             load_if_exists=True,
         )
-        self.waiting = 0
+        self._storage, self._id = self.study._storage, self.study._study_id
         self._take_over(done)
+        self._queue = deque(cell for cell in cells if cell.id not in done)
+
+    @property
+    def waiting(self) -> int:
+        """How many cells wait."""
+        return len(self._queue)
 
     def enqueue(self, cell: Cell) -> None:
         """Put a cell at the end of the queue."""
-        self.study.enqueue_trial(_parameters(cell, self._space), user_attrs={CELL: cell.id})
-        self.waiting += 1
+        self._queue.append(cell)
 
-    def ask(self) -> tuple[Cell, Trial]:
-        """Returns the next cell and its trial. One has to wait, or Optuna would make up a trial."""
-        assert self.waiting
-        self.waiting -= 1
-        trial = self.study.ask()
-        cell = self.cells[trial.user_attrs[CELL]]
-        for name in _parameters(cell, self._space):  # reading the fixed values is what writes them, for the dashboard
-            distribution = self._space[name]
-            if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-                trial.suggest_categorical(name, distribution.choices)
-            else:
-                trial.suggest_int(name, distribution.low, distribution.high)
-        return cell, trial
+    def ask(self) -> tuple[Cell, int]:
+        """Returns the next cell, and Optuna's id of its trial."""
+        cell = self._queue.popleft()
+        try:
+            return cell, self._storage.create_new_trial(self._id, self._trial(cell, TrialState.RUNNING))
+        except Exception:
+            self._queue.appendleft(cell)
+            raise
 
-    def tell(self, trial: Trial, value: float | None, outcome: str) -> None:
+    def tell(self, trial: int, value: float | None, outcome: str) -> None:
         """Say how a trial ended. Without a value it is a failed one, as Optuna knows no other."""
-        trial.set_user_attr(OUTCOME, outcome)
-        self.study.tell(trial, value, state=TrialState.FAIL if value is None else None)
+        self._storage.set_trial_user_attr(trial, OUTCOME, outcome)
+        if value is None:
+            self._storage.set_trial_state_values(trial, TrialState.FAIL)
+        else:
+            self._storage.set_trial_state_values(trial, TrialState.COMPLETE, [value])
 
     def _take_over(self, done: Mapping[str, float | None]) -> None:
-        """End what a dead driver left, and enqueue each cell that neither waits nor is done."""
+        """End what a dead driver left, and add what it recorded and did not tell."""
         told: set[str] = set()
-        waiting: set[str] = set()
         for trial in self.study.get_trials(deepcopy=False):
             cell = trial.user_attrs.get(CELL, "")
-            if trial.state == TrialState.WAITING and cell in self.cells and cell not in done and cell not in waiting:
-                waiting.add(cell)
-            elif not trial.state.is_finished():
-                recorded = trial.state == TrialState.RUNNING and cell in done
-                self._end(trial, done.get(cell) if recorded else None, RECORDED if recorded else "the driver died")
+            if not trial.state.is_finished():
+                recorded = trial.state == TrialState.RUNNING and cell in done and cell not in told
+                value, outcome = (done[cell], RECORDED) if recorded else (None, "the driver died")
+                self.tell(trial._trial_id, value, outcome)
                 told |= {cell} if recorded else set()
             elif cell in done and (trial.value == done[cell] or done[cell] is None):
                 told.add(cell)
-        self.waiting = len(waiting)
-        for cell in self.cells.values():
-            if cell.id in done and cell.id not in told:
-                self._add_recorded(cell, done[cell.id])
-            elif cell.id not in done and cell.id not in waiting:
-                self.enqueue(cell)
+        for id_, cell in self.cells.items():
+            if id_ in done and id_ not in told:
+                state = TrialState.FAIL if done[id_] is None else TrialState.COMPLETE
+                self.study.add_trial(self._trial(cell, state, done[id_], {OUTCOME: RECORDED}))
 
-    def _add_recorded(self, cell: Cell, value: float | None) -> None:
+    def _trial(
+        self, cell: Cell, state: TrialState, value: float | None = None, told: Mapping[str, str] | None = None
+    ) -> FrozenTrial:
         parameters = _parameters(cell, self._space)
-        self.study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.FAIL if value is None else TrialState.COMPLETE,
-                params=parameters,
-                distributions={name: self._space[name] for name in parameters},
-                value=value,
-                user_attrs={CELL: cell.id, OUTCOME: RECORDED},
-            )
+        return optuna.trial.create_trial(
+            state=state,
+            params=parameters,
+            distributions={name: self._space[name] for name in parameters},
+            value=value,
+            user_attrs={CELL: cell.id} | dict(told or {}),
         )
-
-    def _end(self, trial: FrozenTrial, value: float | None, outcome: str) -> None:
-        storage, number = self.study._storage, trial._trial_id
-        storage.set_trial_user_attr(number, OUTCOME, outcome)
-        if value is None:
-            storage.set_trial_state_values(number, TrialState.FAIL)
-        else:
-            storage.set_trial_state_values(number, TrialState.COMPLETE, [value])
 
 
 def store_name(study: str, out: Path | None) -> str:

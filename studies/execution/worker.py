@@ -58,7 +58,9 @@ def work(order: Order, connection: Connection) -> None:
         order: What to do.
         connection: To the driver. The process ends as soon as the other end is closed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the driver decides
+    # Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; the driver decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: None)  # no SIG_IGN, which programs that a method starts would keep
     _write_output_to(order.log)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):

@@ -140,6 +140,9 @@ def _chosen(
     if current is None:
         return [newest[place] for cell in cells if (place := coordinates_of(cell)) in newest], _Earlier()
     by_place = {coordinates(one): one for one in current}
+    all_of: dict[Coordinates, list[dict[str, Any]]] = {}
+    for one in recorded.values():
+        all_of.setdefault(coordinates(one), []).append(one)
     chosen, earlier = [], _Earlier()
     for cell in cells:
         place = coordinates_of(cell)
@@ -147,7 +150,7 @@ def _chosen(
         record = recorded.get(now["cell"]) if now is not None else None
         if record is not None:
             chosen.append(record | {"variant": cell.variant.name})
-        of_old = [one for one in recorded.values() if coordinates(one) == place and one is not record]
+        of_old = [one for one in all_of.get(place, []) if one is not record]
         if of_old and now is not None:
             earlier.records[place] = of_old[-1]
             earlier.differences.append(changes(parts_of_record(of_old[-1]), now["parts"]))

@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -28,6 +28,8 @@ CELL, SETTINGS, STUDY, OUTCOME = "lrlora.cell", "lrlora.settings", "lrlora.study
 _PARENT = "mlflow.parentRunId"
 RESULT_FILE = "result.json"
 _FLUSH_SECONDS = 5.0
+_CELLS_SEARCHED = 20
+"""So many cells are searched for one by one."""
 _LONGEST_VALUE = 500
 """Characters of a parameter or a tag that every MLflow store takes."""
 
@@ -49,6 +51,9 @@ class Tracker:
     experiment: str
     parent: str
     address: str | None = None
+    _begun: dict[str, list[str]] = field(default_factory=dict)
+    """The runs of each cell, read once: nobody else writes below this parent, and a search reads all tags."""
+    _locations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -113,12 +118,16 @@ class Tracker:
         """
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.utils.file_utils import local_file_uri_to_path
 
         where = f"{self.address or self.out}: run {run.info.run_id}"
         try:
-            artifacts = get_artifact_repository(self._artifacts_of(run), tracking_uri=self.client.tracking_uri)
-            with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-                text = Path(artifacts.download_artifacts(RESULT_FILE, folder)).read_text(encoding="utf-8")
+            if (uri := self._artifacts_of(run)).startswith("file:"):  # which MLflow would copy first
+                text = Path(local_file_uri_to_path(uri), RESULT_FILE).read_text(encoding="utf-8")
+            else:
+                artifacts = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
+                with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
+                    text = Path(artifacts.download_artifacts(RESULT_FILE, folder)).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:
             if outcome_of(run) not in FINAL:
                 return None
@@ -128,7 +137,12 @@ class Tracker:
     def cell_runs(self) -> dict[str, Run]:
         """The newest run of each cell, by the cell's id; earlier versions of a cell are under ids of their own."""
         wanted = f"tags.`{CELL}` != '' AND tags.`{_PARENT}` = '{self.parent}'"
-        return {run.data.tags[CELL]: run for run in self._search([self.experiment], wanted)}
+        newest: dict[str, Run] = {}
+        self._begun = {}
+        for run in self._search([self.experiment], wanted):
+            self._begun.setdefault(run.data.tags[CELL], []).append(run.info.run_id)
+            newest[run.data.tags[CELL]] = run
+        return newest
 
     def find_finished(self, cells: Collection[str]) -> dict[str, Run]:
         """The newest finished run of each cell in the whole store, whichever study ran it.
@@ -141,11 +155,14 @@ class Tracker:
         """
         with one_line(self.address or str(self.out)):
             experiments = [one.experiment_id for one in _pages(self.client.search_experiments)]
+            finished = f"tags.`{OUTCOME}` = 'finished' AND attributes.status = 'FINISHED'"
+            # A search for one cell reads the tags of all: for many cells, one search for all finished runs is less.
+            few = [f"tags.`{CELL}` = '{cell}' AND {finished}" for cell in cells]
+            searches = few if len(cells) <= _CELLS_SEARCHED else [f"tags.`{CELL}` != '' AND {finished}"]
             found: dict[str, Run] = {}
-            for cell in cells:
-                wanted = f"tags.`{CELL}` = '{cell}' AND tags.`{OUTCOME}` = 'finished'"
+            for wanted in searches:
                 found |= {run.data.tags[CELL]: run for run in self._search(experiments, wanted)}
-        return found
+        return {cell: run for cell, run in found.items() if cell in cells}
 
     def start_cell(self, cell: Cell, environment: Mapping[str, Any]) -> CellRun:
         """A fresh run for a cell whose lock the caller holds.
@@ -157,10 +174,10 @@ class Tracker:
         """
         if missing := missing_parts(cell.parts):
             raise StudyError(f"{cell.label}: {' and '.join(missing)} cannot be read")
-        for stale in self._search(
-            [self.experiment], f"tags.`{CELL}` = '{cell.id}' AND tags.`{_PARENT}` = '{self.parent}'"
-        ):
-            self.client.delete_run(stale.info.run_id)
+        if not self._begun:
+            self.cell_runs()
+        for stale in self._begun.pop(cell.id, []):
+            self.client.delete_run(stale)
         provenance = Provenance.of(environment, cell.parts)
         tags = {
             CELL: cell.id,
@@ -184,6 +201,7 @@ class Tracker:
             **{f"task.{key}": value for key, value in cell.task["options"].items()},
             **{f"training.{key}": value for key, value in cell.variant.training.resolved().items()},
         }
+        self._begun[cell.id] = [run.info.run_id]
         self._log_parameters(run.info.run_id, parameters)
         return CellRun(self.client, run.info.run_id, provenance)
 
@@ -228,7 +246,10 @@ class Tracker:
     def _artifacts_of(self, run: Run) -> str:
         """Where a run's artifacts are; those of a folder's own store are below it, wherever it was moved to."""
         uri = str(run.info.artifact_uri)
-        begun = str(self.client.get_experiment(run.info.experiment_id).artifact_location)
+        experiment = run.info.experiment_id
+        if experiment not in self._locations:
+            self._locations[experiment] = str(self.client.get_experiment(experiment).artifact_location)
+        begun = self._locations[experiment]
         if self.address is None and uri.startswith(f"{begun}/"):
             return _artifacts_in(self.out) + uri.removeprefix(begun)
         return uri
@@ -302,8 +323,8 @@ class CellRun:
 
 
 def outcome_of(run: Run | None) -> str | None:
-    """How a cell's run ended, or None while it has not."""
-    return run.data.tags.get(OUTCOME) if run is not None and run.info.status != "RUNNING" else None
+    """How a cell's run ended, or None while it has not, or where its driver died before the last word of it."""
+    return run.data.tags.get(OUTCOME) if run is not None and run.info.status in ("FINISHED", "FAILED") else None
 
 
 def _experiment(client: MlflowClient, out: Path, study: str, address: str | None, make: bool) -> str:

@@ -22,6 +22,7 @@ from rich.console import Console
 from lrlora.studies.cli.study_status import read_live
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.driver import run_study
+from lrlora.studies.execution.interruption import interrupted_by_termination
 from lrlora.studies.execution.resources import Execution
 from lrlora.studies.record.results import read_study_file
 
@@ -50,7 +51,7 @@ def test_every_cell_is_run_once_by_a_process_of_its_own(tmp_path: Path, store: P
     assert str(os.getpid()) not in processes
     assert len(list(out.glob("artifacts/*/artifacts/adapter/adapter.txt"))) == 3
     left = {path.name for path in out.iterdir()}
-    assert left == {".driver.lock", "artifacts", "mlflow.db", "optuna.db", "study.json"}
+    assert left == {".driver.lock", "artifacts", "mlflow.db", "optuna.db", "study.json", "tracking.json"}
     again = fakes.drive(fakes.study(3, seeds=(1, 2)), out, store, fakes.training(notes))
     assert again.complete
     assert fakes.notes_of(notes) == {record["cell"]: 1 for record in again.records}, "what is done is not run again"
@@ -108,19 +109,20 @@ def heard() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heard")
-def test_an_interruption_closes_the_runs_and_gives_the_cells_back(tmp_path: Path, store: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_closes_the_runs_and_gives_the_cells_back(tmp_path: Path, store: Path, number: int) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
 
     def interrupt() -> None:
         while not notes.exists() or len(list(notes.iterdir())) < 2:
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), interrupted_by_termination():
         fakes.drive(fakes.study(4), out, store, fakes.training(notes, dict.fromkeys(("r=1", "r=2"), "once hang")))
     assert {status for _, status, _ in fakes.runs(out)} == {"KILLED"}
-    assert fakes.trials(out) == {"FAIL": 2, "WAITING": 2}
+    assert fakes.trials(out) == {"FAIL": 2}
     assert not (out / ".work").exists()
     pids = [int(path.name.split("-")[1]) for path in notes.iterdir()]
     assert not any(is_alive(pid) for pid in pids)

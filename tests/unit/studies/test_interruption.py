@@ -1,21 +1,32 @@
-"""Ctrl-C while a result is being written: it is written whole, and the command ends all the same."""
+"""Ctrl-C or SIGTERM while a result is being written: it is written whole, and the command ends all the same."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from lrlora.studies.execution.interruption import postponed_interruption
+from lrlora.studies.execution.interruption import interrupted_by_termination, postponed_interruption
 
 
-def test_what_is_begun_is_ended_and_the_interruption_heard_after() -> None:
+@pytest.fixture(autouse=True, params=[signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def number(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A signal that interrupts; a test runner in the background ignores Ctrl-C."""
+    number: int = request.param
+    before = signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+    with interrupted_by_termination():
+        yield number
+    signal.signal(number, before)
+
+
+def test_what_is_begun_is_ended_and_the_interruption_heard_after(number: int) -> None:
     done = []
 
     def write() -> None:
         with postponed_interruption():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             done.append("written")
 
     with pytest.raises(KeyboardInterrupt):
@@ -23,11 +34,11 @@ def test_what_is_begun_is_ended_and_the_interruption_heard_after() -> None:
     assert done == ["written"]
 
 
-def test_the_handler_is_put_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_the_handler_is_put_back(number: int) -> None:
+    before = signal.getsignal(number)
     with postponed_interruption():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(number) is not before
+    assert signal.getsignal(number) is before
 
 
 def test_an_error_within_is_the_one_that_is_seen() -> None:
