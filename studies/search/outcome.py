@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import stdev
-from typing import Any
+from typing import Any, Literal
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.report.formatting import plural
@@ -36,7 +36,7 @@ class VariantOutcome:
     name: str
     space: Space
     defaults: Settings
-    direction: str
+    direction: Literal["maximize", "minimize"]
     trials: list[TrialFacts]
 
     @property
@@ -90,7 +90,9 @@ class VariantOutcome:
             found.append(f"{complete} complete trials cover the space too sparsely; {FEW_TRIALS} are few.")
         for setting, dimension in self.space.items():
             value = best.settings.get(setting)
-            if best.number > 0 and is_number(value) and (edge := dimension.edge(value, self.defaults.get(setting))):
+            if best.number == 0 or value is None or not is_number(value):
+                continue
+            if edge := dimension.edge(value, self.defaults.get(setting)):
                 found.append(f"the best {setting}, {show(value)}, is at the {edge} edge of its space; widen it.")
         error, difference = self.standard_error, self.difference
         if difference and len(best.values) < 2:
