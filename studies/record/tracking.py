@@ -9,12 +9,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlparse
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.record.addresses import chosen_address, public
+from lrlora.studies.record.addresses import chosen_address, is_served, masked, public
 from lrlora.studies.record.outcomes import FINAL
+from lrlora.studies.record.patience import Patience, PatientClient
 from lrlora.studies.record.run_record import Provenance, RunRecord
 from lrlora.studies.record.store import NothingRecordedError, Place, address_of, one_line, open_client
 from lrlora.studies.spec.cells import Cell
@@ -62,7 +63,7 @@ class Tracker:
             description: For MLflow's pages.
             tracking_uri: The address of a store outside of the folder, or ``"env"`` for the shell's
                 ``MLFLOW_TRACKING_URI``. By default the store that the folder's runs are in, or a new one in the folder.
-            make: Make what is missing; False to read only.
+            make: Make what is missing, and wait later on for a server that is away; False to read only.
 
         Raises:
             StudyError: The store cannot be used, or holds no runs of the study where some are expected; one line.
@@ -70,11 +71,11 @@ class Tracker:
         place = Place.read(out)
         address = address_of(out, chosen_address(tracking_uri), place)
         client = open_client(out, address, make)
-        store = address or str(out / "mlflow.db")
+        store = masked(address) if address else str(out / "mlflow.db")
         with one_line(store):
             if place is not None:
                 _check_is_there(client, place, store)
-                return cls(out, client, place.experiment, place.parent, address)
+                return cls(out, _patient(client, address, make), place.experiment, place.parent, address)
             experiment = _experiment(client, out, study, address, make)
             found = None if address else _parent_of_old(client, experiment, study)
             if found is None and not make:
@@ -84,7 +85,7 @@ class Tracker:
                 found = client.create_run(experiment, run_name=f"study {study}", tags=tags).info.run_id
         if make:
             Place(public(address) if address else None, experiment, found).write(out)
-        return cls(out, client, experiment, found, address)
+        return cls(out, _patient(client, address, make), experiment, found, address)
 
     def check_place(self) -> None:
         """See that the folder is where the study began: MLflow would write artifacts there, and nowhere else.
@@ -114,7 +115,7 @@ class Tracker:
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        where = f"{self.address or self.out}: run {run.info.run_id}"
+        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
         try:
             artifacts = get_artifact_repository(self._artifacts_of(run), tracking_uri=self.client.tracking_uri)
             with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
@@ -157,10 +158,6 @@ class Tracker:
         """
         if missing := missing_parts(cell.parts):
             raise StudyError(f"{cell.label}: {' and '.join(missing)} cannot be read")
-        for stale in self._search(
-            [self.experiment], f"tags.`{CELL}` = '{cell.id}' AND tags.`{_PARENT}` = '{self.parent}'"
-        ):
-            self.client.delete_run(stale.info.run_id)
         provenance = Provenance.of(environment, cell.parts)
         tags = {
             CELL: cell.id,
@@ -175,6 +172,11 @@ class Tracker:
         }
         tags = {name: _shortened(value) for name, value in tags.items()}
         run = self.client.create_run(self.experiment, run_name=_shortened(cell.label), tags=tags)
+        # After it is made: a call that had to be repeated may have made two.
+        of_cell = f"tags.`{CELL}` = '{cell.id}' AND tags.`{_PARENT}` = '{self.parent}'"
+        for stale in list(self._search([self.experiment], of_cell)):
+            if stale.info.run_id != run.info.run_id:
+                self.client.delete_run(stale.info.run_id)
         parameters = {
             "variant": cell.variant.name,
             "seed": cell.seed,
@@ -299,6 +301,13 @@ class CellRun:
             self._client.log_batch(self.run_id, metrics=self._pending[start : start + 1000])
         self._pending.clear()
         self._flushed = time.monotonic()
+
+
+def _patient(client: MlflowClient, address: str | None, make: bool) -> MlflowClient:
+    """A client of a server that waits for it, where a study is run."""
+    if address is None or not is_served(address) or not make:
+        return client
+    return cast("MlflowClient", PatientClient(client, Patience(address)))
 
 
 def outcome_of(run: Run | None) -> str | None:
