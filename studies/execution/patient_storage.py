@@ -13,16 +13,20 @@ from lrlora.studies.record.patience import Patience
 
 
 def patient_storage(url: str) -> BaseStorage:
-    """Returns the store at an SQLAlchemy URL, each call to which waits for a server that is away.
+    """Returns the store of a database server; each call to it waits while the server is away."""
+    return with_patience(get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True})), Patience(url))
+
+
+def with_patience(storage: BaseStorage, patience: Patience) -> BaseStorage:
+    """Returns the storage, changed so that each call to it is repeated while its server is away.
 
     A server can commit and go away before it says so. A call that is repeated then makes no second trial and changes no
     state twice; this needs a study that no other process writes to.
 
     Args:
-        url: Of a database server.
+        storage: Of Optuna.
+        patience: For its server.
     """
-    storage = get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
-    patience = Patience(url)
     create, set_state = storage.create_new_trial, storage.set_trial_state_values
     for name in BaseStorage.__abstractmethods__:
         setattr(storage, name, partial(patience, getattr(storage, name)))

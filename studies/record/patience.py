@@ -39,7 +39,8 @@ class Patience:
         Raises:
             StudyError: The store was away for too long; one line.
         """
-        until, wait = None, _FIRST_WAIT_SECONDS
+        until: float | None = None
+        wait = _FIRST_WAIT_SECONDS
         while True:
             try:
                 return call(*arguments, **named)
@@ -81,7 +82,7 @@ def is_away(error: BaseException | None) -> bool:
     """Whether an error says that a store cannot be reached just now, and not that it refuses what was asked."""
     from mlflow.exceptions import MlflowException
     from optuna.exceptions import StorageInternalError
-    from requests.exceptions import ConnectionError, HTTPError, Timeout
+    from requests.exceptions import ConnectionError, HTTPError, Timeout  # type: ignore[import-untyped]
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     if isinstance(error, StorageInternalError):  # which Optuna makes of any error of SQLAlchemy

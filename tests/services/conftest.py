@@ -75,7 +75,7 @@ def cluster() -> Iterator[Any]:
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         found.add_node(num_cpus=1)
-        os.environ["PYTHONPATH"] = before
         yield found
     finally:
+        os.environ["PYTHONPATH"] = before
         found.shutdown()
