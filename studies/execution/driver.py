@@ -93,7 +93,8 @@ def _tune(
 ) -> Study:
     """Run the tuning stage; the study with what it chose. What was chosen before stays."""
     from lrlora.studies.execution.checks import check_folder
-    from lrlora.studies.execution.tuning import FOLDER, choose, describe_budget, tuning_study
+    from lrlora.studies.execution.tuning import FOLDER, choose, tuning_study
+    from lrlora.studies.spec.tuning_budget import describe_budget
 
     stage, folder = tuning_study(study, budget), out / FOLDER
     _say(console, describe_budget(study))
