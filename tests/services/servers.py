@@ -122,7 +122,8 @@ class Mlflow(Server):
 
     def options(self) -> dict[str, Any]:
         of_server = {"MLFLOW_AUTH_CONFIG_PATH": "auth.ini", "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the tests"}
-        return {"env": os.environ | of_server | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": "ignore"}}
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        return {"env": os.environ | of_server | quiet | {"PYTHONWARNINGS": "ignore"}}
 
     def command(self) -> list[str]:
         store = ["--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "artifacts"]
