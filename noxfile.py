@@ -31,6 +31,28 @@ REPRODUCTION = {path.stem: (path.stem,) for path in sorted((ROOT / "studies" / "
     "base-rank-smollm2": ("base-rank", "backbone=smollm2", *SHORT),
 }
 """The runs behind docs/REPRODUCTION.md: each by name, the study and what is laid over it."""
+SERVICES = (
+    *(
+        "ray",
+        "aiohttp-cors",
+        "colorful",
+        "google-api-core",
+        "googleapis-common-protos",
+        "grpcio",
+        "msgpack",
+        "opencensus",
+    ),
+    *(
+        "opencensus-context",
+        "opentelemetry-exporter-prometheus",
+        "prometheus_client",
+        "proto-plus",
+        "py-spy",
+        "smart_open",
+    ),
+    *("psycopg", "psycopg-binary", "Flask-WTF", "WTForms"),
+)
+"""What `nox -s services` adds to the shared environment: ray[default], psycopg[binary] and MLflow's passwords."""
 SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
@@ -87,13 +109,21 @@ def quantised(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def ray(session: nox.Session) -> None:
-    """Run the tests of studies on a Ray cluster, with Ray installed for it; what follows -- goes to pytest."""
-    folder = Path(session.cache_dir).parent / "ray"
+def services(session: nox.Session) -> None:
+    """Run studies on a Ray cluster, with PostgreSQL and an MLflow server; what follows -- goes to pytest.
+
+    PostgreSQL comes from the system's packages: `apt-get install postgresql`.
+    """
+    if not shutil.which("initdb") and not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        session.error("PostgreSQL is not installed; get it with: apt-get install postgresql")
+    folder = Path(session.cache_dir).parent / "services"
     python = shared(session, "python")
-    install = (python, "-m", "pip", "install", "--quiet", "--upgrade", "-c", str(CONSTRAINTS))
-    session.run(*install, "--target", str(folder), "ray[default]", external=True)
-    session.run(python, "-m", "pytest", "tests/ray", *session.posargs, env={"PYTHONPATH": str(folder)}, external=True)
+    install = (python, "-m", "pip", "install", "--quiet", "--upgrade", "-c", str(CONSTRAINTS), "--target", str(folder))
+    # No dependencies but those that the shared environment lacks: a second copy of the others would hide the first.
+    session.run(*install, "--no-deps", *SERVICES, external=True)
+    arguments = ("-m", "pytest", "tests/services", *session.posargs)
+    env = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    session.run(python, *arguments, env=env, external=True)
 
 
 @nox.session(venv_backend="none")

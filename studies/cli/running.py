@@ -108,11 +108,17 @@ def run_and_report(study: Study, budget: str, out: Path, execution: Execution | 
 
 def show_report(results: Results) -> None:
     """Write the report, print its table, and print where it is and how to open it."""
+    from lrlora.studies.record.store import Place
+
     console = Console()
     folder = results.report()
     results.print_summary(console)
     _say("", console)
     _say(f"report:  {folder / 'index.html'}", console)
+    place = Place.read(results.out)
+    if place is not None and place.address is not None:
+        _say(f"record:  {place.address}", console)
+        return
     _say(f"record:  {results.out / 'mlflow.db'}, {results.out / 'optuna.db'}", console)
     _say(f"browse:  lrlora ui {shlex.quote(str(results.out))}", console)
 

@@ -26,7 +26,11 @@ def ui(
 
     from lrlora.studies.errors import StudyError
     from lrlora.studies.record.addresses import sqlite_address
+    from lrlora.studies.record.store import Place
 
+    place = Place.read(folder)
+    if place is not None and place.address is not None:
+        raise StudyError(f"{folder}: its record is at {place.address}: open that in a browser, or with mlflow ui")
     if not (folder / "mlflow.db").is_file():
         raise StudyError(f"{folder}: no study was run here (no mlflow.db)")
     console = Console(soft_wrap=True)

@@ -33,6 +33,8 @@ from lrlora.studies.execution.plugged import plugged_in
 from lrlora.studies.execution.resources import Execution, Resources
 from lrlora.studies.execution.worker import FILES, Order, limit_to, run_order
 from lrlora.studies.spec.cells import Cell
+from lrlora.studies.spec.identity import changes, numeric_environment
+from lrlora.studies.training.loop import blank_record
 
 _RETRIES = 1
 """How often Ray begins a task again whose process or node was lost."""
@@ -72,7 +74,9 @@ class RayExecutor(Executor):
         self._owns = not ray.is_initialized()
         if self._owns:
             try:
-                ray.init(address=execution.address, log_to_driver=False, configure_logging=False)
+                address = execution.address or os.environ.get("RAY_ADDRESS")
+                own: dict[str, Any] = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StudyError(f"--address {execution.address}: {str(error).splitlines()[0]}") from None
         there = ray.cluster_resources()
@@ -170,8 +174,18 @@ def _work(order: Order, number: int, queue: Any) -> tuple[Record, bytes]:
     with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
         files = Path(folder) / FILES
         files.mkdir()
-        record = run_order(order, files, listen)
+        if other := _differences(order):  # its numbers would be recorded under the id of others
+            reason = f"{socket.gethostname()} gives other numbers than the driver's machine: {', '.join(other)}"
+            record = blank_record(order.cell) | {"status": "failed", "reason": reason}
+        else:
+            record = run_order(order, files, listen)
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             archive.add(files, arcname=".")
         return record, packed.getvalue()
+
+
+def _differences(order: Order) -> list[str]:
+    """By what this machine differs from the driver's, of what changes digits."""
+    here = numeric_environment(order.threads)
+    return changes({name: value for name, value in order.cell.parts.items() if name in here}, here)

@@ -17,7 +17,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.record.addresses import masked, sqlite_address
+from lrlora.studies.execution.patient_storage import patient_storage
+from lrlora.studies.record.addresses import is_served, masked, sqlite_address
 from lrlora.studies.spec.cells import Cell
 
 CELL, OUTCOME = "cell", "outcome"
@@ -25,7 +26,7 @@ RECORDED = "recorded before"
 """Outcome of a trial whose cell was recorded while no trial of it ran, or by a driver that died before it said so."""
 
 
-def open_storage(out: Path, url: str | None = None) -> optuna.storages.RDBStorage:
+def open_storage(out: Path, url: str | None = None) -> optuna.storages.BaseStorage:
     """Returns the study's Optuna store.
 
     Args:
@@ -37,6 +38,8 @@ def open_storage(out: Path, url: str | None = None) -> optuna.storages.RDBStorag
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        if url is not None and is_served(url):
+            return patient_storage(url)
         return optuna.storages.RDBStorage(url or sqlite_address(out.resolve() / "optuna.db"))
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         where = f"--storage {masked(url)}" if url else str(out / "optuna.db")

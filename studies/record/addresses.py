@@ -45,6 +45,15 @@ def chosen_address(given: str | None) -> str | None:
     return found
 
 
+def is_served(address: str | None) -> bool:
+    """Whether a store is behind a server, which may be away for a moment.
+
+    >>> is_served("postgresql://db/x"), is_served("sqlite:///x.db"), is_served(None)
+    (True, False, False)
+    """
+    return address is not None and not address.startswith(("sqlite", "file"))
+
+
 def masked(text: str) -> str:
     """A text with user names, passwords and tokens in the addresses in it replaced.
 

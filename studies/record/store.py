@@ -70,11 +70,17 @@ class Place:
 def address_of(out: Path, wanted: str | None, place: Place | None) -> str | None:
     """The address of a folder's store: the one that its runs are in, or the wanted one for a new folder.
 
+    A folder holds no password. Without a wanted address it is the shell's ``MLFLOW_TRACKING_URI``, if that is the same
+    store, or MLflow's ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD`` that let a reader in.
+
     Raises:
         StudyError: The folder's runs are in another store than the wanted one.
     """
-    if place is None or wanted is None:
-        return wanted if place is None else place.address
+    if place is None:
+        return wanted
+    if wanted is None:
+        of_shell = os.environ.get("MLFLOW_TRACKING_URI")
+        return of_shell if of_shell and public(of_shell) == place.address else place.address
     if place.address is None or public(wanted) != place.address:
         there = "the folder itself" if place.address is None else place.address
         raise StudyError(f"--tracking-uri {masked(wanted)}: the runs of {out} are in {there}; give another --out")
@@ -110,13 +116,16 @@ def open_client(out: Path, address: str | None = None, make: bool = True) -> Mlf
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow from telling of every table that it makes, and from telling anyone of our runs."""
+    """Keep MLflow from telling of the tables that it makes, and anyone of our runs or of passwords in addresses."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # seconds; for longer there is Patience
     import mlflow  # noqa: F401  # importing it sets the levels
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a line for each of MLflow's retries
 
 
 @contextlib.contextmanager

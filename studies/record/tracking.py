@@ -9,12 +9,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlparse
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.record.addresses import chosen_address, public
+from lrlora.studies.record.addresses import chosen_address, is_served, masked, public
 from lrlora.studies.record.outcomes import FINAL
+from lrlora.studies.record.patience import Patience, PatientClient
 from lrlora.studies.record.run_record import Provenance, RunRecord
 from lrlora.studies.record.store import NothingRecordedError, Place, address_of, one_line, open_client
 from lrlora.studies.spec.cells import Cell
@@ -67,7 +68,7 @@ class Tracker:
             description: For MLflow's pages.
             tracking_uri: The address of a store outside of the folder, or ``"env"`` for the shell's
                 ``MLFLOW_TRACKING_URI``. By default the store that the folder's runs are in, or a new one in the folder.
-            make: Make what is missing; False to read only.
+            make: Make what is missing, and wait later on for a server that is away; False to read only.
 
         Raises:
             StudyError: The store cannot be used, or holds no runs of the study where some are expected; one line.
@@ -75,11 +76,11 @@ class Tracker:
         place = Place.read(out)
         address = address_of(out, chosen_address(tracking_uri), place)
         client = open_client(out, address, make)
-        store = address or str(out / "mlflow.db")
+        store = masked(address) if address else str(out / "mlflow.db")
         with one_line(store):
             if place is not None:
                 _check_is_there(client, place, store)
-                return cls(out, client, place.experiment, place.parent, address)
+                return cls(out, _patient(client, address, make), place.experiment, place.parent, address)
             experiment = _experiment(client, out, study, address, make)
             found = None if address else _parent_of_old(client, experiment, study)
             if found is None and not make:
@@ -89,7 +90,7 @@ class Tracker:
                 found = client.create_run(experiment, run_name=f"study {study}", tags=tags).info.run_id
         if make:
             Place(public(address) if address else None, experiment, found).write(out)
-        return cls(out, client, experiment, found, address)
+        return cls(out, _patient(client, address, make), experiment, found, address)
 
     def check_place(self) -> None:
         """See that the folder is where the study began: MLflow would write artifacts there, and nowhere else.
@@ -120,7 +121,7 @@ class Tracker:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
         from mlflow.utils.file_utils import local_file_uri_to_path
 
-        where = f"{self.address or self.out}: run {run.info.run_id}"
+        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
         try:
             if (uri := self._artifacts_of(run)).startswith("file:"):  # which MLflow would copy first
                 text = Path(local_file_uri_to_path(uri), RESULT_FILE).read_text(encoding="utf-8")
@@ -174,10 +175,6 @@ class Tracker:
         """
         if missing := missing_parts(cell.parts):
             raise StudyError(f"{cell.label}: {' and '.join(missing)} cannot be read")
-        if not self._begun:
-            self.cell_runs()
-        for stale in self._begun.pop(cell.id, []):
-            self.client.delete_run(stale)
         provenance = Provenance.of(environment, cell.parts)
         tags = {
             CELL: cell.id,
@@ -192,6 +189,8 @@ class Tracker:
         }
         tags = {name: _shortened(value) for name, value in tags.items()}
         run = self.client.create_run(self.experiment, run_name=_shortened(cell.label), tags=tags)
+        for stale in self._others_of(cell.id, run.info.run_id):
+            self.client.delete_run(stale)
         parameters = {
             "variant": cell.variant.name,
             "seed": cell.seed,
@@ -204,6 +203,17 @@ class Tracker:
         self._begun[cell.id] = [run.info.run_id]
         self._log_parameters(run.info.run_id, parameters)
         return CellRun(self.client, run.info.run_id, provenance)
+
+    def _others_of(self, cell: str, current: str) -> list[str]:
+        """The runs of a cell besides the current one. Those of a folder's own store are read once."""
+        if self.address is not None:  # a call to a server that had to be repeated may have made two
+            wanted = f"tags.`{CELL}` = '{cell}' AND tags.`{_PARENT}` = '{self.parent}'"
+            found = [str(run.info.run_id) for run in self._search([self.experiment], wanted)]
+        else:
+            if not self._begun:
+                self.cell_runs()
+            found = self._begun.get(cell, [])
+        return [run for run in found if run != current]
 
     def reuse(self, cell: Cell, found: Run) -> RunRecord:
         """Take the record of a cell from a run of another study, as a run of this one.
@@ -320,6 +330,13 @@ class CellRun:
             self._client.log_batch(self.run_id, metrics=self._pending[start : start + 1000])
         self._pending.clear()
         self._flushed = time.monotonic()
+
+
+def _patient(client: MlflowClient, address: str | None, make: bool) -> MlflowClient:
+    """A client of a server that waits for it, where a study is run."""
+    if address is None or not is_served(address) or not make:
+        return client
+    return cast("MlflowClient", PatientClient(client, Patience(address)))
 
 
 def outcome_of(run: Run | None) -> str | None:

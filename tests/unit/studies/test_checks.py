@@ -75,8 +75,6 @@ def test_a_file_and_foreign_databases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="holds databases of something else"):
         check_folder(tmp_path, study())
     write_study_file(tmp_path, study(), "smoke", {})
-    with pytest.raises(StudyError, match=r"mlflow\.db is missing"):
-        check_folder(tmp_path, study())
     (tmp_path / "study.json").write_text("{torn")
     with pytest.raises(StudyError, match="cannot be read"):
         check_folder(tmp_path, study())

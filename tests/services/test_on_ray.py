@@ -1,50 +1,27 @@
-"""A study on a Ray cluster of several nodes, one of which is lost."""
+"""A study on a Ray cluster of two nodes, one of which is lost."""
 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from lrlora.studies.record.store import open_client
-
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    paths = [str(Path(fakes.__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}
-    ray.init(address=found.address, runtime_env=environment, log_to_driver=False)
-    yield found
-    ray.shutdown()
-    found.shutdown()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir()
-    open_client(tmp_path / "store")
-    return tmp_path / "store" / "mlflow.db"
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600), pytest.mark.usefixtures("known_content")]
 
 
 def test_failures_are_outcomes_and_the_cell_of_a_lost_node_is_begun_again(
     cluster: Cluster, store: Path, tmp_path: Path
 ) -> None:
     out, notes = tmp_path / "out", tmp_path / "notes"
-    lost = cluster.add_node(num_cpus=1)
+    lost = cluster.list_all_nodes()[-1]
 
     def lose() -> None:
         while not notes.exists() or len(list(notes.iterdir())) < 2:
@@ -55,8 +32,10 @@ def test_failures_are_outcomes_and_the_cell_of_a_lost_node_is_begun_again(
     thread.start()
     run_cell: Any = fakes.training(notes, {"r=3": "raise", "r=4": "exit"}, seconds=2)
     said = Console(file=io.StringIO())
-    results = fakes.drive(fakes.study(4), out, store, run_cell, said, executor="ray", workers=None)
+    on_cluster = {"executor": "ray", "address": cluster.address, "workers": None}
+    results = fakes.drive(fakes.study(4), out, store, run_cell, said, **on_cluster)
     thread.join()
+    cluster.add_node(num_cpus=1)
     found = {record["variant"]: record for record in results.records}
     assert [found[f"r={r}"]["status"] for r in (1, 2, 3, 4)] == ["finished", "finished", "failed", "failed"]
     assert "ValueError: this cell does not work" in found["r=3"]["reason"]
