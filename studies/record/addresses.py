@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from lrlora.studies.errors import StudyError
 
@@ -73,3 +73,13 @@ def public(address: str) -> str:
     if parts.scheme.startswith("sqlite") or ("@" not in parts.netloc and not parts.query):
         return address
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def artifacts_in(out: Path) -> str:
+    """The address of a folder's artifacts."""
+    return (out.resolve() / "artifacts").as_uri()
+
+
+def path_of(uri: str) -> Path:
+    """The path of a ``file:`` address."""
+    return Path(unquote(urlsplit(uri).path))

@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlparse
 
 from lrlora.studies.errors import StudyError
-from lrlora.studies.record.addresses import chosen_address, is_served, masked, public
+from lrlora.studies.record.addresses import artifacts_in, chosen_address, is_served, masked, path_of, public
 from lrlora.studies.record.outcomes import FINAL
 from lrlora.studies.record.patience import Patience, PatientClient
 from lrlora.studies.record.run_record import Provenance, RunRecord
@@ -98,11 +97,11 @@ class Tracker:
         Raises:
             StudyError: It was moved or copied. Its record can be read all the same.
         """
-        here = _artifacts_in(self.out)
+        here = artifacts_in(self.out)
         there = self.client.get_experiment(self.experiment).artifact_location
         if there != here and self.address is None:
             raise StudyError(
-                f"--out {self.out}: was moved here from {_path_of(there).parent}; it can be reported, but to go on "
+                f"--out {self.out}: was moved here from {path_of(there).parent}; it can be reported, but to go on "
                 "running it move it back, or begin in another folder"
             )
 
@@ -261,7 +260,7 @@ class Tracker:
             self._locations[experiment] = str(self.client.get_experiment(experiment).artifact_location)
         begun = self._locations[experiment]
         if self.address is None and uri.startswith(f"{begun}/"):
-            return _artifacts_in(self.out) + uri.removeprefix(begun)
+            return artifacts_in(self.out) + uri.removeprefix(begun)
         return uri
 
     def _log_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
@@ -347,7 +346,7 @@ def outcome_of(run: Run | None) -> str | None:
 def _experiment(client: MlflowClient, out: Path, study: str, address: str | None, make: bool) -> str:
     """The experiment of a study in a store, which is made if need be."""
     served = address is not None and address.startswith(("http:", "https:", "databricks"))
-    location = None if served else _artifacts_in(out)
+    location = None if served else artifacts_in(out)
     known = client.get_experiment_by_name(study)
     if known is not None and address is not None and not served and known.artifact_location != location:
         # Without a server that keeps artifacts, each folder keeps its own.
@@ -399,11 +398,3 @@ def _shortened(value: str) -> str:
         return value
     pointer = f"… ({len(value)} characters, whole in {RESULT_FILE})"
     return value[: _LONGEST_VALUE - len(pointer)] + pointer
-
-
-def _artifacts_in(out: Path) -> str:
-    return (out.resolve() / "artifacts").as_uri()
-
-
-def _path_of(uri: str) -> Path:
-    return Path(unquote(urlparse(uri).path))

@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_ends_the_command_in_one_line_and_the_same_command_g
             fakes.drive(fakes.study(CELLS), out, store, fakes.training(notes), workers=1)
     said = explain_surroundings(caught.value)
     assert said is not None
-    assert said.endswith("run the same command again to go on")
+    assert said.endswith("run the same command again to continue")
     kept = len(Results.load(out).records)
     begun = sum(fakes.notes_of(notes).values())
     assert kept >= 1
