@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
@@ -19,8 +18,6 @@ def check_units(model: nn.Module) -> None:
     Raises:
         ValueError: Layers in different units share a part.
     """
-    if not dist.is_available() or not dist.is_initialized():
-        return
     found: dict[int, tuple[nn.Module, str]] = {}
     for name, part, unit in _parts(model, model, ""):
         first, where = found.setdefault(id(part), (unit, name))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from peft.config import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND, MIN_TARGET_MODULES_FOR_OPTIMIZATION
@@ -175,7 +176,8 @@ class LRLoraModel(BaseTuner):
         for name in ("adapter_names", "alora_offsets"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"LR-LoRA takes no {name}: all rows of a batch go through the active adapters")
-        if any(config.policy("sharing").names for config in self.peft_config.values()):
+        in_parts = dist.is_available() and dist.is_initialized()
+        if in_parts and any(config.policy("sharing").names for config in self.peft_config.values()):
             check_units(self.model)
         yield
 

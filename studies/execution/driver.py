@@ -297,15 +297,19 @@ class Driver:
     def _take_over(self) -> dict[str, Record]:
         """The records of the cells that are done; and the runs that a dead driver left are closed."""
         recorded: dict[str, Record] = {}
+        done: dict[str, Record] = {}
         for cell, run in self.tracker.cell_runs().items():
-            record = self.tracker.read_result(run) if outcome_of(run) in FINAL else None
-            if record is not None:
-                recorded[cell] = record
-            else:
+            outcome = outcome_of(run)
+            record = self.tracker.read_result(run) if outcome is not None else None
+            if record is None:
                 self.tracker.close_stale(run)
+                continue
+            recorded[cell] = record
+            if outcome in FINAL:
+                done[cell] = record
         for line in describe_earlier(self.cells, recorded):
             _say(self.console, line)
-        return {cell.id: recorded[cell.id] for cell in self.cells if cell.id in recorded}
+        return {cell.id: done[cell.id] for cell in self.cells if cell.id in done}
 
     def _clear_checkpoints(self) -> None:
         """Delete what a driver that died left of cells that are done."""

@@ -95,7 +95,7 @@ def test_the_picture_goes_where_it_was_told(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / "bspline-1.svg").read_text().startswith("<svg")
     for arguments, said in (
         (["--out", "no/such.svg"], "its folder does not exist"),
-        (["--out", "owl.png"], "call it owl.svg"),
+        (["--out", "owl.png"], "use owl.svg"),
         (["--bandwidth", "konstant"], "did you mean 'constant'?"),
     ):
         assert run(["basis", "plot", "sinc", *arguments]) == 2
