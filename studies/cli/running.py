@@ -54,40 +54,15 @@ Address = Annotated[
 ]
 
 
-def execution_of(
-    workers: str,
-    threads_per_cell: int,
-    gpus_per_cell: int | None,
-    cell_timeout: float | None = None,
-    storage: str | None = None,
-    executor: str = "local",
-    address: str | None = None,
-    tracking_uri: str | None = None,
-    reuse: bool = True,
-    checkpoint_minutes: float = 5.0,
-) -> Execution:
-    """Returns the settings that the options give.
+def worker_count(workers: str) -> int | None:
+    """Returns the number that ``--workers`` gives; None for ``auto``.
 
     Raises:
-        StudyError: If one of them is not valid; one line.
+        StudyError: If it is neither; one line.
     """
-    from lrlora.studies.execution.resources import Execution
-
     if workers != "auto" and not workers.isdecimal():
         raise StudyError(f"--workers {workers}: a number, or auto")
-    count = None if workers == "auto" else int(workers)
-    return Execution(
-        count,
-        threads_per_cell,
-        gpus_per_cell,
-        cell_timeout,
-        storage,
-        executor,
-        address,
-        tracking_uri,
-        reuse,
-        checkpoint_minutes,
-    )
+    return None if workers == "auto" else int(workers)
 
 
 def run_and_report(study: Study, budget: str, out: Path, execution: Execution | None = None) -> int:

@@ -23,7 +23,7 @@ from lrlora.studies.cli.running import (
     ThreadsPerCell,
     TrackingUri,
     Workers,
-    execution_of,
+    worker_count,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def plan_study(
     """Show the cells of a study, their parameters and about how long they take. Nothing is written or downloaded."""
     from lrlora.studies.execution.checks import check_design, check_folder, with_tuned
     from lrlora.studies.execution.plan import plan
+    from lrlora.studies.execution.resources import Execution
     from lrlora.studies.execution.tuning import FOLDER
     from lrlora.studies.record.versions import describe_earlier
     from lrlora.studies.spec.cells import expand_cells
@@ -89,7 +90,7 @@ def plan_study(
         check_design(resolved)
         if out is not None:
             resolved = check_folder(out, resolved)
-        execution = execution_of(workers, threads_per_cell, gpus_per_cell)
+        execution = Execution(worker_count(workers), threads_per_cell, gpus_per_cell)
         if out is None:
             found = plan(resolved, budget, execution=execution) | {"changed": []}
         else:
@@ -126,20 +127,21 @@ def run_study(
     same command again.
     """
     from lrlora.studies.cli.running import run_and_report
+    from lrlora.studies.execution.resources import Execution
     from lrlora.studies.spec.study import Study, default_out
 
     load_plugins(plugin)
-    execution = execution_of(
-        workers,
-        threads_per_cell,
-        gpus_per_cell,
-        cell_timeout,
-        storage,
-        executor,
-        address,
-        tracking_uri,
-        reuse,
-        checkpoint_minutes,
+    execution = Execution(
+        workers=worker_count(workers),
+        threads_per_cell=threads_per_cell,
+        gpus_per_cell=gpus_per_cell,
+        cell_timeout=cell_timeout,
+        storage=storage,
+        executor=executor,
+        address=address,
+        tracking_uri=tracking_uri,
+        reuse=reuse,
+        checkpoint_minutes=checkpoint_minutes,
     )
     loaded = Study.load(study, settings or ())
     loaded.resolve(budget)
