@@ -163,7 +163,8 @@ def _check_database(database: Path, fresh: bool) -> None:
         _make(database)
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as opened:
+        # Not read-only: SQLite has to roll back what a process that was killed had half written, to be able to read.
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as opened:
             found = opened.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.DatabaseError as error:
         locked = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)

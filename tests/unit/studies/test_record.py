@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,24 @@ def test_a_damaged_store_is_said_in_one_line_and_nothing_is_made(tmp_path: Path,
             open_again()
         assert "\n" not in str(error.value)
     assert sorted(path.relative_to(moved) for path in moved.rglob("*")) == before
+
+
+def test_what_a_killed_process_had_half_written_is_rolled_back(tmp_path: Path) -> None:
+    """SQLite leaves a journal, from which the next process that opens the store mends it."""
+    Tracker.open(tmp_path, "tiny")
+    half = """
+import os, sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("PRAGMA cache_size = 1")
+store.execute("BEGIN IMMEDIATE")
+for i in range(200):
+    store.execute("INSERT INTO experiment_tags VALUES (?, ?, 0)", (f"key {i}", "x" * 1000))
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", half, str(tmp_path / "mlflow.db")], check=False)
+    assert (tmp_path / "mlflow.db-journal").stat().st_size > 0
+    assert Tracker.open(tmp_path, "tiny").cell_runs() == {}
+    assert not (tmp_path / "mlflow.db-journal").exists()
 
 
 def test_a_record_that_is_gone_is_said_and_not_run_again(tmp_path: Path) -> None:
