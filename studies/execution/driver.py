@@ -187,7 +187,7 @@ class Driver:
                     raise
                 finally:
                     (self.out / STATUS_FILE).unlink(missing_ok=True)
-        results = Results.load(self.out, self._execution.tracking_uri)
+        results = Results.load(self.out, tracker=self.tracker)
         ended = Counter(record["status"] for record in results.records)
         summary = {f"cells/{status}": float(ended[status]) for status in ("finished", "diverged", "failed")}
         self.tracker.finish_study(summary | {"cells/planned": float(len(self.cells))}, results.complete)

@@ -30,6 +30,7 @@ from lrlora.studies.execution.executor import (
     Step,
 )
 from lrlora.studies.execution.plugged import plugged_in
+from lrlora.studies.execution.ray_cluster import connect
 from lrlora.studies.execution.resources import Execution, Resources
 from lrlora.studies.execution.worker import FILES, Order, limit_to, run_order
 from lrlora.studies.spec.cells import Cell
@@ -63,23 +64,13 @@ class RayExecutor(Executor):
         run_cell: RunCell | None = None,
         checkpoints: Path | None = None,
     ) -> None:
-        try:
-            import ray
-            from ray.util.queue import Queue
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-        except ImportError:
-            raise StudyError("--executor ray: Ray is not installed; get it with: pip install 'lrlora[ray]'") from None
-        self._ray, self._folder = ray, folder
+        self._ray, self._owns = connect(execution.address)
+        from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._folder = folder
         self._checkpoints, self._minutes = checkpoints or folder / "checkpoints", execution.checkpoint_minutes
-        self._owns = not ray.is_initialized()
-        if self._owns:
-            try:
-                address = execution.address or os.environ.get("RAY_ADDRESS")
-                own: dict[str, Any] = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-                ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise StudyError(f"--address {execution.address}: {str(error).splitlines()[0]}") from None
-        there = ray.cluster_resources()
+        there = self._ray.cluster_resources()
         gpus = execution.gpus_per_cell if execution.gpus_per_cell is not None else min(1, int(there.get("GPU", 0)))
         room = int(there["GPU"] // gpus) if gpus else int(there.get("CPU", 0) // resources.threads)
         if room == 0:
@@ -87,10 +78,10 @@ class RayExecutor(Executor):
         self.workers = min(resources.workers, room)
         self._threads, self._timeout = resources.threads, execution.cell_timeout
         self._plugged, self._run_cell = plugged_in(), run_cell
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # other nodes may be lost
         # A process per cell, as here: what one leaves in memory or on a device is not the next one's.
-        self._task = ray.remote(max_calls=1, max_retries=_RETRIES)(_work)
+        self._task = self._ray.remote(max_calls=1, max_retries=_RETRIES)(_work)
         self._options = {"num_cpus": resources.threads, "num_gpus": gpus}
         self._began: dict[int, float] = {}
         self._running: dict[int, tuple[Handle, Any]] = {}

@@ -8,13 +8,17 @@ from typing import Any
 
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import NullPool
 
 from lrlora.studies.record.patience import Patience
 
 
 def patient_storage(url: str) -> BaseStorage:
-    """Returns the store of a database server; each call to it waits while the server is away."""
-    return with_patience(get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True})), Patience(url))
+    """Returns the store of a database server; each call to it waits while the server is away.
+
+    A call has a connection of its own: one that is kept open while a cell trains for hours may be cut on its way.
+    """
+    return with_patience(get_storage(RDBStorage(url, engine_kwargs={"poolclass": NullPool})), Patience(url))
 
 
 def with_patience(storage: BaseStorage, patience: Patience) -> BaseStorage:

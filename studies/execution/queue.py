@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.patient_storage import patient_storage
-from lrlora.studies.record.addresses import is_served, masked, sqlite_address
+from lrlora.studies.record.addresses import check_address, is_served, masked, sqlite_address
 from lrlora.studies.spec.cells import Cell
 
 CELL, OUTCOME = "cell", "outcome"
@@ -37,6 +37,8 @@ def open_storage(out: Path, url: str | None = None) -> optuna.storages.BaseStora
         StudyError: It cannot be opened; one line.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url is not None:
+        check_address("--storage", url)
     try:
         if url is not None and is_served(url):
             return patient_storage(url)

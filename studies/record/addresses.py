@@ -12,7 +12,9 @@ from lrlora.studies.errors import StudyError
 FROM_SHELL = "env"
 """What ``--tracking-uri`` is given to use the address in the shell's ``MLFLOW_TRACKING_URI``."""
 
-_USER = re.compile(r"(?<=://)[^\s/'\"]*@")
+_USER = re.compile(r"(?<=://)[^\s'\"]*@")
+_PLAIN = re.compile(r"[\w+.-]+://([!$-&(-.0->A-Z\\^-~]*@)?[!#-&(-?A-~]*")
+"""An address of printable ASCII: user name and password have no quotes / ? # @ [ ], and what follows no quotes @."""
 _QUERY = re.compile(r"(?i)((?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]+")
 
 
@@ -35,14 +37,32 @@ def chosen_address(given: str | None) -> str | None:
     """The address of the tracking store that a user asked for; None is the study's own folder.
 
     Raises:
-        StudyError: It is to come from the shell, which does not say one.
+        StudyError: It is to come from the shell, which does not say one, or it is malformed.
     """
-    if given != FROM_SHELL:
-        return given or None
-    found = os.environ.get("MLFLOW_TRACKING_URI")
-    if not found:
+    found = os.environ.get("MLFLOW_TRACKING_URI") if given == FROM_SHELL else given
+    if given == FROM_SHELL and not found:
         raise StudyError("--tracking-uri env: MLFLOW_TRACKING_URI is not set in this shell")
-    return found
+    if found:
+        check_address("--tracking-uri", found)
+    return found or None
+
+
+def check_address(option: str, address: str) -> None:
+    """Check that the address of a server is one in which user name and password can be told from the rest.
+
+    Args:
+        option: The option that has it.
+        address: May hold a password.
+
+    Raises:
+        StudyError: If characters of it have to be percent-encoded; the message does not hold the address.
+
+    >>> check_address("--storage", "postgresql://me:se/cret@db/x")
+    Traceback (most recent call last):
+    lrlora.studies.errors.StudyError: --storage: percent-encode all but letters, digits and -._~ in the password
+    """
+    if is_served(address) and ("@" in address or _QUERY.search(address)) and not _PLAIN.fullmatch(address):
+        raise StudyError(f"{option}: percent-encode all but letters, digits and -._~ in the password")
 
 
 def is_served(address: str | None) -> bool:

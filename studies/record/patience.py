@@ -78,6 +78,11 @@ class PatientClient:
         return functools.partial(self._patience, found) if callable(found) else found
 
 
+def patiently(client: Any, call: Callable[..., T], *arguments: Any) -> T:
+    """Returns what a call returns that is not a method of a client, and waits for the server if the client does."""
+    return client._patience(call, *arguments) if isinstance(client, PatientClient) else call(*arguments)
+
+
 def is_away(error: BaseException | None) -> bool:
     """Whether an error says that a store cannot be reached just now, and not that it refuses what was asked."""
     from mlflow.exceptions import MlflowException

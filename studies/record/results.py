@@ -23,6 +23,8 @@ from lrlora.studies.spec.study import Study
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lrlora.studies.record.tracking import Tracker
+
 STUDY_FILE = "study.json"
 
 
@@ -51,13 +53,20 @@ class Results:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def load(cls, out: str | Path, tracking_uri: str | None = None, keep_old: bool = False) -> Results:
+    def load(
+        cls,
+        out: str | Path,
+        tracking_uri: str | None = None,
+        keep_old: bool = False,
+        tracker: Tracker | None = None,
+    ) -> Results:
         """Read the record of a study from its folder. Neither its data nor its backbone need to be there.
 
         Args:
             out: The folder.
             tracking_uri: The address of its store, where that needs a password.
             keep_old: Take the records of earlier versions in place of the current ones, where there are any.
+            tracker: The driver's, which waits for a server that is away; by default one that does not.
 
         Raises:
             StudyError: There is no study in that folder, or one with plugins that are not here; it says which.
@@ -79,7 +88,7 @@ class Results:
         names = [cell.variant.name for cell in cells]
         claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
         study = study.model_copy(update={"claims": claims})
-        recorded = read_records(out, study.name, tracking_uri) if is_recorded(out) else {}
+        recorded = read_records(out, study.name, tracking_uri, tracker) if is_recorded(out) else {}
         records, earlier = _chosen(cells, recorded, saved.get("cells"))
         notes = told(earlier.differences, "report")
         if keep_old:
@@ -162,13 +171,16 @@ def is_recorded(out: Path) -> bool:
     return (out / PLACE_FILE).exists() or (out / DATABASE).exists()
 
 
-def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict[str, dict[str, Any]]:
+def read_records(
+    out: Path, study: str, tracking_uri: str | None = None, tracker: Tracker | None = None
+) -> dict[str, dict[str, Any]]:
     """The record of every cell that has ended, by the cell's id, earlier versions of cells among them.
 
     Args:
         out: The folder; nothing is written to it.
         study: The study's name.
         tracking_uri: The address of its store, where that needs a password.
+        tracker: Of its store; by default one is opened to read.
 
     Raises:
         StudyError: The store or a record cannot be read; one line.
@@ -176,7 +188,7 @@ def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict
     from lrlora.studies.record.tracking import Tracker, outcome_of
 
     try:
-        tracker = Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+        tracker = tracker or Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
     except NothingRecordedError:  # the first command was stopped before its first cell
         return {}
     found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.addresses import artifacts_in, chosen_address, is_served, masked, path_of, public
 from lrlora.studies.record.outcomes import FINAL
-from lrlora.studies.record.patience import Patience, PatientClient
+from lrlora.studies.record.patience import Patience, PatientClient, patiently
 from lrlora.studies.record.run_record import Provenance, RunRecord
 from lrlora.studies.record.store import NothingRecordedError, Place, address_of, one_line, open_client
 from lrlora.studies.spec.cells import Cell
@@ -127,7 +127,8 @@ class Tracker:
             else:
                 artifacts = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
                 with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-                    text = Path(artifacts.download_artifacts(RESULT_FILE, folder)).read_text(encoding="utf-8")
+                    found = patiently(self.client, artifacts.download_artifacts, RESULT_FILE, folder)
+                    text = Path(found).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:
             if outcome_of(run) not in FINAL:
                 return None
@@ -249,8 +250,8 @@ class Tracker:
         self.client.update_run(self.parent, status="FINISHED" if complete else "RUNNING")
 
     def _search(self, experiments: list[str], wanted: str) -> Iterator[Run]:
-        order = ["start_time ASC"]
-        return _pages(self.client.search_runs, experiment_ids=experiments, filter_string=wanted, order_by=order)
+        asked = {"experiment_ids": experiments, "filter_string": wanted, "order_by": ["start_time ASC"]}
+        return _pages(self.client.search_runs, **asked)
 
     def _artifacts_of(self, run: Run) -> str:
         """Where a run's artifacts are; those of a folder's own store are below it, wherever it was moved to."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_inputs
 from lrlora.studies.execution.executor import RunCell
+from lrlora.studies.execution.interruption import interrupted_by_termination
 from lrlora.studies.execution.local import LocalExecutor
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.environment import describe_environment
@@ -26,6 +27,7 @@ from lrlora.studies.search.subject import THREADS
 from lrlora.studies.search.trials import Trials, open_storage
 
 
+@interrupted_by_termination()
 def run_tune(
     tune: Tune, out: Path, timeout: float | None = None, console: Console | None = None, run_cell: RunCell | None = None
 ) -> Outcome:
@@ -42,7 +44,7 @@ def run_tune(
 
     Raises:
         ValueError, ImportError: The search cannot be run as it is declared; nothing has been written.
-        KeyboardInterrupt: It was interrupted; the trial goes on in the next command.
+        KeyboardInterrupt: It was interrupted, or sent SIGTERM; the trial goes on in the next command.
     """
     console = console or Console(stderr=True)
     if timeout is not None and timeout <= 0:

@@ -18,6 +18,12 @@ sys.path[:0] = BESIDE  # the servers; training that takes no time; commands in a
 INSTALLED = all(map(find_spec, ("ray", "psycopg", "flask_wtf")))
 collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
 
+RAY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""What makes Ray listen on loopback only, if it is set before Ray is imported, and say nothing of its use."""
+if INSTALLED:
+    # A token of the tests' own: Ray takes, or writes, the user's.
+    os.environ |= RAY | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+
 
 @pytest.fixture
 def known_content(monkeypatch: pytest.MonkeyPatch) -> None:

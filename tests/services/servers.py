@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,8 +12,11 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 PASSWORD = "s3cret-of-the-tests"
 _START_SECONDS = 90.0
@@ -23,6 +27,28 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on a port of loopback."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def listening(process: int) -> set[str]:
+    """The addresses that a process, and what it has started, listens on."""
+    own = psutil.Process(process)
+    found = set()
+    for one in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {end.laddr.ip for end in one.net_connections("inet") if end.status == psutil.CONN_LISTEN}
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    """Whether other machines cannot reach an address; Ray writes IPv4 addresses as IPv6 ones."""
+    parsed = ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 class Server(ABC):
@@ -49,9 +75,8 @@ class Server(ABC):
             )
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until and self._process.poll() is None:
-            with socket.socket() as asked:
-                if asked.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if listens(self.port):
+                return
             time.sleep(0.1)
         raise RuntimeError(f"{type(self).__name__} does not start: {(self.folder / 'log').read_text()[-2000:]}")
 

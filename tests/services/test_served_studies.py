@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -14,12 +18,17 @@ import command
 import fakes
 import numpy as np
 import optuna
+import psutil
 import pytest
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
-from servers import PASSWORD, Mlflow, Postgres, Server
+from servers import PASSWORD, Mlflow, Postgres, Server, free_port, is_loopback, listening, listens
+from sqlalchemy.pool import NullPool
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution import patient_storage
+from lrlora.studies.execution.live import STATUS_FILE
+from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record import patience
 from lrlora.studies.record.results import Results
 from lrlora.studies.record.store import open_client
@@ -38,8 +47,9 @@ class Served:
         runs = self.client.search_runs([experiment.experiment_id], f"tags.`{CELL}` != ''")
         place = json.loads((out / "tracking.json").read_text())
         self.runs = [run for run in runs if run.data.tags["mlflow.parentRunId"] == place["parent"]]
-        names = [name for name in optuna.get_all_study_names(postgres.url) if name.startswith(f"{study}-")]
-        studies = [optuna.load_study(study_name=name, storage=postgres.url) for name in names]
+        storage = optuna.storages.RDBStorage(postgres.url, engine_kwargs={"poolclass": NullPool})
+        names = [name for name in optuna.get_all_study_names(storage) if name.startswith(f"{study}-")]
+        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
         self.trials = Counter(trial.state.name for study in studies for trial in study.trials)
 
     def check(self, cells: int, steps: list[int]) -> None:
@@ -62,6 +72,14 @@ def numbers(records: list[dict[str, Any]]) -> dict[str, Any]:
     return {one["cell"]: (one["variant"], one["metrics"], one["train_loss"], one["validation"]) for one in records}
 
 
+def wait_for(found: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + 120
+    while not found():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def holding(folder: Path, secret: str) -> list[Path]:
     """The files that hold a text."""
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
@@ -74,6 +92,7 @@ def test_the_record_is_that_of_the_files_of_a_folder(
     study = fakes.study(2, seeds=(1, 2), name="plain")
     with_files = fakes.drive(study, tmp_path / "files", store, fakes.training(tmp_path / "notes"))
     full = {"executor": "ray", "address": cluster.address, "storage": postgres.url, "tracking_uri": mlflow.url}
+    full |= {"reuse": False}
     out = tmp_path / "served"
     served = fakes.drive(study, out, store, fakes.training(tmp_path / "notes"), **full)
     assert numbers(served.records) == numbers(with_files.records)
@@ -99,9 +118,45 @@ def restart(server: Server, notes: Path, cells: int, seconds: float) -> threadin
         time.sleep(seconds)
         server.start()
 
-    thread = threading.Thread(target=act)
+    thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
+
+
+@pytest.mark.usefixtures("known_content")
+def test_a_server_that_is_away_when_the_last_cell_ends_is_waited_for(
+    postgres: Postgres, mlflow: Mlflow, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    end = StudyProgress.__exit__
+
+    def exit_and_restart(self: StudyProgress, *reason: Any) -> Any:
+        threads.append(restart(mlflow, tmp_path, cells=0, seconds=4))
+        while listens(mlflow.port):
+            time.sleep(0.02)
+        return end(self, *reason)
+
+    monkeypatch.setattr(StudyProgress, "__exit__", exit_and_restart)
+    where = {"storage": postgres.url, "tracking_uri": mlflow.url, "reuse": False}
+    study = fakes.study(1, name="last")
+    results = fakes.drive(study, tmp_path / "out", store, fakes.training(tmp_path / "notes"), **where)
+    threads[0].join()
+    assert results.complete
+    Served("last", tmp_path / "out", mlflow, postgres).check(1, [1, 2, 3])
+
+
+@pytest.mark.usefixtures("known_content")
+@pytest.mark.parametrize("option", ["storage", "tracking_uri"])
+def test_a_wrong_password_is_refused_in_one_line_that_does_not_show_it(
+    option: str, postgres: Postgres, mlflow: Mlflow, store: Path, tmp_path: Path
+) -> None:
+    where = {"storage": postgres.url, "tracking_uri": mlflow.url}
+    where[option] = where[option].replace(PASSWORD, "wr0ng-password")
+    with pytest.raises(StudyError) as refused:
+        fakes.drive(fakes.study(1, name="closed"), tmp_path / "out", store, fakes.training(tmp_path / "notes"), **where)
+    assert "wr0ng" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert holding(tmp_path, "wr0ng") == holding(tmp_path, PASSWORD) == []
 
 
 @pytest.mark.usefixtures("known_content")
@@ -113,7 +168,7 @@ def test_a_server_that_restarts_loses_no_cell_and_doubles_none(
     server: Server = {"postgres": postgres, "mlflow": mlflow}[away]
     thread = restart(server, notes, cells=2, seconds=8)
     study = fakes.study(4, seeds=(1, 2), name=f"without-{away}")
-    where = {"storage": postgres.url, "tracking_uri": mlflow.url}
+    where = {"storage": postgres.url, "tracking_uri": mlflow.url, "reuse": False}
     try:
         results = fakes.drive(study, out, store, fakes.training(notes, seconds=0.1), **where)
     finally:
@@ -133,7 +188,8 @@ def test_a_server_that_stays_away_ends_the_command_in_one_line_and_the_next_goes
     out, notes = tmp_path / "out", tmp_path / "notes"
     impatient: Callable[[str], Any] = lambda url: patience.Patience(url, 2)  # noqa: E731
     monkeypatch.setattr(patient_storage, "Patience", impatient)
-    study, where = fakes.study(4, name="left"), {"storage": postgres.url, "tracking_uri": mlflow.url}
+    study = fakes.study(4, name="left")
+    where = {"storage": postgres.url, "tracking_uri": mlflow.url, "reuse": False}
     thread = restart(postgres, notes, cells=1, seconds=12)
     with pytest.raises(StudyError, match="did not answer for 2 s, run the same command again to go on") as refused:
         fakes.drive(study, out, store, fakes.training(notes, seconds=0.3), workers=1, **where)
@@ -189,6 +245,43 @@ def test_a_vision_transformer_gives_the_same_bits_on_a_cluster_as_on_a_laptop(
     assert (tmp_path / "served" / "report" / "index.html").exists()
     for said in (served.output, reported.output):
         assert PASSWORD not in said
+    drivers = GcsClient(address=cluster.gcs_address).get_all_job_info().values()
+    assert {driver.entrypoint for driver in drivers} == {"lrlora"}, "and not the command with its passwords"
+    assert holding(Path(cluster.head_node.get_session_dir_path()), PASSWORD) == []
     assert holding(tmp_path / "served", PASSWORD) == []
     assert [path.name for path in holding(mlflow.folder, PASSWORD)] == ["auth.ini"], "what the server itself was given"
     assert "s3cret" not in (postgres.folder / "log").read_text()
+
+    port = free_port()
+    pages = command.start("ui", "files", "--port", str(port), cwd=tmp_path)
+    wait_for(lambda: listens(port))
+    addresses = listening(os.getpid())
+    pages.send_signal(signal.SIGINT)
+    assert pages.wait(60) == 0
+    assert all(map(is_loopback, addresses)), f"the servers, the nodes of Ray and the pages listen on {addresses}"
+
+
+def test_a_cluster_for_one_command_listens_on_loopback_and_ends_with_it_at_sigterm(
+    postgres: Postgres, mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "digits.yaml").write_text(DIGITS.replace("steps: 6", "steps: 100000"))
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.delenv(name)
+    session = Path(tempfile.mkdtemp(prefix="lr-"))  # the path of a socket has 107 characters at most
+    monkeypatch.setenv("RAY_TMPDIR", str(session))
+    where = ("--executor", "ray", "--storage", postgres.url, "--tracking-uri", mlflow.url)
+    process = command.start("study", "run", "digits.yaml", "--budget", "smoke", "--out", "out", *where, cwd=tmp_path)
+    status = tmp_path / "out" / STATUS_FILE
+    wait_for(lambda: status.exists() and any(one["step"] for one in json.loads(status.read_text())["running"]))
+    begun = psutil.Process(process.pid).children(recursive=True)
+    addresses = listening(process.pid)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert addresses, "Ray listens"
+    assert all(map(is_loopback, addresses)), addresses
+    assert not psutil.wait_procs(begun, timeout=30)[1]
+    assert {run.info.status for run in Served("digits", tmp_path / "out", mlflow, postgres).runs} == {"KILLED"}
+    assert PASSWORD not in output
+    assert holding(session, PASSWORD) == holding(tmp_path, PASSWORD) == []
+    shutil.rmtree(session)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_folder
 from lrlora.studies.record import tracking
-from lrlora.studies.record.addresses import masked, public
+from lrlora.studies.record.addresses import check_address, masked, public
 from lrlora.studies.record.provenance import environment_of, provenance_differences
 from lrlora.studies.record.results import Results, read_records, write_study_file
 from lrlora.studies.record.run_record import RunRecord
@@ -280,3 +281,19 @@ def test_no_secret_of_an_address_is_shown_or_written(user: str, password: str, s
         assert user not in text
         assert password not in text
         assert "host:5000/store" in text
+
+
+@given(st.text(min_size=6).map(lambda text: f"Zq{text}"))
+def test_a_password_that_cannot_be_told_from_the_address_is_refused_and_not_shown(password: str) -> None:
+    address = f"postgresql://me:{password}@host/store"
+    try:
+        check_address("--storage", address)
+    except StudyError as refused:
+        said = [str(refused)]
+    else:
+        said = [masked(address), public(address)]
+        assert said == ["postgresql://***@host/store", "postgresql://host/store"]
+    assert password not in said[0]
+    quoted = f"postgresql://me:{quote(password, safe='')}@[::1]:5432/store?sslmode=require"
+    check_address("--storage", quoted)
+    assert masked(quoted) == "postgresql://***@[::1]:5432/store?sslmode=require"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -153,7 +154,7 @@ def test_an_interrupted_search_goes_on_to_the_very_trials_of_one_that_was_not(tm
 
     def impatient(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
         if len(calls) == stop:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
         return counted(calls)(cell, folder, listen)
 
     broken = tmp_path / "broken"
