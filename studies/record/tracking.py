@@ -125,10 +125,9 @@ class Tracker:
             if (uri := self._artifacts_of(run)).startswith("file:"):  # which MLflow would copy first
                 text = Path(local_file_uri_to_path(uri), RESULT_FILE).read_text(encoding="utf-8")
             else:
-                artifacts = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
+                download = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri).download_artifacts
                 with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-                    found = patiently(self.client, artifacts.download_artifacts, RESULT_FILE, folder)
-                    text = Path(found).read_text(encoding="utf-8")
+                    text = Path(patiently(self.client, download, RESULT_FILE, folder)).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:
             if outcome_of(run) not in FINAL:
                 return None

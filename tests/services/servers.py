@@ -143,6 +143,7 @@ class Mlflow(Server):
             "[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///auth.db\nadmin_username = admin\n"
             f"admin_password = {PASSWORD}\nauthorization_function = "
             "mlflow.server.auth:authenticate_request_basic_auth\ngrant_default_workspace_access = false\n"
+            "auth_cache_ttl_seconds = 3600\n"
         )
 
     def options(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from lrlora.studies.execution import driver
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600), pytest.mark.usefixtures("known_content")]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1200), pytest.mark.usefixtures("known_content")]
 
 
 def test_failures_are_outcomes_and_the_cell_of_a_lost_node_is_begun_again(

@@ -34,7 +34,7 @@ from lrlora.studies.record.results import Results
 from lrlora.studies.record.store import open_client
 from lrlora.studies.record.tracking import CELL
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1200)]
 
 
 class Served:
