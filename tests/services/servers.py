@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 PASSWORD = "s3cret-of-the-tests"
-_START_SECONDS = 90.0
+_START_SECONDS = 300.0
 
 
 def free_port() -> int:

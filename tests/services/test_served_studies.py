@@ -74,7 +74,7 @@ def numbers(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def wait_for(found: Callable[[], object]) -> None:
     """Wait until something is so."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not found():
         assert time.monotonic() < until
         time.sleep(0.1)
