@@ -44,7 +44,7 @@ def report_text(results: Results, format: str) -> str:
         results: The study's cells as they stand.
         format: One of :data:`FORMATS`.
     """
-    from lrlora.studies.report.html import page_html
+    from lrlora.studies.report.contents import page_html
     from lrlora.studies.report.writing import WRITERS
     from lrlora.studies.stats.summary import summarise
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from lrlora.studies.report.formatting import MISSING, Scale, listed
+from lrlora.studies.report.page import Section, render_page
 from lrlora.studies.report.study_comparison import StudyComparison
 from lrlora.studies.report.table import Table, make_table, runs_of
-from lrlora.studies.report.templates import page_environment
 from lrlora.studies.stats.paired import Estimate
 from lrlora.studies.stats.summary import StudySummary
 
@@ -73,26 +73,24 @@ def names(found: StudyComparison) -> tuple[str, str]:
 
 
 def comparison_page(found: StudyComparison) -> str:
-    """The comparison as one page: no script, no network, light and dark."""
+    """Returns the comparison as one page."""
     first, second = names(found)
-    tables = comparison_tables(found)
-    return (
-        page_environment()
-        .get_template("comparison.html")
-        .render(
-            first=first,
-            second=second,
-            questions=list(dict.fromkeys(one.question for one in (found.first, found.second) if one.question)),
-            folders=found.folders,
-            notes=comparison_notes(found),
-            tables=tables,
-            definitions=definitions(found),
-        )
+    headings = {"settings": "Design", "variants": "Results", "claims": "Verdicts"}
+    shown = [Section(headings[table.key], [table]) for table in comparison_tables(found)]
+    folders = list(zip(("first", "second"), found.folders, strict=True))
+    questions = dict.fromkeys(one.question for one in (found.first, found.second) if one.question)
+    return render_page(
+        f"{first} and {second}: two studies compared",
+        "Two studies compared",
+        f"{first} and {second}",
+        " ".join(questions),
+        [*shown, Section("Definitions", [definitions(found) + folders])],
+        comparison_notes(found),
     )
 
 
 def definitions(found: StudyComparison) -> list[tuple[str, str]]:
-    """Definitions of the columns."""
+    """Returns the definitions of the columns."""
     return [
         (
             "change",

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lrlora.studies.report.contents import page_html
 from lrlora.studies.report.data_files import cells_csv, summary_json
-from lrlora.studies.report.html import page_html
 from lrlora.studies.report.latex import results_latex
 from lrlora.studies.report.markdown import summary_markdown
 from lrlora.studies.stats.source import Results

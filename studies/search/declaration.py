@@ -10,12 +10,14 @@ from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.execution.checks import check_design
+from lrlora.studies.execution.folder import write_whole
 from lrlora.studies.search.pruning import choose_pruner, validation_interval
 from lrlora.studies.search.space import Space
 from lrlora.studies.search.subject import Subject, check_settings, make_subject
 from lrlora.studies.spec.cells import expand_variants
 from lrlora.studies.spec.study import Study, is_catalog_name
 from lrlora.studies.spec.tuning import check_tuning_seeds, untuned
+from lrlora.studies.stats.source import flatten
 
 TUNE_FILE = "tune.json"
 TRIALS = 20
@@ -178,28 +180,24 @@ def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
         if any((out / name).exists() for name in ("mlflow.db", "optuna.db", "study.json")):
             raise StudyError(f"--out {out}: holds the record of something else; give another folder")
         return here
-    if difference := _difference(_binding(there, here), _binding(here, there)):
+    if difference := _difference(there, here):
         raise StudyError(f"--out {out}: holds another search: {difference}; give another folder")
     return here | {"variants": there["variants"] | here["variants"]}
 
 
-def _binding(content: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What another command in the same folder cannot change: all but where the study came from, and other variants."""
-    kept = {key: value for key, value in content.items() if key not in ("source", "overrides")}
-    common = {name: value for name, value in content["variants"].items() if name in other["variants"]}
-    return kept | {"variants": common}
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """The first difference that another command in the folder may not make; it may add variants and trials."""
+    variants = there["variants"].keys() & here["variants"].keys()
 
+    def binding(content: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in content.items() if key not in ("source", "overrides")}
+        return flatten(kept | {"variants": {name: content["variants"][name] for name in variants}})
 
-def _difference(there: Any, here: Any, place: str = "") -> str | None:
-    """The first difference of two declarations, or None."""
-    if not (isinstance(there, dict) and isinstance(here, dict)):
-        return None if there == here else f"{place} is {there!r} there and {here!r} here"
-    inner = (_difference(there.get(key), here.get(key), f"{place}.{key}".lstrip(".")) for key in {**here, **there})
-    return next(filter(None, inner), None)
+    old, new = binding(there), binding(here)
+    changed = (key for key in {**new, **old} if old.get(key) != new.get(key))
+    return next((f"{key} is {old.get(key)!r} there and {new.get(key)!r} here" for key in changed), None)
 
 
 def write_tune_file(out: Path, content: dict[str, Any]) -> None:
     """Write tune.json, whole or not at all."""
-    partial = out / f".{TUNE_FILE}.partial"
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(out / TUNE_FILE)
+    write_whole(out / TUNE_FILE, content)

@@ -20,10 +20,10 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.executor import Died, Ended, Executor, Figures, Record, RunCell, Step
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
-from lrlora.studies.record.tracking import CELL, CellRun, Tracker, outcome_of
+from lrlora.studies.record.tracking import CELL, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
-from lrlora.studies.search.trials import DEFAULT, INDEX, TrialFacts, TrialFailedError
+from lrlora.studies.search.trials import DEFAULT, INDEX, LOSSES, OUTCOME, REASON, RUNS, VALUES, TrialFailedError
 from lrlora.studies.spec.cells import Cell
 
 TRIAL = "lrlora.trial"
@@ -62,7 +62,7 @@ class Objective:
     run_cell: RunCell
 
     def __call__(self, trial: Trial, settings: Settings, subject: Subject) -> float:
-        """Run a trial to its end and set its outcome: complete, pruned, diverged, out-of-memory, refused or failed.
+        """Run a trial to its end and write its attributes, of which the outcome says that it has ended.
 
         Runs that are recorded already are not repeated.
 
@@ -80,13 +80,28 @@ class Objective:
             TrialFailedError: A run failed, or the method refused the settings.
             KeyboardInterrupt: The run that was interrupted is closed.
         """
-        found = TrialFacts(trial.user_attrs[INDEX], settings)
-        label, prunable = f", trial {found.number}", not trial.user_attrs.get(DEFAULT)
+        records: list[Record] = []
+        outcome, reason = self._run_all(trial, settings, subject, records)
+        finished = [record["metrics"] for record in records if record["status"] == "finished"]
+        values = [metrics[self.metric] for metrics in finished]
+        for key, value in {
+            VALUES: values,
+            LOSSES: [metrics["loss"] for metrics in finished],
+            RUNS: [record["mlflow_run_id"] for record in records],
+            REASON: reason,
+            OUTCOME: outcome,
+        }.items():
+            trial.set_user_attr(key, value)
+        if outcome == "complete":
+            return mean(values)
+        raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
 
-        def end(outcome: str, reason: str | None) -> None:
-            found.outcome, found.reason = outcome, reason
-            found.write(trial)
-            raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
+    def _run_all(
+        self, trial: Trial, settings: Settings, subject: Subject, records: list[Record]
+    ) -> tuple[str, str | None]:
+        """Run the cells of a trial, as far as it goes; returns its outcome and the reason, and fills the records."""
+        number, prunable = trial.user_attrs[INDEX], not trial.user_attrs.get(DEFAULT)
+        label, values = f", trial {number}", list[float]()
 
         def lags(value: float, step: int) -> bool:
             trial.report(value, step)
@@ -96,27 +111,24 @@ class Objective:
             cells = subject.cells(settings if prunable else {}, label)
         except ValueError as error:  # a combination that the method does not take, though it takes each by itself
             self.progress.say(f"{subject.name}{label}: refused: {error}")
-            end("refused", str(error))
+            return "refused", str(error)
         for index, cell in enumerate(cells):
 
             def watch(step: int, value: float, first: int = index * cell.variant.training.steps) -> None:
                 # Later seeds go on where the first ended: a budget is one number, all steps of the trial so far.
-                if self.pruner == "hyperband" and lags(mean([*found.values, value]), first + step):
+                if self.pruner == "hyperband" and lags(mean([*values, value]), first + step):
                     raise RunPrunedError(step)
 
-            record = self._record_of(cell, found.number, watch)
-            found.seconds += record["duration_seconds"]
-            found.runs.append(record["mlflow_run_id"])
+            record = self._record_of(cell, number, watch)
+            records.append(record)
             if record["status"] != "finished":
-                end(outcome_of_record(record), str(record["reason"]))
-            found.values.append(record["metrics"][self.metric])
-            found.losses.append(record["metrics"]["loss"])
-            if self.pruner == "wilcoxon" and lags(found.values[-1], index) and index < len(cells) - 1:
+                return outcome_of_record(record), str(record["reason"])
+            values.append(record["metrics"][self.metric])
+            if self.pruner == "wilcoxon" and lags(values[-1], index) and index < len(cells) - 1:
                 done = f"after {index + 1} of {len(cells)} runs"
                 self.progress.say(f"{subject.name}{label}: pruned {done}")
-                end("pruned", f"worse than the best trial {done}")
-        found.write(trial)
-        return mean(found.values)
+                return "pruned", f"worse than the best trial {done}"
+        return "complete", None
 
     def _record_of(self, cell: Cell, number: int, watch: Watch) -> Record:
         """The record of a run: a recorded one, or a new one."""
@@ -136,7 +148,7 @@ class Objective:
         return record
 
     def _recorded(self, cell: Cell) -> Record | None:
-        """The record of a run that an earlier command, or another trial at the same settings, has made."""
+        """Returns the record of a run that an earlier command, or another trial at the same settings, has made."""
         for run in self.tracker.client.search_runs([self.tracker.experiment], f"tags.`{CELL}` = '{cell.id}'"):
             if outcome_of(run) in FINAL and (record := self.tracker.read_result(run)) is not None:
                 return record
@@ -145,13 +157,11 @@ class Objective:
     def _run(self, cell: Cell, number: int, watch: Watch) -> Record:
         from lrlora.studies.training.loop import blank_record
 
-        run: CellRun | None = None
         losses: list[float | None] = []
         validation: list[dict[str, Any]] = []
         started = time.perf_counter()
 
         def listen(step: int, figures: Figures) -> None:
-            assert run is not None
             run.log_step(step, figures)
             self.progress.step(cell, step, figures)
             if "train/loss" in figures:
@@ -162,16 +172,16 @@ class Objective:
             if value is not None:
                 watch(step, value)
 
+        run = self.tracker.start_cell(cell, self.environment)
+        self.tracker.client.set_tag(run.run_id, TRIAL, str(number))
         # The adapters of trials are not kept: the study trains the chosen one anew.
         with tempfile.TemporaryDirectory(prefix="lrlora-") as files, tempfile.TemporaryDirectory() as nothing:
             try:
-                run = self.tracker.start_cell(cell, self.environment)
-                self.tracker.client.set_tag(run.run_id, TRIAL, str(number))
                 try:
                     record = self.run_cell(cell, Path(files), listen)
                 except RunPrunedError as stop:
-                    record = blank_record(cell) | {"judged_on": "validation"} | _pruned(stop)
-                    record |= {"train_loss": losses, "validation": validation}
+                    record = blank_record(cell) | _pruned(stop)
+                    record |= {"judged_on": "validation", "train_loss": losses, "validation": validation}
                 except StudyError:
                     raise
                 except Exception:  # of a method or a task: the search goes on with the next trial
@@ -182,8 +192,7 @@ class Objective:
                 run.finish(record, outcome_of_record(record), Path(nothing))
             except KeyboardInterrupt:
                 with contextlib.suppress(Exception):
-                    if run is not None:
-                        run.kill()
+                    run.kill()
                 raise
         return record
 

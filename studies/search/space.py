@@ -69,12 +69,16 @@ class Dimension(Axis):
     def suggest(self, trial: Trial, setting: str, default: Any) -> Any:
         """The setting's value in a trial of Optuna."""
         if self.values:
-            choices = {encode(value): value for value in self.choices(default)}
-            return choices[trial.suggest_categorical(setting, list(choices))]
+            choices = [encode(value) for value in self.choices(default)]
+            return self.decode(trial.suggest_categorical(setting, choices), default)
         low, high = self.probes(default)
         if isinstance(low, int):
             return trial.suggest_int(setting, low, high, log=self.log)
         return trial.suggest_float(setting, low, high, log=self.log)
+
+    def decode(self, stored: Any, default: Any) -> Any:
+        """The value of a parameter as Optuna stores it."""
+        return {encode(value): value for value in self.choices(default)}[stored] if self.values else stored
 
     def choices(self, default: Any) -> list[Any]:
         """The values, and the default among them where there is one."""
