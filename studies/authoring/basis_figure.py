@@ -131,7 +131,7 @@ def _draw_starts(axes: Any, config: LRLoraConfig) -> None:
     axes.plot(z, z, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), label="z")
     for name, phi in drawn.items():
         look = style[name]
-        axes.plot(z, phi, color=look.colour, linestyle=look.line_style, label=name)
+        axes.plot(z, phi, **look.line, label=name)
     inside = z.abs() <= bound
     # `unit` sums all functions and may be a hundred times the others: the picture is of the others.
     shown = [drawn[name][inside] for name in ("identity", "random")]

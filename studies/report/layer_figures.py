@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lrlora.policies.roles import ROLES
-from lrlora.studies.report.figure_parts import WIDTH, PlotText
+from lrlora.studies.report.figure_parts import PlotText, drawing
 from lrlora.studies.report.palette import FAINT, INK, Look
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.layers import first_snapshots, median_spectra
 from lrlora.studies.stats.summary import StudySummary
 
@@ -60,17 +60,15 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
     rows = -(-len(roles) // columns)
     # On a logarithmic axis the first singular value, at index 0, stands just before the second.
     at = [SPECTRUM_AT[1] / 2, *SPECTRUM_AT[1:]]
-    with drawing_style("spectrum"):
-        figure = new_figure(WIDTH, 45 + 118 * rows)
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels_of = drawing("spectrum", 45 + 118 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
+    with panels_of as (figure, panels):
         for axes in panels.flat[len(roles) :]:
             axes.set_visible(False)
         for axes, role in zip(panels.flat, roles, strict=False):
             for name, found in spectra.items():
                 if role in found:
                     shown = [(x, y) for x, y in zip(at, found[role], strict=True) if y >= FLOOR]
-                    look = style[name]
-                    axes.plot(*zip(*shown, strict=True), color=look.colour, linestyle=look.line_style, linewidth=1.3)
+                    axes.plot(*zip(*shown, strict=True), **style[name].line, linewidth=1.3)
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_ylim(FLOOR, 1.6)
@@ -81,7 +79,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
             axes.tick_params(labelbottom=role in roles[-columns:])  # also where the place below is empty
             axes.grid(color=FAINT)
         figure.supxlabel("relative index k / (n − 1)", fontsize="medium")
-        figure.supylabel("σ_k / σ₁", fontsize="medium")
+        figure.supylabel("σₖ / σ₁", fontsize="medium")
         svg = inline_svg(figure, "singular values of the update by projection")
     caption = (
         "Singular values of ΔW over the largest, by projection: the median over modules and seeds, as in the LR-LoRA "
@@ -105,9 +103,7 @@ def transfer_figure(
     roles = in_order({curve["role"] for _, curves in stages for curve in curves})
     places = [place for place in PLACES if any(curve["place"] == place for _, curves in stages for curve in curves)]
     whole = any(_bend(curve) >= BENT for _, curves in stages for curve in curves)
-    with drawing_style(name):
-        figure = new_figure(WIDTH, 40 + 92 * len(roles))
-        panels = figure.subplots(len(roles), len(places), squeeze=False)
+    with drawing(name, 40 + 96 * len(roles), len(roles), len(places), squeeze=False) as (figure, panels):
         for row, role in zip(panels, roles, strict=True):
             for axes, place in zip(row, places, strict=True):
                 here = [
@@ -117,7 +113,7 @@ def transfer_figure(
                     if (curve["role"], curve["place"]) == (role, place)
                 ]
                 _transfer_panel(axes, [label for label, _ in stages], here, look, whole)
-        figure.supxlabel("z = s_in · BA", fontsize="medium")
+        figure.supxlabel("z = sᵢₙ · BA", fontsize="medium")
         figure.supylabel("f(z)" if whole else "f(z) − c·z", fontsize="medium")
         svg = inline_svg(figure, f"{title}learned transfer functions")
     words = ("dotted", "dashed", "solid")[-len(stages) :]

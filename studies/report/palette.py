@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SERIES = 6
 """Number of hues; ``style.css`` defines ``--series-1`` to ``--series-6`` for each colour scheme."""
@@ -72,9 +73,10 @@ class Look:
         return MARKER_PATHS[self.marker]
 
     @property
-    def line_style(self) -> str | tuple[float, tuple[float, ...]]:
-        """The dash as matplotlib takes it."""
-        return (0.0, tuple(float(length) for length in self.dash.split())) if self.dash else "-"
+    def line(self) -> dict[str, Any]:
+        """Colour and dash as arguments of matplotlib's ``plot``."""
+        dashes = (0.0, tuple(map(float, self.dash.split()))) if self.dash else "-"
+        return {"color": self.colour, "linestyle": dashes}
 
 
 def looks(variants: Sequence[str], reference: str | None) -> dict[str, Look]:

@@ -109,7 +109,7 @@ def declare(
         ValueError: The first error, in one line.
     """
     if trials < 1:
-        raise StudyError(f"--trials {trials}: at least 1, which is the variant as it stands")
+        raise StudyError(f"--trials {trials}: at least 1, which is the untuned variant")
     loaded = Study.load(source, overrides)
     study = untuned(loaded.resolve(budget))
     check_design(study)
@@ -125,9 +125,7 @@ def declare(
     seeds = _seeds(loaded, study, budget)
     check_tuning_seeds(study, seeds)
     if not seeds:
-        raise StudyError(
-            f"study {study.name}: uses all of the seeds {SEEDS} itself; give others as --set tune.seeds=[…]"
-        )
+        raise StudyError(f"study {study.name}: uses the seeds {SEEDS} itself; give others: --set tune.seeds=[…]")
     runs = len(seeds) * len(study.backbones) * len(study.tasks)
     named = pruner if pruner is not None else choose_pruner(runs)
     training = {"steps": study.tune.steps} if study.tune is not None and study.tune.steps is not None else {}
@@ -139,10 +137,9 @@ def declare(
 
 
 def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
-    """The seeds that the study, or one of its budgets, has for tuning; else two that are none of the study's."""
-    given = [loaded.tune is not None and "seeds" in loaded.tune.model_fields_set]
-    given += ["seeds" in (loaded.budgets[budget].get("tune") or {})]
-    if any(given) and resolved.tune is not None:
+    """Returns the seeds that the study, or its budget, has for tuning; else two that are none of the study's."""
+    own = loaded.tune is not None and "seeds" in loaded.tune.model_fields_set
+    if resolved.tune is not None and (own or "seeds" in (loaded.budgets[budget].get("tune") or {})):
         return resolved.tune.seeds
     return [seed for seed in SEEDS if seed not in resolved.seeds]
 

@@ -62,7 +62,7 @@ class Objective:
     run_cell: RunCell
 
     def __call__(self, trial: Trial, settings: Settings, subject: Subject) -> float:
-        """Run a trial to its end and write its attributes, of which the outcome says that it has ended.
+        """Run a trial to its end and write its attributes, the outcome last: it says that the trial has ended.
 
         Runs that are recorded already are not repeated.
 
@@ -84,14 +84,11 @@ class Objective:
         outcome, reason = self._run_all(trial, settings, subject, records)
         finished = [record["metrics"] for record in records if record["status"] == "finished"]
         values = [metrics[self.metric] for metrics in finished]
-        for key, value in {
-            VALUES: values,
-            LOSSES: [metrics["loss"] for metrics in finished],
-            RUNS: [record["mlflow_run_id"] for record in records],
-            REASON: reason,
-            OUTCOME: outcome,
-        }.items():
-            trial.set_user_attr(key, value)
+        trial.set_user_attr(VALUES, values)
+        trial.set_user_attr(LOSSES, [metrics["loss"] for metrics in finished])
+        trial.set_user_attr(RUNS, [record["mlflow_run_id"] for record in records])
+        trial.set_user_attr(REASON, reason)
+        trial.set_user_attr(OUTCOME, outcome)
         if outcome == "complete":
             return mean(values)
         raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
@@ -99,9 +96,9 @@ class Objective:
     def _run_all(
         self, trial: Trial, settings: Settings, subject: Subject, records: list[Record]
     ) -> tuple[str, str | None]:
-        """Run the cells of a trial, as far as it goes; returns its outcome and the reason, and fills the records."""
-        number, prunable = trial.user_attrs[INDEX], not trial.user_attrs.get(DEFAULT)
-        label, values = f", trial {number}", list[float]()
+        """Run the cells of a trial as far as it goes, append their records, and return its outcome and the reason."""
+        prunable, label = not trial.user_attrs.get(DEFAULT), f", trial {trial.user_attrs[INDEX]}"
+        values: list[float] = []
 
         def lags(value: float, step: int) -> bool:
             trial.report(value, step)
@@ -117,9 +114,9 @@ class Objective:
             def watch(step: int, value: float, first: int = index * cell.variant.training.steps) -> None:
                 # Later seeds go on where the first ended: a budget is one number, all steps of the trial so far.
                 if self.pruner == "hyperband" and lags(mean([*values, value]), first + step):
-                    raise RunPrunedError(step)
+                    raise RunPrunedError(f"pruned at step {step}")
 
-            record = self._record_of(cell, number, watch)
+            record = self._record_of(cell, trial.user_attrs[INDEX], watch)
             records.append(record)
             if record["status"] != "finished":
                 return outcome_of_record(record), str(record["reason"])
@@ -130,31 +127,32 @@ class Objective:
                 return "pruned", f"worse than the best trial {done}"
         return "complete", None
 
-    def _record_of(self, cell: Cell, number: int, watch: Watch) -> Record:
-        """The record of a run: a recorded one, or a new one."""
+    def _record_of(self, cell: Cell, trial: int, watch: Watch) -> Record:
+        """Returns the record of a run: a recorded one, or that of a new run."""
         with FileLock(self.out / "locks" / f"{cell.id}.lock", is_singleton=False):
             self.progress.begin(cell)
             record = self._recorded(cell)
             if record is None:
-                record = self._run(cell, number, watch)
+                record = self._run(cell, trial, watch)
             elif record["status"] == "finished":
                 try:
                     for point in record["validation"]:
                         if point.get(self.metric) is not None:
                             watch(point["step"], point[self.metric])
                 except RunPrunedError as stop:
-                    record |= _pruned(stop)
+                    record |= {"status": "pruned", "reason": str(stop)}
             self.progress.end(cell, record, final=True)
         return record
 
     def _recorded(self, cell: Cell) -> Record | None:
-        """Returns the record of a run that an earlier command, or another trial at the same settings, has made."""
+        """Returns the record that an earlier command, or another trial at the same settings, has made; or None."""
         for run in self.tracker.client.search_runs([self.tracker.experiment], f"tags.`{CELL}` = '{cell.id}'"):
             if outcome_of(run) in FINAL and (record := self.tracker.read_result(run)) is not None:
                 return record
         return None
 
-    def _run(self, cell: Cell, number: int, watch: Watch) -> Record:
+    def _run(self, cell: Cell, trial: int, watch: Watch) -> Record:
+        """Train a cell and record it."""
         from lrlora.studies.training.loop import blank_record
 
         losses: list[float | None] = []
@@ -168,32 +166,30 @@ class Objective:
                 losses.append(figures["train/loss"])
             else:
                 validation.append({"step": step} | {k.removeprefix("validation/"): v for k, v in figures.items()})
-            value = figures.get(f"validation/{self.metric}")
-            if value is not None:
+            if (value := figures.get(f"validation/{self.metric}")) is not None:
                 watch(step, value)
 
         run = self.tracker.start_cell(cell, self.environment)
-        self.tracker.client.set_tag(run.run_id, TRIAL, str(number))
+        self.tracker.client.set_tag(run.run_id, TRIAL, str(trial))
         # The adapters of trials are not kept: the study trains the chosen one anew.
         with tempfile.TemporaryDirectory(prefix="lrlora-") as files, tempfile.TemporaryDirectory() as nothing:
             try:
-                try:
-                    record = self.run_cell(cell, Path(files), listen)
-                except RunPrunedError as stop:
-                    record = blank_record(cell) | _pruned(stop)
-                    record |= {"judged_on": "validation", "train_loss": losses, "validation": validation}
-                except StudyError:
-                    raise
-                except Exception:  # of a method or a task: the search goes on with the next trial
-                    record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
-                record["mlflow_run_id"] = run.run_id
-                record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
-                # The outcome is written last: a run that is interrupted before that is run again.
-                run.finish(record, outcome_of_record(record), Path(nothing))
+                record = self.run_cell(cell, Path(files), listen)
+            except RunPrunedError as stop:
+                record = blank_record(cell) | {"status": "pruned", "reason": str(stop), "judged_on": "validation"}
+                record |= {"train_loss": losses, "validation": validation}
+            except StudyError:
+                raise
+            except Exception:  # of a method or a task: the search goes on with the next trial
+                record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
             except KeyboardInterrupt:
                 with contextlib.suppress(Exception):
                     run.kill()
                 raise
+            record["mlflow_run_id"] = run.run_id
+            record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
+            # The outcome is written last: a run that is interrupted before that is run again.
+            run.finish(record, outcome_of_record(record), Path(nothing))
         return record
 
 
@@ -208,23 +204,19 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
     """
     from lrlora.studies.training.loop import blank_record
 
-    handle = executor.submit(cell)
+    handle, record = executor.submit(cell), None
     try:
-        while True:
+        while record is None:
             for _, event in executor.events(_TICK_SECONDS):
                 match event:
                     case Step(step, figures):
                         listen(step, figures)
-                    case Ended(record):
-                        executor.release(handle)
-                        return record
+                    case Ended(found):
+                        record = found
                     case Died(reason):
-                        executor.release(handle)
-                        return blank_record(cell) | {"status": "failed", "reason": reason}
+                        record = blank_record(cell) | {"status": "failed", "reason": reason}
     except BaseException:
         executor.close()
         raise
-
-
-def _pruned(stop: RunPrunedError) -> Record:
-    return {"status": "pruned", "reason": f"pruned at step {stop.args[0]}"}
+    executor.release(handle)
+    return record

@@ -92,8 +92,8 @@ def result_table(outcome: Outcome) -> Table:
     rows = [
         {
             "Variant": one.name,
-            best: scale.value(one.best and one.best.value),
-            "untuned": scale.value(one.default and one.default.value),
+            best: scale.value(one.best.value if one.best else None),
+            "untuned": scale.value(one.default.value if one.default else None),
             "difference" + scale.difference_unit.replace(" ", ", "): scale.value(one.difference, signed=True),
             "± SE": scale.value(one.standard_error),
             "best trial": MISSING if one.best is None else str(one.best.user_attrs[INDEX]),
