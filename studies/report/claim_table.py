@@ -23,19 +23,10 @@ def claim_table(summary: StudySummary) -> Table | None:
         }
         for verdict in summary.verdicts
     ]
-    words = {"Where", "Verdict"}
-    return (
-        make_table(
-            "claims",
-            "The claims of the study.",
-            rows,
-            words=words,
-            wraps={"Claim", *words},
-            runs=runs_by_claim(summary),
-        )
-        if rows
-        else None
-    )
+    if not rows:
+        return None
+    words, runs = {"Where", "Verdict"}, runs_by_claim(summary)
+    return make_table("claims", "The claims of the study.", rows, words=words, wraps={"Claim", *words}, runs=runs)
 
 
 def claim_scale(verdict: ClaimVerdict) -> Scale:

@@ -30,12 +30,7 @@ def comparison_tables(found: StudyComparison) -> list[Table]:
         make_table("settings", "Settings that differ between the two designs.", settings, words=words, wraps=wraps),
         _variant_table(found, first, second),
         make_table(
-            "claims",
-            "The claims of either study with both verdicts.",
-            claims,
-            words=words,
-            wraps=wraps,
-            emphasised=opposed,
+            "claims", "The claims of either study with both verdicts.", claims, words, wraps, emphasised=opposed
         ),
     ]
     return [table for table in tables if table.rows]
@@ -130,18 +125,12 @@ def _side(summary: StudySummary, out: str) -> dict[str, Any]:
 
 def _variant_table(found: StudyComparison, first: str, second: str) -> Table:
     scale, other = (Scale.of(one.metric) for one in (found.first, found.second))
-    headings = [
-        f"{Scale.of(one.metric).heading(one.metric)}: {name}"
-        for one, name in ((found.first, first), (found.second, second))
-    ]
+    headings = [f"{scale.heading(found.first.metric)}: {first}", f"{other.heading(found.second.metric)}: {second}"]
     lead = f"Change of the lead over {found.first.reference} [95 %]"
     rows = []
     for one in found.variants:
-        row = {
-            "Variant": one.name,
-            headings[0]: _estimate(one.first, scale),
-            headings[1]: _estimate(one.second, other),
-        }
+        values = _estimate(one.first, scale), _estimate(one.second, other)
+        row = {"Variant": one.name, **dict(zip(headings, values, strict=True))}
         if any(other.change for other in found.variants):
             row |= {"Pairs": str(one.change.n) if one.change else MISSING, "Change [95 %]": scale.found(one.change)}
         if any(other.lead_change for other in found.variants):

@@ -167,16 +167,6 @@ def percentage(fraction: float | None) -> str:
     return f"{100 * fraction:.1f} %" if fraction >= 0.01 else f"{100 * fraction:.2f} %"
 
 
-def milliseconds(seconds: float | None) -> str:
-    """A duration in milliseconds, without the unit."""
-    return significant(None if seconds is None else 1000 * seconds)
-
-
-def mebibytes(size: int | None) -> str:
-    """A size in MiB, without the unit."""
-    return MISSING if size is None else f"{size / 2**20:,.0f}"
-
-
 def listed(names: list[str]) -> str:
     """Names as a sentence lists them.
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrlora.studies.report.formatting import MISSING, Scale, at_steps, decimal, probability
-from lrlora.studies.report.table import (
-    Table,
-    make_table,
-    reference_rows,
-    runs_by_comparison,
-    runs_by_variant,
-)
+from lrlora.studies.report.table import Table, make_table, runs_by_comparison, variant_table
 from lrlora.studies.stats.comparisons import compare
 from lrlora.studies.stats.paired import PairedDifference
 from lrlora.studies.stats.runs import places
@@ -40,16 +34,9 @@ def result_table(summary: StudySummary) -> Table:
     caption = f"{summary.metric.capitalize()} on the {summary.split} over {summary.unit}s (mean ± standard deviation)"
     if compared:
         caption += f", and the paired difference to {to or 'the named variant'}, in {scale.unit_in_words}"
-    return make_table(
-        "results",
-        f"{caption}.",
-        rows,
-        words={"Runs", "Against the paper"},
-        wraps={"Runs"},
-        emphasised=reference_rows(summary),
-        runs=runs_by_variant(summary),
-        links={(index, 1): f"#runs-{index + 1}" for index in range(len(rows))},
-    )
+    links = {(index, 1): f"#runs-{index + 1}" for index in range(len(rows))}
+    words = {"Runs", "Against the paper"}
+    return variant_table(summary, "results", f"{caption}.", rows, words=words, wraps={"Runs"}, links=links)
 
 
 def test_table(summary: StudySummary) -> Table | None:
@@ -94,7 +81,7 @@ def place_table(summary: StudySummary) -> Table | None:
         for variant in summary.variants
     ]
     caption = f"{scale.heading(summary.metric).capitalize()} by {_several(summary)}, over seeds."
-    return make_table("places", caption, rows, emphasised=reference_rows(summary), runs=runs_by_variant(summary))
+    return variant_table(summary, "places", caption, rows)
 
 
 @dataclass(frozen=True)
@@ -154,9 +141,8 @@ def tuning_table(summary: StudySummary) -> Table | None:
         for variant, found in summary.tuned.items()
     ]
     emphasised = [index for index, name in enumerate(summary.tuned) if name == summary.reference]
-    return make_table(
-        "tuned", "The settings that the tuning stage chose for each variant.", rows, emphasised=emphasised
-    )
+    caption = "The settings that the tuning stage chose for each variant."
+    return make_table("tuned", caption, rows, emphasised=emphasised)
 
 
 def runs(variant: VariantSummary) -> str:

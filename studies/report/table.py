@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lrlora.studies.stats.source import Record
 from lrlora.studies.stats.summary import StudySummary
@@ -37,10 +38,10 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    emphasised: frozenset[int] = frozenset()
+    emphasised: Collection[int] = ()
     links: Mapping[tuple[int, int], str] = field(default_factory=dict)
     anchors: Mapping[int, str] = field(default_factory=dict)
-    runs: tuple[tuple[str, ...], ...] = ()
+    runs: Sequence[tuple[str, ...]] = ()
 
     def column(self, heading: str) -> list[str]:
         """The cells under a heading."""
@@ -52,39 +53,35 @@ def make_table(
     key: str,
     caption: str,
     rows: Sequence[Mapping[str, str]],
-    *,
     words: Collection[str] = (),
     wraps: Collection[str] = (),
-    emphasised: Collection[int] = (),
-    runs: Sequence[tuple[str, ...]] = (),
-    links: Mapping[tuple[int, int], str] | None = None,
-    anchors: Mapping[int, str] | None = None,
+    **details: Any,
 ) -> Table:
     """A table from rows as mappings of headings to cells, all with the same headings.
 
     Args:
-        key: See :class:`Table`; so are ``caption``, ``emphasised``, ``runs``, ``links`` and ``anchors``.
+        key: A name for anchors.
         caption: One sentence.
         rows: The rows; of none there is a table without columns.
         words: Headings of columns that hold words, beside the first.
         wraps: Headings of columns whose cells may wrap.
-        emphasised: Rows to set apart.
-        runs: MLflow runs by row.
-        links: Links of cells.
-        anchors: Anchors of rows.
+        details: Further fields of :class:`Table`.
     """
     headings = list(rows[0]) if rows else []
     columns = tuple(
         Column(heading, numeric=index > 0 and heading not in words, wraps=heading in wraps)
         for index, heading in enumerate(headings)
     )
-    cells = tuple(tuple(row[heading] for heading in headings) for row in rows)
-    return Table(key, caption, columns, cells, frozenset(emphasised), links or {}, anchors or {}, tuple(runs))
+    return Table(key, caption, columns, tuple(tuple(row[heading] for heading in headings) for row in rows), **details)
 
 
-def reference_rows(summary: StudySummary) -> frozenset[int]:
-    """The reference's row in a table with a row per variant."""
-    return frozenset(index for index, variant in enumerate(summary.variants) if variant.is_reference)
+def variant_table(
+    summary: StudySummary, key: str, caption: str, rows: Sequence[Mapping[str, str]], **details: Any
+) -> Table:
+    """A table with a row for each variant: the reference's is set apart, and each has the runs of its variant."""
+    emphasised = [index for index, variant in enumerate(summary.variants) if variant.is_reference]
+    runs = tuple(runs_by_variant(summary))
+    return make_table(key, caption, rows, emphasised=emphasised, runs=runs, **details)
 
 
 def run_id(record: Record) -> str:
