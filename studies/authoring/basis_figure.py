@@ -31,7 +31,7 @@ NEGLIGIBLE = 1e-3
 
 
 def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -> str:
-    """The figure as a file of SVG.
+    """Returns the figure as a file of SVG.
 
     Args:
         spec: The basis, with its options.
@@ -55,7 +55,7 @@ def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -
 
 
 def make_config(**fields: Any) -> LRLoraConfig:
-    """A config whose error is one line for a user.
+    """Returns a config whose error is one line for a user.
 
     Raises:
         UnknownNameError: A name that there is not.
@@ -91,7 +91,7 @@ def low_rank_product(seed: int = 0) -> Tensor:
 
 
 def spectrum(transfer: TransferFunction, product: Tensor, largest: float) -> Tensor:
-    """The singular values of φ(z) − φ(0) for z = BA with this largest entry, descending, as shares of the first.
+    """Returns the singular values of φ(z) − φ(0) for z = BA with this largest entry, as shares of the first.
 
     Raises:
         StudyError: φ is not finite there.

@@ -24,7 +24,7 @@ BASE_RANK, LAYERS = 16, 24
 
 
 def draw_policy(kind: str, spec: str) -> str:
-    """The figure as a file of SVG.
+    """Returns the figure as a file of SVG.
 
     Args:
         kind: One of :data:`DRAWN`.

@@ -12,7 +12,7 @@ from lrlora.studies.report.table import Column, Table
 
 
 def layer_table(inspection: Inspection) -> Table:
-    """A row for each layer."""
+    """Returns a row for each layer."""
     with_transfer = inspection.has_transfer
     columns = [Column("Layer", False), Column("r"), Column("Stable rank"), Column("Effective rank")]
     if with_transfer:

@@ -21,7 +21,7 @@ COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p, Holm", "
 
 
 def tested_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The claims of studies that were run, as plain data.
+    """Returns the claims of studies that were run, as plain data.
 
     Raises:
         StudyError: A folder holds no study.
@@ -65,7 +65,7 @@ def _row(summary: StudySummary, where: str, verdict: ClaimVerdict) -> dict[str, 
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The claims as a Markdown table, with the commands below it."""
+    """Returns the claims as a Markdown table, with the commands below it."""
     table = make_table("claims", "", [dict(zip(COLUMNS, cells(row), strict=True)) for row in rows], words=COLUMNS)
     lines = [markdown_table(table), "", f"{tally(rows)}. Run again with:", ""]
     runs = dict.fromkeys((row["study"], row["where"], row["cells"], row["command"]) for row in rows)
@@ -74,14 +74,14 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def tally(rows: Sequence[dict[str, Any]]) -> str:
-    """The number of claims by verdict."""
+    """Returns the number of claims by verdict."""
     counts = Counter(row["verdict"] for row in rows)
     found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     return f"{len(rows)} claims: {found}" if len(rows) != 1 else f"1 claim: {found}"
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A claim as the text of :data:`COLUMNS`."""
+    """Returns a claim as the text of :data:`COLUMNS`."""
     return (
         row["study"],
         row["where"],

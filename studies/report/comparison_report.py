@@ -62,7 +62,7 @@ def comparison_notes(found: StudyComparison) -> list[str]:
 
 
 def names(found: StudyComparison) -> tuple[str, str]:
-    """The names of the two: study and budget, or their folders if these are the same."""
+    """Returns the names of the two: study and budget, or their folders if these are the same."""
     first, second = (f"{one.name} ({one.budget})" for one in (found.first, found.second))
     return (first, second) if first != second else found.folders
 
@@ -102,7 +102,7 @@ def definitions(found: StudyComparison) -> list[tuple[str, str]]:
 
 
 def comparison_json(found: StudyComparison) -> str:
-    """The comparison as strict JSON, with the MLflow runs of either side."""
+    """Returns the comparison as strict JSON, with the MLflow runs of either side."""
     document = {
         "studies": [_side(one, out) for one, out in zip((found.first, found.second), found.folders, strict=True)],
         "not_comparable": found.not_comparable,

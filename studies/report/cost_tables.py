@@ -58,7 +58,7 @@ def measured_table(summary: StudySummary) -> Table | None:
 
 
 def measured_definitions(summary: StudySummary) -> list[tuple[str, str]]:
-    """The definition of each measure in the table."""
+    """Returns the definition of each measure in the table."""
     return [(HEADINGS[name].partition(",")[0].lower(), DERIVED[name][1]) for name in _measured(summary)]
 
 
@@ -109,7 +109,7 @@ def _spread(name: str, found: Estimate | None) -> str:
 
 
 def _evaluated_as(layers: LayerSummary) -> str:
-    """The commonest way in which ΔW was evaluated, the number of others, and the largest error made."""
+    """Returns the commonest way in which ΔW was evaluated, the number of others, and the largest error made."""
     if not layers.evaluations:
         return MISSING
     others = len(layers.evaluations) - 1

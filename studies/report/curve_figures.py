@@ -14,17 +14,17 @@ from lrlora.studies.stats.summary import StudySummary
 
 
 def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """Training loss over steps: the smoothed mean over finished seeds, and diverged cells one by one."""
+    """Draws the training loss over steps: the smoothed mean over finished seeds, and diverged cells one by one."""
     return _step_figure(summary, style, "loss", "train_loss", "training loss")
 
 
 def grad_norm_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """Gradient norm before clipping over steps, on a logarithmic scale, with the norm that it was clipped to."""
+    """Draws the gradient norm before clipping over steps, on a logarithmic scale, and the norm it was clipped to."""
     return _step_figure(summary, style, "grad-norm", "grad_norm", "gradient norm")
 
 
 def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The metric on the validation split over steps; None where no variant was validated twice."""
+    """Draws the metric on the validation split over steps; None where no variant was validated twice."""
     scale = Scale.of(summary.metric)
     drawn: list[str] = []
     with drawing("validation") as (figure, axes):
@@ -104,7 +104,7 @@ def _finished(summary: StudySummary, variant: str) -> list[Record]:
 
 
 def _curve(record: Record, field: str) -> np.ndarray:
-    """A per-step series up to the first value that is not finite, or that has no logarithm where one is drawn."""
+    """Returns a series up to the first value that is not finite, or has no logarithm where one is drawn."""
     values = [finite(value) for value in record.get(field) or ()]
     if field == "grad_norm":
         values = [None if value is None or value <= 0 else value for value in values]
@@ -113,20 +113,20 @@ def _curve(record: Record, field: str) -> np.ndarray:
 
 
 def _smooth(curves: list[np.ndarray], logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The moving average over a twentieth of the mean of curves of one length; geometric means if logarithmic."""
+    """Returns the mean of curves of one length, averaged over a twentieth of it; geometric means if logarithmic."""
     mean = np.mean(np.log(curves) if logarithmic else curves, axis=0)
     x, line = smoothed(mean, max(1, len(mean) // 20))
     return thinned(x, np.exp(line) if logarithmic else line)
 
 
 def _clip_norms(summary: StudySummary) -> list[float]:
-    """The norms that gradients were clipped to; none where clipping was off."""
+    """Returns the norms that gradients were clipped to; none where clipping was off."""
     found = {finite((record.get("training") or {}).get("max_grad_norm")) for record in summary.records}
     return sorted(value for value in found if value)
 
 
 def _validations(record: Record, metric: str) -> dict[int, float]:
-    """The metric by step."""
+    """Returns the metric by step."""
     return {
         int(entry["step"]): value
         for entry in record.get("validation") or ()

@@ -88,7 +88,7 @@ def finish(axes: Any, x: str, y: str) -> None:
 
 
 def short_name(name: str) -> str:
-    """A name shortened for a figure, without the characters that matplotlib reads as mathematics."""
+    """Returns a name shortened for a figure, without the characters that matplotlib reads as mathematics."""
     # Generated names differ at their ends ("r=4,basis=sinc"), so what is left out is in the middle.
     if len(name) > LONGEST_LABEL:
         name = f"{name[:9]}…{name[10 - LONGEST_LABEL :]}"
@@ -102,7 +102,7 @@ def smoothed(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most :data:`POINTS_PER_CURVE` points; the ends stay."""
+    """Returns at most :data:`POINTS_PER_CURVE` points; the ends stay."""
     if len(x) <= POINTS_PER_CURVE:
         return x, y
     keep = np.unique(np.linspace(0, len(x) - 1, POINTS_PER_CURVE).round().astype(int))

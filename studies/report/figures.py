@@ -25,7 +25,7 @@ GROUPS = {"attention": "Attention", "mlp": "MLP", "other": "Other modules"}
 
 
 def all_figures(summary: StudySummary) -> list[PlotText]:
-    """Every figure that has something to show, in reading order."""
+    """Returns every figure that has something to show, in reading order."""
     style = looks([variant.name for variant in summary.variants], summary.reference)
     figures = [
         metric_figure(summary, style),
@@ -43,7 +43,7 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
 
 
 def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """A dot per repetition, with the mean and its interval, for every variant."""
+    """Draws a dot per repetition, with the mean and its interval, for every variant."""
     shown = {variant.name: variant.metric for variant in summary.variants if variant.metric is not None}
     if not shown:
         return None
@@ -66,7 +66,7 @@ def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | N
 
 
 def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The paired differences to the reference with their intervals."""
+    """Draws the paired differences to the reference with their intervals."""
     shown = [(variant, variant.comparison.difference) for variant in summary.variants if variant.comparison]
     if not shown:
         return None
@@ -95,7 +95,7 @@ def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
 
 
 def depth_figure(summary: StudySummary, style: dict[str, Look], field: str) -> PlotText | None:
-    """The stable rank or the nonlinear fraction against depth, a panel for each half of a transformer block."""
+    """Draws the stable rank or the nonlinear fraction by depth, a panel for each half of a transformer block."""
     fraction = field == "nonlinear_fraction"
     label, factor = ("nonlinear fraction, %", 100) if fraction else ("stable rank of ΔW", 1)
     shown = [variant for variant in summary.variants if variant.has_transfer or not fraction]

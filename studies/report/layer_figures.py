@@ -32,7 +32,7 @@ Curve = Mapping[str, Any]
 
 
 def layer_figures(summary: StudySummary, style: Mapping[str, Look]) -> list[PlotText]:
-    """The spectra of all variants, and the learned φ of those that have one, six at most."""
+    """Returns the spectra of all variants, and the learned φ of those that have one, six at most."""
     spectra = {v.name: read for v in summary.variants if (read := median_spectra(summary.records_of(v.name)))}
     seen = {v.name: first_snapshots(summary.records_of(v.name)) for v in summary.variants}
     drawn = {name: found for name, found in seen.items() if any(look["curves"] for look in found)}
@@ -47,7 +47,7 @@ def layer_figures(summary: StudySummary, style: Mapping[str, Look]) -> list[Plot
 
 
 def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style: Mapping[str, Look]) -> PlotText:
-    """Singular values of ΔW over the largest, a panel for each projection.
+    """Draws the singular values of ΔW over the largest, a panel for each projection.
 
     Args:
         spectra: By variant and role, at the relative indices :data:`lrlora.analysis.SPECTRUM_AT`.
@@ -91,7 +91,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
 def transfer_figure(
     name: str, title: str, stages: Sequence[tuple[str, Sequence[Curve]]], look: Look, more: str = ""
 ) -> PlotText:
-    """The learned φ, a row of panels for each projection: early, middle and late layers.
+    """Draws the learned φ, a row of panels for each projection: early, middle and late layers.
 
     Args:
         name: Of the figure.
@@ -133,7 +133,7 @@ def transfer_figure(
 
 
 def _bend(curve: Curve) -> float:
-    """The largest deviation from the linear fit, as a share of the largest |f|."""
+    """Returns the largest deviation from the linear fit, as a share of the largest |f|."""
     z, f = _points(curve)
     largest = float(np.abs(f).max())
     return float(np.abs(f - curve["slope"] * z).max()) / largest if largest > 0 else 0.0

@@ -10,7 +10,7 @@ from lrlora.studies.stats.summary import StudySummary
 
 
 def summary_markdown(summary: StudySummary) -> str:
-    """The report as GitHub-flavoured Markdown."""
+    """Returns the report as GitHub-flavoured Markdown."""
     parts = [f"# Study `{summary.name}`", _escaped(summary.question), f"**{_escaped(headline(summary))}**"]
     parts.append("\n".join(f"- {_escaped(note)}" for note in caveats(summary)))
     for section in sections(summary):
@@ -20,7 +20,7 @@ def summary_markdown(summary: StudySummary) -> str:
 
 
 def markdown_table(table: Table) -> str:
-    """A table without its caption."""
+    """Returns a table without its caption."""
     lines = [[column.heading for column in table.columns], *table.rows]
     rows = [f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines]
     rows.insert(1, f"| {' | '.join('---:' if column.numeric else '---' for column in table.columns)} |")

@@ -80,7 +80,7 @@ class Look:
 
 
 def looks(variants: Sequence[str], reference: str | None) -> dict[str, Look]:
-    """A look for every variant: the reference in the text's own colour, the others in hues, then in other dashes."""
+    """Returns a look for every variant: the reference in the text's colour, the others in hues, then other dashes."""
     assigned = {name: Look(INK, "4 2", "o") for name in variants if name == reference}
     for index, name in enumerate(name for name in variants if name != reference):
         turn, hue = divmod(index, SERIES)

@@ -15,7 +15,7 @@ from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
 
 def result_table(summary: StudySummary) -> Table:
-    """The metric per variant, its paired difference, and the published values if there are any."""
+    """Returns the metric per variant, its paired difference, and the published values if there are any."""
     scale = Scale.of(summary.metric)
     compared = summary.reference_variant is not None or bool(summary.comparisons)
     to = summary.partner
@@ -40,7 +40,7 @@ def result_table(summary: StudySummary) -> Table:
 
 
 def test_table(summary: StudySummary) -> Table | None:
-    """The paired tests in full; None without comparisons."""
+    """Returns the paired tests in full; None without comparisons."""
     scale = Scale.of(summary.metric)
     across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
     rows = []
@@ -67,7 +67,7 @@ def test_table(summary: StudySummary) -> Table | None:
 
 
 def place_table(summary: StudySummary) -> Table | None:
-    """The metric per task and backbone, over seeds; None for a single one."""
+    """Returns the metric per task and backbone, over seeds; None for a single one."""
     found = list(dict.fromkeys(place for variant in summary.variants for place in variant.by_place))
     if len(found) < 2:
         return None
@@ -95,7 +95,7 @@ class PlaceDifference:
 
 
 def place_differences(summary: StudySummary) -> list[PlaceDifference]:
-    """Every comparison on each task and backbone by itself; none if there is a single one of both."""
+    """Returns every comparison on each task and backbone by itself; none if there is a single one of both."""
     by_place = places(summary.runs) if summary.records else {}
     if len(by_place) < 2:
         return []
@@ -108,7 +108,7 @@ def place_differences(summary: StudySummary) -> list[PlaceDifference]:
 
 
 def place_difference_table(summary: StudySummary) -> Table | None:
-    """The compared pairs on each task and backbone; None for a single one, or without comparisons."""
+    """Returns the compared pairs on each task and backbone; None for a single one, or without comparisons."""
     found = {(one.of, one.against, one.place): one.difference for one in place_differences(summary)}
     headings = list(dict.fromkeys(place for _, _, place in found))
     if len(headings) < 2:
@@ -128,7 +128,7 @@ def place_difference_table(summary: StudySummary) -> Table | None:
 
 
 def tuning_table(summary: StudySummary) -> Table | None:
-    """The settings that tuning chose for each variant; None for a study without a tuning stage."""
+    """Returns the settings that tuning chose for each variant; None for a study without a tuning stage."""
     if not summary.tuned:
         return None
     settings = list(dict.fromkeys(name for found in summary.tuned.values() for name in found))
@@ -146,7 +146,7 @@ def tuning_table(summary: StudySummary) -> Table | None:
 
 
 def runs(variant: VariantSummary) -> str:
-    """How many cells finished, and the outcome of the others."""
+    """Returns how many cells finished, and the outcome of the others."""
     parts = [str(variant.finished)]
     if variant.diverged:
         parts.append(f"{len(variant.diverged)} diverged{at_steps(variant.diverged)}")

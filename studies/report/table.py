@@ -44,7 +44,7 @@ class Table:
     runs: Sequence[tuple[str, ...]] = ()
 
     def column(self, heading: str) -> list[str]:
-        """The cells under a heading."""
+        """Returns the cells under a heading."""
         index = [column.heading for column in self.columns].index(heading)
         return [row[index] for row in self.rows]
 
@@ -57,7 +57,7 @@ def make_table(
     wraps: Collection[str] = (),
     **details: Any,
 ) -> Table:
-    """A table from rows as mappings of headings to cells, all with the same headings.
+    """Returns a table from rows as mappings of headings to cells, all with the same headings.
 
     Args:
         key: A name for anchors.
@@ -78,35 +78,35 @@ def make_table(
 def variant_table(
     summary: StudySummary, key: str, caption: str, rows: Sequence[Mapping[str, str]], **details: Any
 ) -> Table:
-    """A table with a row for each variant: the reference's is set apart, and each has the runs of its variant."""
+    """Returns a table with a row for each variant, with its runs; the reference's row is emphasised."""
     emphasised = [index for index, variant in enumerate(summary.variants) if variant.is_reference]
     runs = tuple(runs_by_variant(summary))
     return make_table(key, caption, rows, emphasised=emphasised, runs=runs, **details)
 
 
 def run_id(record: Record) -> str:
-    """The MLflow run of a cell; empty if none is recorded."""
+    """Returns the MLflow run of a cell; empty if none is recorded."""
     return str(record.get("mlflow_run_id") or "")
 
 
 def runs_of(summary: StudySummary, *variants: str) -> tuple[str, ...]:
-    """The runs of all cells of some variants, those that diverged included."""
+    """Returns the runs of all cells of some variants, those that diverged included."""
     found = (run_id(record) for name in dict.fromkeys(variants) if name for record in summary.records_of(name))
     return tuple(run for run in found if run)
 
 
 def runs_by_variant(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each variant."""
+    """Returns the runs of each variant."""
     return [runs_of(summary, variant.name) for variant in summary.variants]
 
 
 def runs_by_comparison(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each comparison."""
+    """Returns the runs of each comparison."""
     return [runs_of(summary, one.of, one.against) for one in summary.comparisons]
 
 
 def runs_by_claim(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each claim."""
+    """Returns the runs of each claim."""
     return [
         runs_of(summary, *verdict.claim.weights, *(name for pair in verdict.compared for name in pair))
         for verdict in summary.verdicts

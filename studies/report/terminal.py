@@ -49,7 +49,7 @@ def print_comparison(found: StudyComparison, console: Console) -> None:
 
 
 def whole_table(source: Table) -> RichTable:
-    """A table as it is, with its caption. Headings may wrap, and so may words and intervals, but no number."""
+    """Returns a table as it is, with its caption. Headings may wrap, and so may words and intervals, but no number."""
     title = {"title": source.caption or None, "title_justify": "left", "title_style": ""}
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **title)  # type: ignore[arg-type]
     for column, cells in zip(source.columns, zip(*source.rows, strict=True), strict=True):
@@ -66,7 +66,7 @@ _WIDE = 110
 
 
 def _main_table(results: Table, cost: Table, layers: Table, compared: bool, wide: bool) -> Table:
-    """The columns of three tables that fit one screen."""
+    """Returns the columns of three tables that fit one screen."""
     ratio = next(column.heading for column in cost.columns if column.heading.startswith("Step ÷"))
     shown = [*results.columns[: (5 if wide else 4) if compared else 3]]
     chosen = [(results, column.heading) for column in shown]

@@ -20,7 +20,7 @@ WIDE = 8.0
 
 
 def pareto_front(points: dict[str, tuple[float, float]], maximize: bool) -> list[str]:
-    """The names of the points that none other beats in one coordinate without losing in the other, by size.
+    """Returns the names of the points that none other beats in one coordinate without losing in the other, by size.
 
     Args:
         points: Size and score by name. Less size is better.
@@ -37,7 +37,7 @@ def pareto_front(points: dict[str, tuple[float, float]], maximize: bool) -> list
 
 
 def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The metric against trained parameters of the adapter; None where all variants have as many."""
+    """Draws the metric against trained parameters of the adapter; None where all variants have as many."""
     scale = Scale.of(summary.metric)
     shown = {
         variant.name: (float(variant.parameters["adapter"][1]), variant.metric)

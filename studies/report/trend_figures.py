@@ -16,7 +16,7 @@ PAPERS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--ser
 
 
 def trend_figures(summary: StudySummary) -> list[PlotText]:
-    """A figure per claimed trend with values at two numbers at least."""
+    """Returns a figure per claimed trend with values at two numbers at least."""
     drawn: dict[tuple[str, str | None, str], PlotText] = {}
     for verdict in summary.verdicts:
         claim = verdict.claim

@@ -58,7 +58,7 @@ class Tune:
         return len(self.subjects[0].cells({}))
 
     def content(self) -> dict[str, Any]:
-        """The declaration as plain data; it identifies a folder."""
+        """Returns the declaration as plain data; it identifies a folder."""
         first = self.subjects[0]
         return {
             "study": self.study.name,
@@ -145,7 +145,7 @@ def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
 
 
 def read_tune_file(out: Path) -> dict[str, Any] | None:
-    """The content of tune.json, or None if there is none.
+    """Returns the content of tune.json, or None if there is none.
 
     Raises:
         StudyError: It is not readable.
@@ -183,7 +183,7 @@ def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first difference that another command in the folder may not make; it may add variants and trials."""
+    """Returns the first difference that another command in the folder may not make; it may add variants and trials."""
     variants = there["variants"].keys() & here["variants"].keys()
 
     def binding(content: dict[str, Any]) -> dict[str, Any]:

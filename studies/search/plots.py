@@ -27,7 +27,7 @@ _EVALUATOR = PedAnovaImportanceEvaluator(target_quantile=0.25)
 
 
 def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
-    """Every plot that has something to show, in reading order.
+    """Returns every plot that has something to show, in reading order.
 
     Args:
         variant: The variant with its trials.
@@ -65,7 +65,7 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
 
 
 def importances(variant: VariantOutcome) -> dict[str, float]:
-    """The share of each setting, the largest first; they add up to one. Empty if :func:`why_not` gives a reason.
+    """Returns the share of each setting, the largest first; they add up to 1. Empty if :func:`why_not` has a reason.
 
     Settings that depend on others and were not tried in every trial are left out.
     """
@@ -76,7 +76,7 @@ def importances(variant: VariantOutcome) -> dict[str, float]:
 
 
 def why_not(variant: VariantOutcome) -> str | None:
-    """The reason why no importance is given, or None."""
+    """Returns the reason why no importance is given, or None."""
     if len(variant.space) < 2:
         return "there is one setting only"
     usable = len(as_study(variant).get_trials(states=[TrialState.COMPLETE]))
@@ -84,7 +84,7 @@ def why_not(variant: VariantOutcome) -> str | None:
 
 
 def as_study(variant: VariantOutcome, factor: float = 1.0) -> optuna.Study:
-    """The trials as a study of Optuna in memory, with their values times a factor.
+    """Returns the trials as a study of Optuna in memory, with their values times a factor.
 
     Trials that are not complete, and the untuned variant if it is outside of the space, are failed trials in it.
     """

@@ -37,7 +37,7 @@ def write_report(outcome: Outcome) -> Path:
 
 
 def report_data(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain data."""
+    """Returns the outcome as plain data."""
     return {
         **outcome.content,
         "budget_of_each": outcome.budget(),
@@ -75,7 +75,7 @@ def _value(trial: FrozenTrial) -> float | None:
 
 
 def headline(outcome: Outcome) -> str:
-    """The best trials, in a sentence."""
+    """Returns the best trials, in a sentence."""
     scale, told = Scale.of(outcome.metric), []
     for one in outcome.variants:
         if one.best is not None:
@@ -109,7 +109,7 @@ def result_table(outcome: Outcome) -> Table:
 
 
 def settings_table(outcome: Outcome) -> Table:
-    """The settings of each best trial beside the untuned ones."""
+    """Returns the settings of each best trial beside the untuned ones."""
     names = list(dict.fromkeys(setting for one in outcome.variants for setting in one.space))
     rows = [
         {"Setting": name.removeprefix("training.")}
@@ -183,7 +183,7 @@ def page(outcome: Outcome) -> str:
 
 
 def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
-    """The space, the sampler and the pruner, as (term, description)."""
+    """Returns the space, the sampler and the pruner, as (term, description)."""
     content = outcome.content
     facts = [
         ("study", f"{content['study']} at budget {content['budget']}"),

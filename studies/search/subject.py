@@ -43,7 +43,7 @@ class Subject:
         return settings_at(self.default)
 
     def variant(self, settings: Settings) -> Variant:
-        """The variant at other settings.
+        """Returns the variant at other settings.
 
         Raises:
             StudyError, UnknownNameError: The method refuses them.
@@ -52,7 +52,7 @@ class Subject:
         return variant
 
     def cells(self, settings: Settings, label: str = "") -> list[Cell]:
-        """The runs of a trial: every seed on every backbone and task.
+        """Returns the runs of a trial: every seed on every backbone and task.
 
         Args:
             settings: Override those of the variant.
@@ -135,7 +135,7 @@ def settings_at(variant: Variant) -> Settings:
 
 
 def _held(study: Study, name: str, declared: bool) -> set[str]:
-    """The settings that define the variant and are not tuned: those of the axes, and its own except for training.
+    """Returns the settings that define the variant and are not tuned: those of the axes, and its own but for training.
 
     A baseline's own settings are tuned only if a declared space names them.
     """
@@ -147,7 +147,7 @@ def _held(study: Study, name: str, declared: bool) -> set[str]:
 
 
 def _has(variant: Variant, setting: str) -> bool:
-    """Whether a setting is one of a variant's method, or of its training."""
+    """Returns whether a setting is one of a variant's method, or of its training."""
     head, _, rest = setting.partition(".")
     if head == "training":
         return rest in Training.model_fields and rest != "test_examples"
@@ -160,7 +160,7 @@ def _fields(variant: Variant) -> list[str]:
 
 
 def _fit(subject: Subject, setting: str, taken: Space, where: str, declared: bool) -> Dimension | None:
-    """The dimension with the values that are valid for the method; of a declared one all must be.
+    """Returns the dimension with the values that are valid for the method; of a declared one all must be.
 
     A value is valid if it is with the untuned variant or with some value of another setting.
     """
