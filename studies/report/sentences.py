@@ -246,7 +246,7 @@ def _standing(comparison: VariantComparison, scale: Scale) -> str:
     if not found.excludes_zero:
         return f"is {side}, but the {interval} includes 0: not decided."
     if not comparison.decided:
-        return f"is {side}; the {interval} excludes 0, but it is not significant after correction ({corrected})."
+        return f"is {side}; the {interval} excludes 0, but the difference is not significant ({corrected})."
     return f"is {side}; the {interval} excludes 0 ({corrected})."
 
 

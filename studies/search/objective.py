@@ -23,7 +23,7 @@ from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.tracking import CELL, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
-from lrlora.studies.search.trials import DEFAULT, INDEX, LOSSES, OUTCOME, REASON, RUNS, VALUES, TrialFailedError
+from lrlora.studies.search.trials import INDEX, LOSSES, OUTCOME, REASON, RUNS, VALUES, TrialFailedError
 from lrlora.studies.spec.cells import Cell
 
 TRIAL = "lrlora.trial"
@@ -68,7 +68,7 @@ class Objective:
 
         Args:
             trial: Optuna's.
-            settings: What is tried; those of the untuned variant if it is the default.
+            settings: What is tried; not used by trial 0, the untuned variant.
             subject: The variant.
 
         Returns:
@@ -97,15 +97,15 @@ class Objective:
         self, trial: Trial, settings: Settings, subject: Subject, records: list[Record]
     ) -> tuple[str, str | None]:
         """Run the cells of a trial as far as it goes, append their records, and return its outcome and the reason."""
-        prunable, label = not trial.user_attrs.get(DEFAULT), f", trial {trial.user_attrs[INDEX]}"
-        values: list[float] = []
+        number, values = trial.user_attrs[INDEX], list[float]()
+        label = f", trial {number}"
 
         def lags(value: float, step: int) -> bool:
             trial.report(value, step)
-            return prunable and trial.should_prune()
+            return number > 0 and trial.should_prune()
 
         try:
-            cells = subject.cells(settings if prunable else {}, label)
+            cells = subject.cells(settings if number else {}, label)
         except ValueError as error:  # a combination that the method does not take, though it takes each by itself
             self.progress.say(f"{subject.name}{label}: refused: {error}")
             return "refused", str(error)
@@ -116,7 +116,7 @@ class Objective:
                 if self.pruner == "hyperband" and lags(mean([*values, value]), first + step):
                     raise RunPrunedError(f"pruned at step {step}")
 
-            record = self._record_of(cell, trial.user_attrs[INDEX], watch)
+            record = self._record_of(cell, number, watch)
             records.append(record)
             if record["status"] != "finished":
                 return outcome_of_record(record), str(record["reason"])

@@ -22,8 +22,8 @@ from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.search.space import Settings, encode
 from lrlora.studies.search.subject import Subject
 
-INDEX, DEFAULT = "index", "default"
-"""Attributes of a trial from its beginning: its index, and whether it is the untuned variant."""
+INDEX = "index"
+"""Attribute of a trial from its beginning: the number under which it is reported. 0 is the untuned variant."""
 
 OUTCOME, REASON, VALUES, LOSSES, RUNS = "outcome", "reason", "values", "losses", "runs"
 """Attributes of a trial that has ended: how and why, and of each run the metric and the loss on the validation split
@@ -89,7 +89,7 @@ class Trials:
             storage=storage, study_name=subject.name, direction=direction, pruner=pruner, load_if_exists=True
         )
         if not self.study.get_trials(deepcopy=False):
-            self.study.enqueue_trial(self._untuned(), user_attrs={DEFAULT: True, INDEX: 0})
+            self.study.enqueue_trial(self._untuned(), user_attrs={INDEX: 0})
 
     def run_next(self, trials: int, objective: Callable[[Trial, Settings], float]) -> bool:
         """Run the next trial to its end; False if there is none to run.
@@ -153,7 +153,7 @@ class Trials:
     def _suggested(self, trial: Trial) -> Settings:
         """Returns the trial's settings, suggested one by one since one may depend on those before it."""
         defaults, sampled = self.subject.defaults, dict[str, Any]()
-        fixed = self._untuned() if trial.user_attrs.get(DEFAULT) else self.subject.space
+        fixed = self.subject.space if trial.user_attrs[INDEX] else self._untuned()
         for setting, dimension in self.subject.space.items():
             if setting in fixed and dimension.applies(defaults | sampled):
                 sampled[setting] = dimension.suggest(trial, setting, defaults.get(setting))
