@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lrlora.studies.report.formatting import MISSING, Scale, listed
-from lrlora.studies.report.page import Figures, Folded, Part, Section, render_page
+from lrlora.studies.report.page import Figures, Folded, Section, render_page
 from lrlora.studies.report.table import Table, make_table
 from lrlora.studies.report.terminal import whole_table
 from lrlora.studies.report.writing import FOLDER, write_files
@@ -110,11 +110,10 @@ def result_table(outcome: Outcome) -> Table:
 
 def settings_table(outcome: Outcome) -> Table:
     """Returns the settings of each best trial beside the untuned ones."""
-    names = list(dict.fromkeys(setting for one in outcome.variants for setting in one.space))
     rows = [
         {"Setting": name.removeprefix("training.")}
         | {f"{one.name}, best (untuned)": _setting(one, name) for one in outcome.variants}
-        for name in names
+        for name in dict.fromkeys(name for one in outcome.variants for name in one.space)
     ]
     return make_table("settings", "The settings of the best trials, as far as they were searched.", rows)
 
@@ -134,12 +133,12 @@ def trial_table(one: VariantOutcome, metric: str) -> Table:
                     name.removeprefix("training."): show(settings[name]) if name in settings else MISSING
                     for name in one.space
                 },
-                "MLflow runs": ", ".join(run[:8] for run in facts[RUNS]) or MISSING,
+                "MLflow runs": ", ".join(facts[RUNS]) or MISSING,
             }
         )
     best = [index for index, trial in enumerate(one.trials) if trial is one.best]
-    words = {"outcome", "MLflow runs"}
-    return make_table(f"trials-{one.name}", f"Trials of {one.name}.", rows, words=words, emphasised=best)
+    words, caption = {"outcome", "MLflow runs"}, f"Trials of {one.name}; the best one is underlined."
+    return make_table(f"trials-{one.name}", caption, rows, words, emphasised=best)
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -162,15 +161,11 @@ def page(outcome: Outcome) -> str:
         Section("Design", [design_facts(outcome)]),
     ]
     for index, one in enumerate(outcome.variants):
-        best, reason = one.best, why_not(one)
-        parts: list[Part] = [Figures(plots_of(one, outcome.metric, f"v{index}"), light=True)]
-        if reason is not None:
-            parts.insert(0, f"No importance of settings is given: {reason}.")
-        if best is not None:
-            parts.insert(0, f"Best: trial {best.user_attrs[INDEX]}; MLflow runs {', '.join(best.user_attrs[RUNS])}.")
-        sections.append(
-            Section(one.name, [*parts, Folded(f"Every trial of {one.name}", trial_table(one, outcome.metric))])
-        )
+        figures = Figures(plots_of(one, outcome.metric, f"v{index}"), light=True)
+        trials = Folded(f"Every trial of {one.name}", trial_table(one, outcome.metric))
+        reason = why_not(one)
+        note = [f"No importance of settings is given: {reason}."] if reason else []
+        sections.append(Section(one.name, [*note, figures, trials]))
     study = outcome.content["study"]
     return render_page(
         f"{study}: tuning report",
