@@ -1,4 +1,4 @@
-"""A policy as a picture, where one says more than its numbers: points, amplitudes, bandwidths and ranks."""
+"""Figures of policies: points, amplitudes, bandwidths and ranks."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def registry_of(kind: str) -> PolicyKind[Any]:
 
 
 def make_policy(kind: str, spec: str) -> Any:
-    """Returns a policy from its spec; of bandwidths and scales a bare number is one, as in a config.
+    """Returns a policy from its spec; for bandwidths and scales a number is a spec, as in a config.
 
     Raises:
         UnknownNameError: No such kind, or no such policy.

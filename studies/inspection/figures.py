@@ -1,4 +1,4 @@
-"""The figures of one adapter: those of the report that need no second one, and the slice of its loss."""
+"""The figures of one adapter: figures of the report for a single variant, and a slice of the loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEVELS = 9
 
 
 def inspection_figures(inspection: Inspection) -> list[PlotText]:
-    """Everything there is to draw, in reading order."""
+    """Returns all figures, in reading order."""
     look = looks([inspection.method], None)[inspection.method]
     record = {"status": "finished", "layers": [dataclasses.asdict(layer) for layer in inspection.layers]}
     figures = []
@@ -36,7 +36,7 @@ def inspection_figures(inspection: Inspection) -> list[PlotText]:
 
 
 def rank_figure(record: dict[str, Any]) -> PlotText:
-    """Stable rank by depth: a dot for each module, and the mean of each half of a transformer block."""
+    """Draws the stable rank by depth: a dot for each module, and the mean of each half of a transformer block."""
     groups = list(dict.fromkeys(group_of(layer["role"]) for layer in record["layers"] if layer["depth"] is not None))
     style = looks(in_order(set(groups)), None)
     with drawing("stable-rank", 215) as (figure, axes):
@@ -60,7 +60,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
 
 
 def landscape_figure(landscape: Landscape, look: Look) -> PlotText:
-    """Lines of equal loss, closer together where it is steep, with the adapter in the middle."""
+    """Draws contours of the loss, with the adapter in the middle."""
     known = np.array([[np.nan if loss is None else loss for loss in row] for row in landscape.loss])
     with drawing("landscape", 330) as (figure, axes):
         if np.isfinite(known).sum() > 1 and np.nanmax(known) > np.nanmin(known):
