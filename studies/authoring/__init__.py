@@ -1,4 +1,4 @@
-"""What an author of a basis or a policy is given: a package to start from, a measurement and a picture.
+"""Tools for authors of bases and policies: a package to start from, a benchmark and a figure.
 
 The checks themselves are :mod:`lrlora.testing`, which needs nothing of the studies.
 """

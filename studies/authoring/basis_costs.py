@@ -1,4 +1,4 @@
-"""What a basis costs beside sinc and LoRA: with as many parameters, and with as many operations.
+"""The cost of a basis relative to sinc and LoRA, with as many parameters and with as many operations.
 
 ``matrix`` is timed on its own, forward and backward, interleaved with sinc's; then training steps of one adapted layer,
 interleaved with LoRA's and sinc's of the same rank. All in one process.
@@ -29,11 +29,11 @@ Matched = Literal["parameters", "operations"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What one basis costs at one number of functions.
+    """The cost of one basis at one number of functions.
 
     Attributes:
         basis: Its spec.
-        matched: What it has in common with the reference.
+        matched: What it shares with the reference.
         grid_points: N.
         parameters: Scalars of θ in a layer, a and ω.
         operations: Of ``matrix`` per entry of z.
@@ -52,7 +52,7 @@ class Cost:
     step_to_reference: Ratio
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Returns the cost as plain data."""
         return asdict(self)
 
 
@@ -110,7 +110,7 @@ def measure_costs(
 
 
 def _evaluation(basis: Basis, grid_points: int) -> Callable[[], None]:
-    """One call of ``matrix`` and its gradients in z and ω."""
+    """Returns a function that calls ``matrix`` and computes its gradients in z and ω."""
     generator = torch.Generator().manual_seed(0)
     z = (6 * torch.rand(ENTRIES, generator=generator) - 3).requires_grad_()
     grid, bandwidth = plain_theta(grid_points)

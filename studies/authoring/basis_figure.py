@@ -1,4 +1,4 @@
-"""A basis as a picture: its functions, φ where training begins, and what φ makes of a product of low rank."""
+"""A figure of a basis: its functions, φ at the start of training, and the spectrum of φ of a product of low rank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 760, 560
 FUNCTIONS = 6
-"""So many of the N functions are drawn: the palette tells no more apart."""
+"""Number of functions that are drawn: the palette has no more colours."""
 STARTS = ("identity", "unit", "random", "small")
 """Initialisations whose φ is drawn; with ``zero`` it is zero."""
 SIZE, RANK = 96, 4
@@ -31,7 +31,7 @@ NEGLIGIBLE = 1e-3
 
 
 def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -> str:
-    """The figure as a file of SVG.
+    """Returns the figure as a file of SVG.
 
     Args:
         spec: The basis, with its options.
@@ -55,7 +55,7 @@ def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -
 
 
 def make_config(**fields: Any) -> LRLoraConfig:
-    """A config whose error is one line for a user.
+    """Returns a config; raises an error of one line if it is not valid.
 
     Raises:
         UnknownNameError: A name that there is not.
@@ -68,7 +68,7 @@ def make_config(**fields: Any) -> LRLoraConfig:
 
 
 def transfer_of(config: LRLoraConfig, amplitude_init: Any = "random", depth: float = 0.5, seed: int = 0) -> Any:
-    """φ as a layer at ``depth`` gets it at the start, centred, without the linear path and at scale one."""
+    """Returns φ of a layer at ``depth`` at the start, centred, without the linear path and at scale one."""
     from lrlora.policies import AMPLITUDES, Start
 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -82,7 +82,7 @@ def transfer_of(config: LRLoraConfig, amplitude_init: Any = "random", depth: flo
 
 
 def low_rank_product(seed: int = 0) -> Tensor:
-    """BA, scaled to a largest entry of one, ``(SIZE, SIZE)``."""
+    """Returns BA, scaled to a largest entry of one, ``(SIZE, SIZE)``."""
     generator = torch.Generator().manual_seed(seed)
     b = torch.randn(SIZE, RANK, generator=generator, dtype=torch.float64)
     a = torch.randn(RANK, SIZE, generator=generator, dtype=torch.float64)
@@ -91,7 +91,7 @@ def low_rank_product(seed: int = 0) -> Tensor:
 
 
 def spectrum(transfer: TransferFunction, product: Tensor, largest: float) -> Tensor:
-    """The singular values of φ(z) − φ(0) for z = BA with this largest entry, descending, as shares of the first.
+    """Returns the singular values of φ(z) − φ(0) for z = BA with this largest entry, as shares of the first.
 
     Raises:
         StudyError: φ is not finite there.
@@ -131,7 +131,7 @@ def _draw_starts(axes: Any, config: LRLoraConfig) -> None:
     axes.plot(z, z, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), label="z")
     for name, phi in drawn.items():
         look = style[name]
-        axes.plot(z, phi, color=look.colour, linestyle=look.line_style, label=name)
+        axes.plot(z, phi, **look.line, label=name)
     inside = z.abs() <= bound
     # `unit` sums all functions and may be a hundred times the others: the picture is of the others.
     shown = [drawn[name][inside] for name in ("identity", "random")]

@@ -1,4 +1,4 @@
-"""A package with a basis or a policy in it, complete enough to be checked and installed as it stands."""
+"""A new package with a basis or a policy, which can be checked and installed as it is."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def write_policy_package(kind: str, name: str, out: Path | None = None) -> NewPa
 
 
 def class_name_of(name: str) -> str:
-    """The name of the class, as ruff wants it.
+    """Returns the name of the class, in the form that ruff asks for.
 
     >>> class_name_of("logistic_bump"), class_name_of("none"), class_name_of("basis")
     ('LogisticBump', 'NonePlugin', 'BasisPlugin')
@@ -98,7 +98,7 @@ _IMPORTED = (
 
 
 def check_name(registry: Registry[Any], name: str) -> None:
-    """See that something new can be called so.
+    """Check that a name is valid and free.
 
     Raises:
         StudyError: It cannot, or the name is taken.

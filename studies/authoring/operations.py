@@ -1,4 +1,4 @@
-"""How many operations an evaluation of a basis takes: counted, not timed, so that bases can be made to cost the same.
+"""The number of operations of an evaluation of a basis, counted and not timed, to compare bases at equal cost.
 
 One operation is one entry that a primitive of PyTorch writes; a product of matrices counts its multiplications and
 additions, and a view counts nothing. A sine counts as much as a sum: what they take on a machine is what is timed.
@@ -38,12 +38,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
 
 
 def plain_theta(grid_points: int) -> tuple[Tensor, Tensor]:
-    """N equidistant grid points on [−3, 3], and bandwidths of one."""
+    """Returns N equidistant grid points on [−3, 3], and bandwidths of one."""
     return GRIDS.create("uniform").points(grid_points, 3.0).float(), torch.ones(grid_points)
 
 
 def operations_per_entry(basis: Basis, grid_points: int) -> float:
-    """Operations of one call of ``matrix`` in float32, by entry of z.
+    """Returns the operations of one call of ``matrix`` in float32, per entry of z.
 
     Args:
         basis: The basis.
@@ -57,7 +57,7 @@ def operations_per_entry(basis: Basis, grid_points: int) -> float:
 
 
 def matched_grid_points(basis: Basis, operations: float) -> int:
-    """The N at which an evaluation of ``matrix`` takes the nearest to so many operations per entry of z.
+    """Returns the N at which ``matrix`` takes nearest to a given number of operations per entry of z.
 
     Args:
         basis: The basis; its count grows with N.

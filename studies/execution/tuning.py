@@ -17,16 +17,16 @@ from lrlora.studies.spec.study import Study, Tuning
 from lrlora.studies.spec.tuning import best_of, check_tuning_seeds, tuning_variant, untuned
 
 FOLDER = "tuning"
-"""Where in a study's folder its tuning stage is."""
+"""The folder of the tuning stage within a study's folder."""
 
 
 def points(tuning: Tuning) -> list[dict[str, Any]]:
-    """The points of the grid: from settings to values."""
+    """Returns the points of the grid: from settings to values."""
     return [dict(zip(tuning.grid, values, strict=True)) for values in product(*tuning.grid.values())]
 
 
 def tuning_study(study: Study, budget: str) -> Study:
-    """The study that tries every point of the grid for every variant.
+    """Returns the study that tries every point of the grid for every variant.
 
     Args:
         study: Resolved.
@@ -62,7 +62,7 @@ def tuning_study(study: Study, budget: str) -> Study:
 
 
 def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns for every variant the best point, as :func:`lrlora.studies.spec.tuning.best_of` has it.
+    """Returns for every variant the best point, chosen by :func:`lrlora.studies.spec.tuning.best_of`.
 
     A point at which a run diverged or failed is not chosen.
 
@@ -71,7 +71,7 @@ def choose(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, dict
         records: Of its tuning study.
 
     Raises:
-        StudyError: A variant has no point without a failure.
+        StudyError: Every point of a variant has a run that diverged or failed.
     """
     assert study.tune is not None
     found: dict[str, dict[str, Any]] = {}

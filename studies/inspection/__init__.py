@@ -1,4 +1,4 @@
-"""``lrlora inspect``: what training made of one saved adapter, whoever trained it."""
+"""``lrlora inspect``: diagnostics of one saved adapter, whatever trained it."""
 
 from lrlora.studies.inspection.inspecting import Inspection, inspect_adapter
 from lrlora.studies.inspection.landscape import Landscape, loss_landscape

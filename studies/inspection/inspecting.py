@@ -1,4 +1,4 @@
-"""One saved adapter, looked at from all sides: the measures of its layers and the curves of its φ."""
+"""Diagnostics of one saved adapter: the measures of its layers and the curves of its φ."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from lrlora.studies.inspection.landscape import Landscape
 from lrlora.studies.training.snapshots import representative_curves
 
 SETTINGS = ("r", "lora_alpha", "basis", "num_grid_points", "grid", "sharing", "input_scale", "residual", "centered")
-"""Fields of a configuration that tell what an adapter is, those of them that its method has."""
+"""Fields of a configuration that are shown, if the method has them."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a saved adapter.
+    """The diagnostics of a saved adapter.
 
     Attributes:
         adapter: Its folder.
         method: ``"LRLORA"``, ``"LORA"``, …
         base: The base model that its configuration names.
         settings: By name, those of :data:`SETTINGS`, as text.
-        layers: What each layer came to.
+        layers: The measures of each layer.
         curves: φ of early, middle and late layers, as a run records them.
         landscape: The loss around the adapter, where it was asked for.
     """
@@ -51,7 +51,7 @@ class Inspection:
         return [layer for layer in self.layers if layer.is_linear]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Returns the inspection as plain data."""
         layers = [dataclasses.asdict(layer) | {"straight_line": layer.is_linear} for layer in self.layers]
         return {
             "adapter": self.adapter,
@@ -66,7 +66,7 @@ class Inspection:
 
 
 def inspect_adapter(model: Any, adapter: str | Path, base: str = "", landscape: Landscape | None = None) -> Inspection:
-    """Look at an adapter.
+    """Compute the diagnostics of an adapter.
 
     Args:
         model: With the adapter, as :func:`lrlora.studies.inspection.open_adapter` gives it.
@@ -89,7 +89,7 @@ def inspect_adapter(model: Any, adapter: str | Path, base: str = "", landscape: 
 
 
 def headline(inspection: Inspection) -> str:
-    """What there is to know first, in a sentence or two."""
+    """Returns the ranks of ΔW and the number of layers with a linear φ, in a sentence or two."""
     layers = inspection.layers
     ranks = [layer.stable_rank for layer in layers if layer.stable_rank is not None]
     said = f"ΔW has a stable rank of {spread(ranks)} over {len(ranks)} layers"
@@ -97,13 +97,13 @@ def headline(inspection: Inspection) -> str:
         return f"{said}. There is no φ in this method, {inspection.method}."
     straight = inspection.straight
     if not straight:
-        return f"{said}, and φ bends in all of them."
+        return f"{said}, and φ is nonlinear in all of them."
     where = "every layer" if len(straight) == len(layers) else f"{len(straight)} of {len(layers)} layers"
     return f"{said}. φ is linear in {where}: there, this adapter is equivalent to LoRA."
 
 
 def note(layer: LayerReport) -> str:
-    """What to mind about a layer; empty where there is nothing."""
+    """Returns a note on a layer with a linear φ; empty for others."""
     if not layer.is_linear:
         return ""
     if layer.bends_at is None:
@@ -112,14 +112,14 @@ def note(layer: LayerReport) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation."""
+    """Returns mean ± standard deviation."""
     if not values:
         return "–"
     return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def _place(layer: LayerReport) -> tuple[Any, ...]:
-    """By depth, and within a layer in the order of the computation."""
+    """Returns a sort key: by depth, and within a layer in the order of the computation."""
     role = ROLES.index(layer.role) if layer.role in ROLES else len(ROLES)
     return layer.depth is None, layer.depth or 0, role, layer.module
 

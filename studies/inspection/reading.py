@@ -1,4 +1,4 @@
-"""A saved adapter without the model that it was trained on.
+"""Loads a saved adapter without the model that it was trained on.
 
 ΔW of LR-LoRA and of LoRA is made of what the adapter saves, and of nothing else. So the adapter is put on layers of the
 right sizes that are empty. What other methods add depends on the weights they were trained on, as DoRA's does, or is
@@ -28,7 +28,7 @@ _LRLORA = "LRLORA"
 
 
 def read_config(folder: str | Path) -> PeftConfig:
-    """The configuration of a saved adapter of whatever method, after a look at its files.
+    """Returns the configuration of a saved adapter of any method, and checks its files.
 
     Raises:
         ExportError: There is none, it is damaged, or its weights are a pickle; one line, with an adapter near by.
@@ -52,7 +52,7 @@ def read_config(folder: str | Path) -> PeftConfig:
 
 
 def open_adapter(folder: str | Path, base: str | Path | None = None, **options: Any) -> PeftModel:
-    """A saved adapter on its base model, or, where its updates can be told without that, on empty layers.
+    """Returns a saved adapter on empty layers if its updates need no base weights, else on its base model.
 
     Args:
         folder: Of the adapter.
@@ -89,7 +89,7 @@ def open_adapter(folder: str | Path, base: str | Path | None = None, **options: 
 
 
 def needs_base(config: PeftConfig) -> str | None:
-    """Why the updates of an adapter cannot be told without its base model; None where they can."""
+    """Returns the reason why the updates of an adapter need its base model; None if they do not."""
     if isinstance(config, LRLoraConfig):
         return None
     if type(config) is not LoraConfig:
@@ -100,7 +100,7 @@ def needs_base(config: PeftConfig) -> str | None:
 
 
 def family_of(modules: list[str]) -> str | None:
-    """The family of models whose naming gives roles to most of these modules; None where none does to any."""
+    """Returns the family of models whose names give roles to most of these modules; None if there is none."""
     found = {family: sum(role_of(name, family) is not None for name in modules) for family in known_families()}
     best = max(found, key=found.__getitem__, default=None)
     return best if best is not None and found[best] > 0 else None
@@ -112,6 +112,6 @@ class _Config:
 
 
 def _adapters_below(folder: Path) -> list[Path]:
-    """Folders with an adapter, as deep as a study keeps them."""
+    """Returns folders with an adapter, as deep as a study keeps them."""
     patterns = ["*", "*/*", "*/*/*", "*/*/*/*"]
     return sorted(path.parent for pattern in patterns for path in folder.glob(f"{pattern}/{CONFIG_NAME}"))

@@ -235,7 +235,7 @@ def test_the_headline_says_where_the_adapter_is_lora() -> None:
         return headline(Inspection("a", "LRLORA", "", {}, layers, []))
 
     bent = layer(nonlinear_fraction=0.3)
-    assert "φ bends in all of them" in said(bent, bent)
+    assert "φ is nonlinear in all of them" in said(bent, bent)
     assert "φ is linear in 1 of 2 layers" in said(bent, layer())
     assert "φ is linear in every layer" in said(layer(), layer())
     assert "There is no φ" in said(layer(input_scale=None))
