@@ -39,6 +39,8 @@ class Results:
         environment: In which the records were made.
         given_as: How to have the study again.
         notes: What differs between the records that should not, and what was left out.
+        examples: By the record's ``mlflow_run_id``, the results of every test example, see
+            :mod:`lrlora.studies.record.predictions`; of runs that kept them.
     """
 
     study: Study
@@ -49,6 +51,7 @@ class Results:
     environment: dict[str, Any] = field(default_factory=dict)
     given_as: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    examples: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, out: str | Path, tracking_uri: str | None = None, keep_old: bool = False) -> Results:
@@ -95,6 +98,7 @@ class Results:
             environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
             notes=[*notes, *provenance_differences(records)],
+            examples=read_examples(out, study.name, records, tracking_uri),
         )
 
     @property
@@ -181,6 +185,31 @@ def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict
         return {}
     found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
     return {cell: record for cell, record in found.items() if record is not None}
+
+
+def read_examples(
+    out: Path, study: str, records: Sequence[Mapping[str, Any]], tracking_uri: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """The results of every test example of the runs that kept them, by ``mlflow_run_id``.
+
+    Args:
+        out: The folder; nothing is written to it.
+        study: The study's name.
+        records: Of the runs. A record that was taken from another run names it, and the files are there.
+        tracking_uri: The address of its store, where that needs a password.
+    """
+    from lrlora.studies.record.tracking import Tracker
+
+    runs = {
+        str(one["mlflow_run_id"]): one.get("reused_from") or one["mlflow_run_id"]
+        for one in records
+        if one.get("predictions")
+    }
+    if not runs:
+        return {}
+    tracker = Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+    found = {run: tracker.read_predictions(str(source)) for run, source in runs.items()}
+    return {run: arrays for run, arrays in found.items() if arrays}
 
 
 def read_study_file(out: Path) -> dict[str, Any] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 import time
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +23,15 @@ from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.identity import missing_parts
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 CELL, SETTINGS, STUDY, OUTCOME = "lrlora.cell", "lrlora.settings", "lrlora.study", "lrlora.outcome"
 _PARENT = "mlflow.parentRunId"
 RESULT_FILE = "result.json"
+_FILES = "adapter"
+"""Where the other files of a run are."""
 _FLUSH_SECONDS = 5.0
 _CELLS_SEARCHED = 20
 """So many cells are searched for one by one."""
@@ -116,23 +121,40 @@ class Tracker:
         Raises:
             StudyError: The run ended, and its record is not there or no record.
         """
+        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
+        found = self._artifact(run, RESULT_FILE)
+        if isinstance(found, bytes):
+            return RunRecord.read(found.decode("utf-8", "replace"), where)
+        if outcome_of(run) not in FINAL:
+            return None
+        raise StudyError(f"{where}: its {RESULT_FILE} cannot be read ({type(found).__name__})")
+
+    def read_predictions(self, run_id: str) -> dict[str, np.ndarray]:
+        """The results of every test example of a run, by name; empty if they were not kept, or cannot be read."""
+        from lrlora.studies.record.predictions import FILE, load_predictions
+
+        found = self._artifact(self.client.get_run(run_id), f"{_FILES}/{FILE}")
+        if not isinstance(found, bytes):
+            return {}
+        try:
+            return load_predictions(io.BytesIO(found))
+        except (ValueError, OSError, zipfile.BadZipFile):
+            return {}
+
+    def _artifact(self, run: Run, path: str) -> bytes | Exception:
+        """The content of a run's file, or why there is none."""
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
         from mlflow.utils.file_utils import local_file_uri_to_path
 
-        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
         try:
             if (uri := self._artifacts_of(run)).startswith("file:"):  # which MLflow would copy first
-                text = Path(local_file_uri_to_path(uri), RESULT_FILE).read_text(encoding="utf-8")
-            else:
-                artifacts = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
-                with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-                    text = Path(artifacts.download_artifacts(RESULT_FILE, folder)).read_text(encoding="utf-8")
+                return Path(local_file_uri_to_path(uri), path).read_bytes()
+            artifacts = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
+            with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
+                return Path(artifacts.download_artifacts(path, folder)).read_bytes()
         except (MlflowException, OSError) as error:
-            if outcome_of(run) not in FINAL:
-                return None
-            raise StudyError(f"{where}: its {RESULT_FILE} cannot be read ({type(error).__name__})") from None
-        return RunRecord.read(text, where)
+            return error
 
     def cell_runs(self) -> dict[str, Run]:
         """The newest run of each cell, by the cell's id; earlier versions of a cell are under ids of their own."""
@@ -314,7 +336,7 @@ class CellRun:
         self.log_step(step, final)
         self._flush()
         if any(files.iterdir()):
-            self._client.log_artifacts(self.run_id, str(files), "adapter")
+            self._client.log_artifacts(self.run_id, str(files), _FILES)
         self._client.log_text(self.run_id, whole.write(), RESULT_FILE)
         self._client.set_tag(self.run_id, OUTCOME, outcome)
         self._client.set_terminated(self.run_id, "FAILED" if outcome == "failed" else "FINISHED")
