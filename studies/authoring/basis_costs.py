@@ -110,7 +110,7 @@ def measure_costs(
 
 
 def _evaluation(basis: Basis, grid_points: int) -> Callable[[], None]:
-    """One call of ``matrix`` and its gradients in z and ω."""
+    """Returns one call of ``matrix`` and its gradients in z and ω."""
     generator = torch.Generator().manual_seed(0)
     z = (6 * torch.rand(ENTRIES, generator=generator) - 3).requires_grad_()
     grid, bandwidth = plain_theta(grid_points)

@@ -31,7 +31,7 @@ NEGLIGIBLE = 1e-3
 
 
 def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -> str:
-    """The figure as a file of SVG.
+    """Returns the figure as a file of SVG.
 
     Args:
         spec: The basis, with its options.
@@ -55,7 +55,7 @@ def draw_basis(spec: str, grid_points: int = 50, bandwidth: str | float = 1.0) -
 
 
 def make_config(**fields: Any) -> LRLoraConfig:
-    """A config whose error is one line for a user.
+    """Returns a config whose error is one line for a user.
 
     Raises:
         UnknownNameError: A name that there is not.
@@ -91,7 +91,7 @@ def low_rank_product(seed: int = 0) -> Tensor:
 
 
 def spectrum(transfer: TransferFunction, product: Tensor, largest: float) -> Tensor:
-    """The singular values of φ(z) − φ(0) for z = BA with this largest entry, descending, as shares of the first.
+    """Returns the singular values of φ(z) − φ(0) for z = BA with this largest entry, as shares of the first.
 
     Raises:
         StudyError: φ is not finite there.
@@ -131,7 +131,7 @@ def _draw_starts(axes: Any, config: LRLoraConfig) -> None:
     axes.plot(z, z, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), label="z")
     for name, phi in drawn.items():
         look = style[name]
-        axes.plot(z, phi, color=look.colour, linestyle=look.line_style, label=name)
+        axes.plot(z, phi, **look.line, label=name)
     inside = z.abs() <= bound
     # `unit` sums all functions and may be a hundred times the others: the picture is of the others.
     shown = [drawn[name][inside] for name in ("identity", "random")]

@@ -79,7 +79,7 @@ def write_policy_package(kind: str, name: str, out: Path | None = None) -> NewPa
 
 
 def class_name_of(name: str) -> str:
-    """The name of the class, as ruff wants it.
+    """Returns the name of the class, as ruff wants it.
 
     >>> class_name_of("logistic_bump"), class_name_of("none"), class_name_of("basis")
     ('LogisticBump', 'NonePlugin', 'BasisPlugin')

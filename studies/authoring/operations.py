@@ -57,7 +57,7 @@ def operations_per_entry(basis: Basis, grid_points: int) -> float:
 
 
 def matched_grid_points(basis: Basis, operations: float) -> int:
-    """The N at which an evaluation of ``matrix`` takes the nearest to so many operations per entry of z.
+    """Returns the N at which an evaluation of ``matrix`` takes the nearest to so many operations per entry of z.
 
     Args:
         basis: The basis; its count grows with N.

@@ -24,7 +24,7 @@ BASE_RANK, LAYERS = 16, 24
 
 
 def draw_policy(kind: str, spec: str) -> str:
-    """The figure as a file of SVG.
+    """Returns the figure as a file of SVG.
 
     Args:
         kind: One of :data:`DRAWN`.
@@ -74,7 +74,7 @@ def _draw_amplitudes(figure: Any, policy: Any) -> str:
         look = style[name]
         transfer = transfer_of(config, policy, depth)
         left.plot(transfer.grid, transfer.amplitude, look.marker, color=look.colour, markersize=3, label=name)
-        right.plot(z, transfer(z), color=look.colour, linestyle=look.line_style, label=name)
+        right.plot(z, transfer(z), **look.line, label=name)
     left.set_title(f"amplitudes of {policy!r}")
     left.set_xlabel("grid point")
     right.set_title("φ(z) − φ(0), basis sinc")

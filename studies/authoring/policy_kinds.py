@@ -10,7 +10,7 @@ from lrlora.studies.errors import said_in_one_line
 
 
 def registry_of(kind: str) -> PolicyKind[Any]:
-    """The registry of a kind, by the field of ``LRLoraConfig``: ``grid``, ``rank_allocation``, …
+    """Returns the registry of a kind, by the field of ``LRLoraConfig``: ``grid``, ``rank_allocation``, …
 
     Raises:
         UnknownNameError: There is no such kind; with the nearest.
@@ -21,7 +21,7 @@ def registry_of(kind: str) -> PolicyKind[Any]:
 
 
 def make_policy(kind: str, spec: str) -> Any:
-    """A policy from its spec; of bandwidths and scales a bare number is one, as in a config.
+    """Returns a policy from its spec; of bandwidths and scales a bare number is one, as in a config.
 
     Raises:
         UnknownNameError: No such kind, or no such policy.

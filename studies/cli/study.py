@@ -177,7 +177,7 @@ def export_report(
 ) -> None:
     """Write the report in one format: LaTeX tables, CSV, JSON, Markdown or HTML. Every row names its MLflow runs."""
     from lrlora.studies.errors import StudyError, unknown_key
-    from lrlora.studies.report import FORMATS, report_text
+    from lrlora.studies.report.writing import FORMATS, report_text
 
     if format not in FORMATS:
         raise StudyError(str(unknown_key(format, FORMATS, "--format")).replace("unknown key", "unknown format", 1))
@@ -196,9 +196,9 @@ def compare_two(
     """Compare two studies: designs, metrics, differences on shared seeds, and verdicts."""
     from rich.console import Console
 
-    from lrlora.studies.report import print_comparison
     from lrlora.studies.report.comparison_report import comparison_json, comparison_page
     from lrlora.studies.report.study_comparison import compare_studies
+    from lrlora.studies.report.terminal import print_comparison
 
     load_plugins(plugin)
     found = compare_studies(_load_ended(first), _load_ended(second))

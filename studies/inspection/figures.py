@@ -9,10 +9,10 @@ import numpy as np
 
 from lrlora.studies.inspection.inspecting import Inspection
 from lrlora.studies.inspection.landscape import Landscape
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish
+from lrlora.studies.report.figure_parts import PlotText, drawing, finish
 from lrlora.studies.report.layer_figures import in_order, spectrum_figure, transfer_figure
 from lrlora.studies.report.palette import INK, Look, looks
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.layers import by_depth, group_of, median_spectra
 
 _LEVELS = 9
@@ -39,9 +39,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
     """Stable rank by depth: a dot for each module, and the mean of each half of a transformer block."""
     groups = list(dict.fromkeys(group_of(layer["role"]) for layer in record["layers"] if layer["depth"] is not None))
     style = looks(in_order(set(groups)), None)
-    with drawing_style("stable-rank"):
-        figure = new_figure(WIDTH, 215)
-        axes = figure.subplots()
+    with drawing("stable-rank", 215) as (figure, axes):
         for group in groups:
             look = style[group]
             mine = [layer for layer in record["layers"] if group_of(layer["role"]) == group]
@@ -50,7 +48,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
             if not line:
                 continue
             axes.plot(*zip(*dots, strict=True), look.marker, color=look.colour, markersize=3.5, alpha=0.5)
-            axes.plot(*zip(*line, strict=True), color=look.colour, linestyle=look.line_style, label=_words(group))
+            axes.plot(*zip(*line, strict=True), **look.line, label=_words(group))
         axes.locator_params(axis="x", integer=True)
         axes.set_ylim(bottom=1)
         axes.legend(frameon=False, fontsize="medium", ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
@@ -64,9 +62,7 @@ def rank_figure(record: dict[str, Any]) -> PlotText:
 def landscape_figure(landscape: Landscape, look: Look) -> PlotText:
     """Lines of equal loss, closer together where it is steep, with the adapter in the middle."""
     known = np.array([[np.nan if loss is None else loss for loss in row] for row in landscape.loss])
-    with drawing_style("landscape"):
-        figure = new_figure(WIDTH, 330)
-        axes = figure.subplots()
+    with drawing("landscape", 330) as (figure, axes):
         if np.isfinite(known).sum() > 1 and np.nanmax(known) > np.nanmin(known):
             lines = axes.contour(
                 landscape.at,

@@ -51,7 +51,7 @@ class Inspection:
         return [layer for layer in self.layers if layer.is_linear]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Returns the inspection as plain data."""
         layers = [dataclasses.asdict(layer) | {"straight_line": layer.is_linear} for layer in self.layers]
         return {
             "adapter": self.adapter,
@@ -89,7 +89,7 @@ def inspect_adapter(model: Any, adapter: str | Path, base: str = "", landscape: 
 
 
 def headline(inspection: Inspection) -> str:
-    """What there is to know first, in a sentence or two."""
+    """Returns the ranks of ΔW and the number of layers with a linear φ, in a sentence or two."""
     layers = inspection.layers
     ranks = [layer.stable_rank for layer in layers if layer.stable_rank is not None]
     said = f"ΔW has a stable rank of {spread(ranks)} over {len(ranks)} layers"
@@ -103,7 +103,7 @@ def headline(inspection: Inspection) -> str:
 
 
 def note(layer: LayerReport) -> str:
-    """What to mind about a layer; empty where there is nothing."""
+    """Returns a note on a layer with a linear φ; empty for others."""
     if not layer.is_linear:
         return ""
     if layer.bends_at is None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
-
 from lrlora.studies.inspection.figures import inspection_figures
 from lrlora.studies.inspection.inspecting import Inspection, headline
 from lrlora.studies.inspection.tables import layer_table, summary_table
-from lrlora.studies.report.templates import page_environment
+from lrlora.studies.report.page import Figures, Section, render_page
 
 _OF_ALL = (
     ("stable rank", "‖ΔW‖_F² / σ₁², between 1 and the rank of ΔW."),
@@ -29,20 +27,28 @@ _OF_TRANSFER = (
 
 
 def inspection_page(inspection: Inspection) -> str:
-    """The page: no script, no network, light and dark, for narrow and wide windows."""
-    return (
-        page_environment("lrlora.studies.inspection")
-        .get_template("page.html")
-        .render(
-            inspection=inspection,
-            headline=headline(inspection),
-            summary=summary_table(inspection),
-            layers=layer_table(inspection),
-            # The drawings are our own markup; their words were escaped when they were drawn.
-            figures=[
-                {"name": figure.name, "svg": Markup(figure.svg), "caption": figure.caption}
-                for figure in inspection_figures(inspection)
-            ],
-            definitions=_OF_ALL + (_OF_TRANSFER if inspection.has_transfer else ()),
-        )
+    """Returns the page: no script, no network, light and dark, for narrow and wide windows."""
+    settings = ", ".join(f"{term}={text}" for term, text in inspection.settings.items())
+    figures = inspection_figures(inspection)
+    return render_page(
+        f"{inspection.adapter}: inspection",
+        f"{inspection.method} adapter",
+        "Diagnostics of the adapted layers",
+        headline(inspection),
+        [
+            Section(
+                "Adapter",
+                [
+                    [
+                        ("folder", inspection.adapter),
+                        ("base model", inspection.base or "not named"),
+                        ("settings", settings),
+                    ]
+                ],
+            ),
+            Section("By type of module", [summary_table(inspection)]),
+            *([Section("Figures", [Figures(figures)])] if figures else []),
+            Section("Layer by layer", [layer_table(inspection)]),
+            Section("Definitions", [list(_OF_ALL + (_OF_TRANSFER if inspection.has_transfer else ()))]),
+        ],
     )

@@ -28,7 +28,7 @@ _LRLORA = "LRLORA"
 
 
 def read_config(folder: str | Path) -> PeftConfig:
-    """The configuration of a saved adapter of whatever method, after a look at its files.
+    """Returns the configuration of a saved adapter of whatever method, after a look at its files.
 
     Raises:
         ExportError: There is none, it is damaged, or its weights are a pickle; one line, with an adapter near by.
@@ -52,7 +52,7 @@ def read_config(folder: str | Path) -> PeftConfig:
 
 
 def open_adapter(folder: str | Path, base: str | Path | None = None, **options: Any) -> PeftModel:
-    """A saved adapter on its base model, or, where its updates can be told without that, on empty layers.
+    """Returns a saved adapter on its base model, or, where its updates can be told without that, on empty layers.
 
     Args:
         folder: Of the adapter.
@@ -100,7 +100,7 @@ def needs_base(config: PeftConfig) -> str | None:
 
 
 def family_of(modules: list[str]) -> str | None:
-    """The family of models whose naming gives roles to most of these modules; None where none does to any."""
+    """Returns the family of models whose naming gives roles to most of these modules; None where none does to any."""
     found = {family: sum(role_of(name, family) is not None for name in modules) for family in known_families()}
     best = max(found, key=found.__getitem__, default=None)
     return best if best is not None and found[best] > 0 else None

@@ -108,7 +108,7 @@ class Results:
 
     def report(self) -> Path:
         """Write the report and return its folder; the page is index.html in it."""
-        from lrlora.studies.report import write_report
+        from lrlora.studies.report.writing import write_report
 
         # One at a time: two processes that share a study end at about the same moment.
         with FileLock(self.out / ".report.lock"):
@@ -116,7 +116,7 @@ class Results:
 
     def print_summary(self, console: Console) -> None:
         """Show the comparison on a terminal."""
-        from lrlora.studies.report import print_summary
+        from lrlora.studies.report.terminal import print_summary
 
         print_summary(self, console)
 

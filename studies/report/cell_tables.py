@@ -15,7 +15,7 @@ NORMS_SHOWN = 5
 
 
 def cell_table(summary: StudySummary, linked: bool = True) -> Table:
-    """Every cell, variant by variant, so that each number of the report can be traced to its run.
+    """Returns every cell, variant by variant, so that each number of the report can be traced to its run.
 
     Args:
         summary: The study.
@@ -53,7 +53,7 @@ def cell_table(summary: StudySummary, linked: bool = True) -> Table:
 
 
 def divergence_table(summary: StudySummary) -> Table | None:
-    """Where the cells that diverged did so first, as far as that was recorded; None if none has it."""
+    """Returns where the cells that diverged did so first, as far as that was recorded; None if none has it."""
     several = several_places(summary.records)
     rows = [
         {
@@ -74,12 +74,12 @@ def divergence_table(summary: StudySummary) -> Table | None:
 
 
 def several_places(records: Sequence[Record]) -> list[str]:
-    """Which of task and backbone the records have several of."""
+    """Returns those of task and backbone that have several values in the records."""
     return [field for field in ("task", "backbone") if len({label(record, field) for record in records}) > 1]
 
 
 def status(record: Record) -> str:
-    """A cell's outcome in words."""
+    """Returns a cell's outcome in words."""
     if record.get("status") == "diverged":
         step = record.get("diverged_at")
         return "diverged" if step is None else f"diverged at step {step}"

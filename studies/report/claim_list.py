@@ -11,7 +11,9 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.record.results import Results
 from lrlora.studies.report.claim_table import claim_scale, found_here, published_value
 from lrlora.studies.report.formatting import MISSING, probability
+from lrlora.studies.report.markdown import markdown_table
 from lrlora.studies.report.sentences import reproduce_command
+from lrlora.studies.report.table import make_table
 from lrlora.studies.stats.summary import StudySummary, summarise
 from lrlora.studies.stats.verdicts import ClaimVerdict
 
@@ -19,7 +21,7 @@ COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p, Holm", "
 
 
 def tested_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The claims of studies that were run, as plain data.
+    """Returns the claims of studies that were run, as plain data.
 
     Raises:
         StudyError: A folder holds no study.
@@ -63,24 +65,23 @@ def _row(summary: StudySummary, where: str, verdict: ClaimVerdict) -> dict[str, 
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The claims as a Markdown table, with the commands below it."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-    lines += [f"| {' | '.join(_escaped(cell) for cell in cells(row))} |" for row in rows]
-    lines += ["", f"{tally(rows)}. Run again with:", ""]
+    """Returns the claims as a Markdown table, with the commands below it."""
+    table = make_table("claims", "", [dict(zip(COLUMNS, cells(row), strict=True)) for row in rows], words=COLUMNS)
+    lines = [markdown_table(table), "", f"{tally(rows)}. Run again with:", ""]
     runs = dict.fromkeys((row["study"], row["where"], row["cells"], row["command"]) for row in rows)
     lines += [f"- {study} on {where} ({cells} cells): `{command}`" for study, where, cells, command in runs]
     return "\n".join(lines) + "\n"
 
 
 def tally(rows: Sequence[dict[str, Any]]) -> str:
-    """The number of claims by verdict."""
+    """Returns the number of claims by verdict."""
     counts = Counter(row["verdict"] for row in rows)
     found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     return f"{len(rows)} claims: {found}" if len(rows) != 1 else f"1 claim: {found}"
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A claim as the text of :data:`COLUMNS`."""
+    """Returns a claim as the text of :data:`COLUMNS`."""
     return (
         row["study"],
         row["where"],
@@ -91,7 +92,3 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
         probability(row["p_holm"]),
         row["verdict"],
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")

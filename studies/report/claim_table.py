@@ -10,7 +10,7 @@ from lrlora.studies.stats.verdicts import ClaimVerdict
 
 
 def claim_table(summary: StudySummary) -> Table | None:
-    """The study's claims, ours beside the published values, and the verdicts; None if it makes none."""
+    """Returns the study's claims, ours beside the published values, and the verdicts; None if it makes none."""
     rows = [
         {
             "Claim": verdict.claim.says,
@@ -18,33 +18,24 @@ def claim_table(summary: StudySummary) -> Table | None:
             "Margin": _margin(verdict.claim, claim_scale(verdict)),
             "p, Holm": probability(verdict.p_holm),
             "Paper": published_value(verdict.claim),
-            "Where": verdict.claim.source or MISSING,
+            "Source": verdict.claim.source or MISSING,
             "Verdict": verdict.decision,
         }
         for verdict in summary.verdicts
     ]
-    words = {"Where", "Verdict"}
-    return (
-        make_table(
-            "claims",
-            "The claims of the study.",
-            rows,
-            words=words,
-            wraps={"Claim", *words},
-            runs=runs_by_claim(summary),
-        )
-        if rows
-        else None
-    )
+    if not rows:
+        return None
+    words, runs = {"Source", "Verdict"}, runs_by_claim(summary)
+    return make_table("claims", "The claims of the study.", rows, words=words, wraps={"Claim", *words}, runs=runs)
 
 
 def claim_scale(verdict: ClaimVerdict) -> Scale:
-    """The scale of a claim's values: per cent of the partner's for a relative claim."""
+    """Returns the scale of a claim's values: per cent of the partner's for a relative claim."""
     return Scale(100.0, " %", " %", 2) if verdict.claim.relative else Scale.of(verdict.metric)
 
 
 def found_here(verdict: ClaimVerdict) -> str:
-    """Our value for a claim, with its interval and unit."""
+    """Returns our value for a claim, with its interval and unit."""
     claim, found, scale = verdict.claim, verdict.found, claim_scale(verdict)
     if found is None:
         return MISSING
@@ -53,7 +44,7 @@ def found_here(verdict: ClaimVerdict) -> str:
 
 
 def published_value(claim: Claim) -> str:
-    """The published difference, or several; those of a relative claim in per cent."""
+    """Returns the published difference, or several; those of a relative claim in per cent."""
     if claim.paper is None:
         return MISSING
     factor, unit = (100.0, " %") if claim.relative else (1.0, "")

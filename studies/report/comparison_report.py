@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from lrlora.studies.report.formatting import MISSING, Scale, listed
+from lrlora.studies.report.page import Section, render_page
 from lrlora.studies.report.study_comparison import StudyComparison
 from lrlora.studies.report.table import Table, make_table, runs_of
-from lrlora.studies.report.templates import page_environment
 from lrlora.studies.stats.paired import Estimate
 from lrlora.studies.stats.summary import StudySummary
 
@@ -30,12 +30,7 @@ def comparison_tables(found: StudyComparison) -> list[Table]:
         make_table("settings", "Settings that differ between the two designs.", settings, words=words, wraps=wraps),
         _variant_table(found, first, second),
         make_table(
-            "claims",
-            "The claims of either study with both verdicts.",
-            claims,
-            words=words,
-            wraps=wraps,
-            emphasised=opposed,
+            "claims", "The claims of either study with both verdicts.", claims, words, wraps, emphasised=opposed
         ),
     ]
     return [table for table in tables if table.rows]
@@ -67,32 +62,30 @@ def comparison_notes(found: StudyComparison) -> list[str]:
 
 
 def names(found: StudyComparison) -> tuple[str, str]:
-    """The names of the two: study and budget, or their folders if these are the same."""
+    """Returns the names of the two: study and budget, or their folders if these are the same."""
     first, second = (f"{one.name} ({one.budget})" for one in (found.first, found.second))
     return (first, second) if first != second else found.folders
 
 
 def comparison_page(found: StudyComparison) -> str:
-    """The comparison as one page: no script, no network, light and dark."""
+    """Returns the comparison as one page."""
     first, second = names(found)
-    tables = comparison_tables(found)
-    return (
-        page_environment()
-        .get_template("comparison.html")
-        .render(
-            first=first,
-            second=second,
-            questions=list(dict.fromkeys(one.question for one in (found.first, found.second) if one.question)),
-            folders=found.folders,
-            notes=comparison_notes(found),
-            tables=tables,
-            definitions=definitions(found),
-        )
+    headings = {"settings": "Design", "variants": "Results", "claims": "Verdicts"}
+    shown = [Section(headings[table.key], [table]) for table in comparison_tables(found)]
+    folders = list(zip(("first", "second"), found.folders, strict=True))
+    questions = dict.fromkeys(one.question for one in (found.first, found.second) if one.question)
+    return render_page(
+        f"{first} and {second}: two studies compared",
+        "Two studies compared",
+        f"{first} and {second}",
+        " ".join(questions),
+        [*shown, Section("Definitions", [definitions(found) + folders])],
+        comparison_notes(found),
     )
 
 
 def definitions(found: StudyComparison) -> list[tuple[str, str]]:
-    """Definitions of the columns."""
+    """Returns the definitions of the columns."""
     return [
         (
             "change",
@@ -109,7 +102,7 @@ def definitions(found: StudyComparison) -> list[tuple[str, str]]:
 
 
 def comparison_json(found: StudyComparison) -> str:
-    """The comparison as strict JSON, with the MLflow runs of either side."""
+    """Returns the comparison as strict JSON, with the MLflow runs of either side."""
     document = {
         "studies": [_side(one, out) for one, out in zip((found.first, found.second), found.folders, strict=True)],
         "not_comparable": found.not_comparable,
@@ -132,18 +125,12 @@ def _side(summary: StudySummary, out: str) -> dict[str, Any]:
 
 def _variant_table(found: StudyComparison, first: str, second: str) -> Table:
     scale, other = (Scale.of(one.metric) for one in (found.first, found.second))
-    headings = [
-        f"{Scale.of(one.metric).heading(one.metric)}: {name}"
-        for one, name in ((found.first, first), (found.second, second))
-    ]
+    headings = [f"{scale.heading(found.first.metric)}: {first}", f"{other.heading(found.second.metric)}: {second}"]
     lead = f"Change of the lead over {found.first.reference} [95 %]"
     rows = []
     for one in found.variants:
-        row = {
-            "Variant": one.name,
-            headings[0]: _estimate(one.first, scale),
-            headings[1]: _estimate(one.second, other),
-        }
+        values = _estimate(one.first, scale), _estimate(one.second, other)
+        row = {"Variant": one.name, **dict(zip(headings, values, strict=True))}
         if any(other.change for other in found.variants):
             row |= {"Pairs": str(one.change.n) if one.change else MISSING, "Change [95 %]": scale.found(one.change)}
         if any(other.lead_change for other in found.variants):

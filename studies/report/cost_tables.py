@@ -7,18 +7,17 @@ from lrlora.studies.report.formatting import (
     Scale,
     count,
     decimal,
-    mebibytes,
-    milliseconds,
     percentage,
     plural,
     significant,
 )
-from lrlora.studies.report.table import Table, make_table, reference_rows, runs_by_variant
+from lrlora.studies.report.table import Table, variant_table
 from lrlora.studies.stats.layers import LayerSummary, linear_layers
 from lrlora.studies.stats.measures import DERIVED
 from lrlora.studies.stats.paired import Estimate
 from lrlora.studies.stats.summary import FURTHER_MEASURES, StudySummary
 
+PARAMETERS = {"Trainable": "trainable", "Adapter": "adapter", "Transfer φ": "transfer"}
 HEADINGS = {
     "convergence_step": "Converged at step",
     "active_basis": "Active basis functions, %",
@@ -33,17 +32,14 @@ def cost_table(summary: StudySummary) -> Table:
     rows = [
         {
             "Variant": variant.name,
-            "Trainable": count(variant.parameters.get("trainable")),
-            "Adapter": count(variant.parameters.get("adapter")),
-            "Transfer φ": count(variant.parameters.get("transfer")),
-            "Step, ms": milliseconds(variant.step_seconds),
+            **{name: count(variant.parameters.get(kind)) for name, kind in PARAMETERS.items()},
+            "Step, ms": significant(None if variant.step_seconds is None else 1000 * variant.step_seconds),
             f"Step ÷ {summary.reference or 'reference'}": decimal(variant.step_ratio, 2),
-            "Peak memory, MiB": mebibytes(variant.peak_memory_bytes),
+            "Peak memory, MiB": MISSING if size is None else f"{size / 2**20:,.0f}",
         }
-        for variant in summary.variants
+        for variant, size in ((variant, variant.peak_memory_bytes) for variant in summary.variants)
     ]
-    caption = "Trained parameters, step time and memory."
-    return make_table("cost", caption, rows, emphasised=reference_rows(summary), runs=runs_by_variant(summary))
+    return variant_table(summary, "cost", "Trained parameters, step time and memory.", rows)
 
 
 def measured_table(summary: StudySummary) -> Table | None:
@@ -58,18 +54,11 @@ def measured_table(summary: StudySummary) -> Table | None:
         for variant in summary.variants
     ]
     caption = f"Further measures: mean ± standard deviation over {summary.unit}s, finished cells only."
-    return make_table(
-        "measured",
-        caption,
-        rows,
-        wraps=set(HEADINGS.values()),
-        emphasised=reference_rows(summary),
-        runs=runs_by_variant(summary),
-    )
+    return variant_table(summary, "measured", caption, rows, wraps=set(HEADINGS.values()))
 
 
 def measured_definitions(summary: StudySummary) -> list[tuple[str, str]]:
-    """The definition of each measure in the table."""
+    """Returns the definition of each measure in the table."""
     return [(HEADINGS[name].partition(",")[0].lower(), DERIVED[name][1]) for name in _measured(summary)]
 
 
@@ -103,14 +92,7 @@ def layer_table(summary: StudySummary) -> Table:
             row["Evaluated as"] = _evaluated_as(layers) if layers is not None else MISSING
         rows.append({"Variant": variant.name, **row})
     caption = "Diagnostics of the adapted layers: stable rank of ΔW, and how nonlinear φ is."
-    return make_table(
-        "layers",
-        caption,
-        rows,
-        words={"Evaluated as"},
-        wraps={"Evaluated as"},
-        emphasised=reference_rows(summary),
-    )
+    return variant_table(summary, "layers", caption, rows, words={"Evaluated as"}, wraps={"Evaluated as"})
 
 
 def _measured(summary: StudySummary) -> list[str]:
@@ -127,7 +109,7 @@ def _spread(name: str, found: Estimate | None) -> str:
 
 
 def _evaluated_as(layers: LayerSummary) -> str:
-    """The commonest way in which ΔW was evaluated, the number of others, and the largest error made."""
+    """Returns the commonest way in which ΔW was evaluated, the number of others, and the largest error made."""
     if not layers.evaluations:
         return MISSING
     others = len(layers.evaluations) - 1
@@ -135,5 +117,5 @@ def _evaluated_as(layers: LayerSummary) -> str:
     return (
         next(iter(layers.evaluations))
         + (f" and {plural(others, 'other')}" if others else "")
-        + (f", error up to {error:.0e}" if error else "")
+        + (f", error up to {significant(error, 1)}" if error else "")
     )

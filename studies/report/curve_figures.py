@@ -5,45 +5,37 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, smoothed, thinned
+from lrlora.studies.report.figure_parts import DOTTED, PlotText, drawing, finish, smoothed, thinned
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.source import Record, finite
 from lrlora.studies.stats.summary import StudySummary
 
-HEIGHT = 235
-
 
 def loss_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """Training loss over steps: the smoothed mean over finished seeds, and diverged cells one by one."""
+    """Draws the training loss over steps: the smoothed mean over finished seeds, and diverged cells one by one."""
     return _step_figure(summary, style, "loss", "train_loss", "training loss")
 
 
 def grad_norm_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """Gradient norm before clipping over steps, on a logarithmic scale, with the norm that it was clipped to."""
+    """Draws the gradient norm before clipping over steps, on a logarithmic scale, and the norm it was clipped to."""
     return _step_figure(summary, style, "grad-norm", "grad_norm", "gradient norm")
 
 
 def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The metric on the validation split over steps; None where no variant was validated twice."""
+    """Draws the metric on the validation split over steps; None where no variant was validated twice."""
     scale = Scale.of(summary.metric)
-    drawn = []
-    with drawing_style("validation"):
-        figure = new_figure(WIDTH, HEIGHT)
-        axes = figure.subplots()
+    drawn: list[str] = []
+    with drawing("validation") as (figure, axes):
         for variant in summary.variants:
-            curves = [
-                curve
-                for record in summary.records_of(variant.name)
-                if record.get("status") == "finished" and (curve := _validations(record, summary.metric))
-            ]
+            curves = [found for r in _finished(summary, variant.name) if (found := _validations(r, summary.metric))]
             steps = [step for step in curves[0] if all(step in curve for curve in curves)] if curves else []
             if len(steps) < 2:
                 continue
             look = style[variant.name]
             means = [scale.factor * float(np.mean([curve[step] for curve in curves])) for step in steps]
-            axes.plot(steps, means, color=look.colour, linestyle=look.line_style, marker=look.marker, markersize=3.5)
+            axes.plot(steps, means, **look.line, marker=look.marker, markersize=3.5)
             drawn.append(variant.name)
         if not drawn:
             return None
@@ -56,14 +48,11 @@ def validation_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
 
 def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field: str, what: str) -> PlotText | None:
     logarithmic = field == "grad_norm"
-    drawn: list[str] = []
-    diverged = False
+    drawn: dict[str, None] = {}
     window = 1
     extent: list[float] = []
     ends: list[tuple[float, float, str]] = []
-    with drawing_style(name):
-        figure = new_figure(WIDTH, HEIGHT)
-        axes = figure.subplots()
+    with drawing(name) as (figure, axes):
         if logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -71,24 +60,21 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
             axes.yaxis.set_minor_formatter(NullFormatter())
         for variant in summary.variants:
             look = style[variant.name]
-            records = summary.records_of(variant.name)
-            curves = [curve for r in records if r.get("status") == "finished" and len(curve := _curve(r, field)) > 0]
+            curves = [curve for r in _finished(summary, variant.name) if len(curve := _curve(r, field)) > 0]
             if curves:
                 steps = min(len(curve) for curve in curves)
                 window = max(1, steps // 20)
-                mean = _mean([curve[:steps] for curve in curves], logarithmic)
-                x, line = thinned(*_smooth(mean, window, logarithmic))
-                axes.plot(x, line, color=look.colour, linestyle=look.line_style)
+                x, line = _smooth([curve[:steps] for curve in curves], logarithmic)
+                axes.plot(x, line, **look.line)
                 extent += [float(line.min()), float(line.max())]
-                drawn.append(variant.name)
-            for record in records:
+                drawn[variant.name] = None
+            for record in summary.records_of(variant.name):
                 curve = _curve(record, field)
                 if record.get("status") == "diverged" and len(curve) > 0:
-                    diverged = True
-                    x, line = thinned(*_smooth(curve, max(1, len(curve) // 20), logarithmic))
+                    x, line = _smooth([curve], logarithmic)
                     axes.plot(x, line, color=look.colour, linewidth=0.8)
                     ends.append((float(x[-1]), float(line[-1]), look.colour))
-                    drawn += [] if variant.name in drawn else [variant.name]
+                    drawn[variant.name] = None
         if not drawn:
             return None
         if extent and max(extent) > min(extent) and not logarithmic:
@@ -97,7 +83,7 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
             axes.set_ylim(min(extent) - margin, max(extent) + margin)
         thresholds = _clip_norms(summary) if logarithmic else []
         for threshold in thresholds:
-            axes.axhline(threshold, color=INK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=3)
+            axes.axhline(threshold, color=INK, linewidth=1.0, linestyle=DOTTED, zorder=3)
         bottom, ceiling = axes.get_ylim()
         for step, value, colour in ends:
             axes.plot([step], [min(value, ceiling)], "x", color=colour, markersize=6, clip_on=False)
@@ -108,13 +94,17 @@ def _step_figure(summary: StudySummary, style: dict[str, Look], name: str, field
     caption += " over finished cells" + (f", moving average over {window} steps." if window > 1 else ".")
     if thresholds:
         caption += f" Dotted: the norm that gradients are clipped to, {', '.join(f'{one:g}' for one in thresholds)}."
-    if diverged:
+    if ends:
         caption += " Thin lines that end in a cross are single cells that diverged."
     return PlotText(name, svg, caption, tuple(drawn))
 
 
+def _finished(summary: StudySummary, variant: str) -> list[Record]:
+    return [record for record in summary.records_of(variant) if record.get("status") == "finished"]
+
+
 def _curve(record: Record, field: str) -> np.ndarray:
-    """A per-step series up to the first value that is not finite, or that has no logarithm where one is drawn."""
+    """Returns a series up to the first value that is not finite, or has no logarithm where one is drawn."""
     values = [finite(value) for value in record.get(field) or ()]
     if field == "grad_norm":
         values = [None if value is None or value <= 0 else value for value in values]
@@ -122,26 +112,21 @@ def _curve(record: Record, field: str) -> np.ndarray:
     return np.asarray(values[:usable], dtype=float)
 
 
-def _mean(curves: list[np.ndarray], logarithmic: bool) -> np.ndarray:
-    stacked = np.stack(curves)
-    return np.asarray(np.exp(np.log(stacked).mean(axis=0)) if logarithmic else stacked.mean(axis=0))
-
-
-def _smooth(values: np.ndarray, window: int, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
-    if not logarithmic:
-        return smoothed(values, window)
-    x, mean = smoothed(np.log(values), window)
-    return x, np.exp(mean)
+def _smooth(curves: list[np.ndarray], logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean of curves of one length, averaged over a twentieth of it; geometric means if logarithmic."""
+    mean = np.mean(np.log(curves) if logarithmic else curves, axis=0)
+    x, line = smoothed(mean, max(1, len(mean) // 20))
+    return thinned(x, np.exp(line) if logarithmic else line)
 
 
 def _clip_norms(summary: StudySummary) -> list[float]:
-    """The norms that gradients were clipped to; none where clipping was off."""
+    """Returns the norms that gradients were clipped to; none where clipping was off."""
     found = {finite((record.get("training") or {}).get("max_grad_norm")) for record in summary.records}
     return sorted(value for value in found if value)
 
 
 def _validations(record: Record, metric: str) -> dict[int, float]:
-    """The metric by step."""
+    """Returns the metric by step."""
     return {
         int(entry["step"]): value
         for entry in record.get("validation") or ()

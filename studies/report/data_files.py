@@ -31,7 +31,7 @@ CELL_FIELDS = (
 
 
 def cells_csv(summary: StudySummary) -> str:
-    """One row per cell. Nested fields have dotted names, layers are summarised, curves are left out."""
+    """Returns one row per cell. Nested fields have dotted names, layers are summarised, curves are left out."""
     rows = [_flat_row(record) for record in summary.records]
     # As objects, since a column of whole numbers with a gap would become one of floats.
     frame = pd.DataFrame(
@@ -41,7 +41,7 @@ def cells_csv(summary: StudySummary) -> str:
 
 
 def summary_json(summary: StudySummary) -> str:
-    """The summary per variant with its comparison, and the key facts of each cell, as strict JSON (no NaN)."""
+    """Returns the summary per variant with its comparison, and the key facts of each cell, as strict JSON (no NaN)."""
     document = {
         "study": summary.name,
         "question": summary.question,
@@ -107,7 +107,7 @@ def _flat_row(record: Record) -> dict[str, Any]:
 
 
 def _strict(value: Any) -> Any:
-    """The value with only what JSON has: no NaN, no infinities, text for anything foreign."""
+    """Returns the value with only what JSON has: no NaN, no infinities, text for anything foreign."""
     if isinstance(value, Mapping):
         return {str(key): _strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

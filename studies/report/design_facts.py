@@ -13,7 +13,7 @@ LEARNING_RATE_KEYS = frozenset({"learning_rate", "lr"})
 
 
 def design_facts(summary: StudySummary) -> list[tuple[str, str]]:
-    """The design as (term, description), in the order in which a methods section gives it."""
+    """Returns the design as (term, description), in the order in which a methods section gives it."""
     records = summary.records
     recorded = f"{len(records)} of {plural(summary.planned, 'planned cell')} recorded"
     reference = summary.reference
@@ -35,13 +35,13 @@ def design_facts(summary: StudySummary) -> list[tuple[str, str]]:
 
 
 def provenance_facts(summary: StudySummary) -> list[tuple[str, str]]:
-    """The recorded environment in the order given, one line per entry."""
+    """Returns the recorded environment in the order given, one line per entry."""
     facts = [(key.replace("_", " "), _described(value)) for key, value in summary.environment.items()]
     return facts or [("environment", "not recorded")]
 
 
 def training_facts(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Each training setting with its value, by variant if it differs between variants."""
+    """Returns each training setting with its value, by variant if it differs between variants."""
     values: dict[str, dict[str, list[str]]] = {}
     for record in records:
         for key, value in flatten(record.get("training") or {}).items():
@@ -53,7 +53,7 @@ def training_facts(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def tuning_sentence(summary: StudySummary) -> str:
-    """How settings were tuned: the study's own sentence, or else what the records show."""
+    """Returns how settings were tuned: the study's own sentence, or else what the records show."""
     if summary.tuning is not None or summary.tuning_budget:
         return " ".join(text for text in (summary.tuning, summary.tuning_budget) if text)
     rates: dict[str, set[str]] = {}

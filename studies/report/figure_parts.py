@@ -1,19 +1,23 @@
-"""Parts of the report's figures: their size, rows of variants, and curves thinned to what a page shows."""
+"""Parts of the report's figures: their size, rows of variants, intervals, and curves thinned to what a page shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lrlora.studies.report.svg import new_figure
+from lrlora.studies.report.svg import drawing_style, new_figure
+from lrlora.studies.stats.paired import Estimate, PairedDifference
 
 WIDTH = 430.0
+HEIGHT = 235.0
 ROW = 23.0
 LONGEST_LABEL = 24
 POINTS_PER_CURVE = 200
+DOTTED = (0, (1, 2))
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,45 @@ class PlotText:
     points: bool = False
 
 
-def rows_figure(names: Sequence[str]) -> tuple[Any, Any]:
-    """A figure with one row per name, first on top."""
-    figure = new_figure(WIDTH, 52 + ROW * max(2, len(names)))
-    axes = figure.subplots()
-    axes.set_yticks(range(len(names)), [short_name(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    return figure, axes
+@contextmanager
+def drawing(name: str, height: float = HEIGHT, rows: int = 1, columns: int = 1, **shared: Any) -> Iterator[Any]:
+    """A figure in the report's style and its axes; an array of them if there are several or ``squeeze`` is False."""
+    with drawing_style(name):
+        figure = new_figure(WIDTH, height)
+        yield figure, figure.subplots(rows, columns, **shared)
+
+
+@contextmanager
+def drawing_rows(name: str, labels: Sequence[str]) -> Iterator[Any]:
+    """A figure with one row per label, first on top, and its axes."""
+    with drawing(name, 52 + ROW * max(2, len(labels))) as (figure, axes):
+        axes.set_yticks(range(len(labels)), [short_name(label) for label in labels])
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        yield figure, axes
+
+
+def draw_interval(
+    axes: Any, found: Estimate | PairedDifference, at: float, factor: float, upright: bool = False, **look: Any
+) -> list[float]:
+    """Draw the interval of an estimate, if it has one, and return its ends as drawn.
+
+    Args:
+        axes: Where.
+        found: The estimate.
+        at: Its place on the other axis.
+        factor: What values are multiplied by.
+        upright: Whether the line is vertical.
+        look: Properties of the line.
+    """
+    if found.low is None or found.high is None:
+        return []
+    ends, place = [found.low * factor, found.high * factor], [at, at]
+    x, y = (place, ends) if upright else (ends, place)
+    axes.plot(x, y, **{"linewidth": 1.4, "solid_capstyle": "butt"} | look)
+    return ends
 
 
 def finish(axes: Any, x: str, y: str) -> None:
@@ -55,7 +88,7 @@ def finish(axes: Any, x: str, y: str) -> None:
 
 
 def short_name(name: str) -> str:
-    """A name shortened for a figure, without the characters that matplotlib reads as mathematics."""
+    """Returns a name shortened for a figure, without the characters that matplotlib reads as mathematics."""
     # Generated names differ at their ends ("r=4,basis=sinc"), so what is left out is in the middle.
     if len(name) > LONGEST_LABEL:
         name = f"{name[:9]}…{name[10 - LONGEST_LABEL :]}"
@@ -69,7 +102,7 @@ def smoothed(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most :data:`POINTS_PER_CURVE` points; the ends stay."""
+    """Returns at most :data:`POINTS_PER_CURVE` points; the ends stay."""
     if len(x) <= POINTS_PER_CURVE:
         return x, y
     keep = np.unique(np.linspace(0, len(x) - 1, POINTS_PER_CURVE).round().astype(int))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from lrlora.studies.report.curve_figures import grad_norm_figure, loss_figure, validation_figure
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, rows_figure, short_name
+from lrlora.studies.report.figure_parts import (
+    DOTTED,
+    PlotText,
+    draw_interval,
+    drawing,
+    drawing_rows,
+    finish,
+    short_name,
+)
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.layer_figures import layer_figures
 from lrlora.studies.report.palette import INK, Look, looks
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.report.tradeoff_figure import tradeoff_figure
 from lrlora.studies.report.trend_figures import trend_figures
 from lrlora.studies.stats.layers import LINEAR, by_depth
@@ -17,7 +25,7 @@ GROUPS = {"attention": "Attention", "mlp": "MLP", "other": "Other modules"}
 
 
 def all_figures(summary: StudySummary) -> list[PlotText]:
-    """Every figure that has something to show, in reading order."""
+    """Returns every figure that has something to show, in reading order."""
     style = looks([variant.name for variant in summary.variants], summary.reference)
     figures = [
         metric_figure(summary, style),
@@ -27,87 +35,58 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
         loss_figure(summary, style),
         grad_norm_figure(summary, style),
         validation_figure(summary, style),
-        depth_figure(
-            summary,
-            style,
-            name="stable-rank",
-            field="stable_rank",
-            label="stable rank of ΔW",
-            caption="Stable rank of ΔW by depth, averaged over seeds and over the modules of each half of a block.",
-        ),
-        depth_figure(
-            summary,
-            style,
-            name="nonlinear-fraction",
-            field="nonlinear_fraction",
-            label="nonlinear fraction",
-            caption="Nonlinear fraction by depth. Below the dotted line, at 1 %, φ counts as linear.",
-        ),
+        depth_figure(summary, style, "stable_rank"),
+        depth_figure(summary, style, "nonlinear_fraction"),
         *layer_figures(summary, style),
     ]
     return [figure for figure in figures if figure is not None]
 
 
 def metric_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """A dot per repetition, with the mean and its interval, for every variant."""
-    shown = [variant for variant in summary.variants if variant.metric is not None]
+    """Draws a dot per repetition, with the mean and its interval, for every variant."""
+    shown = {variant.name: variant.metric for variant in summary.variants if variant.metric is not None}
     if not shown:
         return None
     scale = Scale.of(summary.metric)
-    with drawing_style("metric"):
-        figure, axes = rows_figure([variant.name for variant in shown])
-        for row, variant in enumerate(shown):
-            found, look = variant.metric, style[variant.name]
-            assert found is not None
-            if found.low is not None and found.high is not None:
-                ends = [found.low * scale.factor, found.high * scale.factor]
-                axes.plot(ends, [row - 0.12] * 2, color=look.colour, linewidth=1.4, solid_capstyle="butt")
-            mean = found.mean * scale.factor
+    with drawing_rows("metric", list(shown)) as (figure, axes):
+        for row, (name, found) in enumerate(shown.items()):
+            colour, mean = style[name].colour, found.mean * scale.factor
+            draw_interval(axes, found, row - 0.12, scale.factor, color=colour)
             if found.n > 1:
-                axes.plot([mean, mean], [row - 0.32, row + 0.08], color=look.colour, linewidth=2.2)
-            dots = [value * scale.factor for value in summary.values_of(variant.name)]
-            axes.plot(
-                dots, [row + 0.24] * len(dots), "o", color=look.colour, markersize=4.5, alpha=0.6, markeredgewidth=0
-            )
+                axes.plot([mean, mean], [row - 0.32, row + 0.08], color=colour, linewidth=2.2)
+            dots = [value * scale.factor for value in summary.values_of(name)]
+            below = [row + 0.24] * len(dots)
+            axes.plot(dots, below, "o", color=colour, markersize=4.5, alpha=0.6, markeredgewidth=0)
         axes.set_xlabel(scale.heading(summary.metric))
         svg = inline_svg(figure, f"{summary.metric} by variant")
-    repeated = any(variant.metric is not None and variant.metric.low is not None for variant in shown)
+    repeated = any(found.low is not None for found in shown.values())
     caption = f"{summary.metric.capitalize()} on the {summary.split}: a dot per {summary.unit}"
     caption += ", the mean, and its 95 % t interval." if repeated else "; without repetition there is no interval."
     return PlotText("metric", svg, caption)
 
 
 def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The paired differences to the reference with their intervals."""
-    shown = [variant for variant in summary.variants if variant.comparison is not None]
+    """Draws the paired differences to the reference with their intervals."""
+    shown = [(variant, variant.comparison.difference) for variant in summary.variants if variant.comparison]
     if not shown:
         return None
-    scale = Scale.of(summary.metric)
-    published = False
-    with drawing_style("difference"):
-        figure, axes = rows_figure([variant.name for variant in shown])
+    scale, published, partner = Scale.of(summary.metric), False, summary.partner
+    with drawing_rows("difference", [variant.name for variant, _ in shown]) as (figure, axes):
         axes.axvline(0, color=INK, linewidth=0.8)
-        for row, variant in enumerate(shown):
-            assert variant.comparison is not None
-            found, look = variant.comparison.difference, style[variant.name]
-            if found.low is not None and found.high is not None:
-                ends = [found.low * scale.factor, found.high * scale.factor]
-                axes.plot(ends, [row, row], color=look.colour, linewidth=1.4, solid_capstyle="butt")
-            axes.plot([found.mean * scale.factor], [row], "s", color=look.colour, markersize=6)
+        for row, (variant, found) in enumerate(shown):
+            colour = style[variant.name].colour
+            draw_interval(axes, found, row, scale.factor, color=colour)
+            axes.plot([found.mean * scale.factor], [row], "s", color=colour, markersize=6)
             # Only percentages share a scale with the paper's figures, which stand in the paper's own unit.
             if scale.factor == 100.0 and variant.published and variant.published.difference is not None:
                 published = True
-                at = [variant.published.difference]
-                axes.plot(
-                    at, [row], "D", markerfacecolor="none", markeredgecolor=INK, markersize=5, markeredgewidth=0.9
-                )
-        axes.set_xlabel(
-            f"difference to {short_name(summary.partner or 'partner')}"
-            + (f",{scale.difference_unit}" if scale.unit else "")
-        )
-        svg = inline_svg(figure, f"paired difference in {summary.metric} to {summary.partner or 'partner'}")
-    tested = any(variant.comparison and variant.comparison.difference.low is not None for variant in shown)
-    caption = f"Paired difference in {summary.metric} to {summary.partner or 'the partner in the table'}"
+                hollow = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 0.9, "markersize": 5}
+                axes.plot([variant.published.difference], [row], "D", **hollow)
+        unit = f",{scale.difference_unit}" if scale.unit else ""
+        axes.set_xlabel(f"difference to {short_name(partner or 'partner')}{unit}")
+        svg = inline_svg(figure, f"paired difference in {summary.metric} to {partner or 'partner'}")
+    tested = any(found.low is not None for _, found in shown)
+    caption = f"Paired difference in {summary.metric} to {partner or 'the partner in the table'}"
     caption += ", with its 95 % t interval." if tested else "; without repetition there is no interval."
     caption += f" {'Right' if summary.maximize else 'Left'} of the line is better."
     if published:
@@ -115,11 +94,10 @@ def difference_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText
     return PlotText("difference", svg, caption)
 
 
-def depth_figure(
-    summary: StudySummary, style: dict[str, Look], *, name: str, field: str, label: str, caption: str
-) -> PlotText | None:
-    """A layer diagnostic against depth, a panel for each half of a transformer block."""
+def depth_figure(summary: StudySummary, style: dict[str, Look], field: str) -> PlotText | None:
+    """Draws the stable rank or the nonlinear fraction by depth, a panel for each half of a transformer block."""
     fraction = field == "nonlinear_fraction"
+    label, factor = ("nonlinear fraction, %", 100) if fraction else ("stable rank of ΔW", 1)
     shown = [variant for variant in summary.variants if variant.has_transfer or not fraction]
     lines = {
         group: {v.name: line for v in shown if (line := by_depth(summary.records_of(v.name), field, group))}
@@ -128,26 +106,26 @@ def depth_figure(
     panels = [group for group in GROUPS if lines[group]]
     if not panels:
         return None
-    with drawing_style(name):
-        figure = new_figure(WIDTH, 215)
-        row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axes, group in zip(row, panels, strict=True):
+    name = field.replace("_", "-")
+    with drawing(name, 215, columns=len(panels), sharey=True, squeeze=False) as (figure, ((first, *others),)):
+        for axes, group in zip((first, *others), panels, strict=True):
             for variant, line in lines[group].items():
-                look = style[variant]
-                values = [100 * value if fraction else value for _, value in line]
-                depths = [depth for depth, _ in line]
-                axes.plot(
-                    depths, values, color=look.colour, linestyle=look.line_style, marker=look.marker, markersize=3.5
-                )
+                depths, values = [depth for depth, _ in line], [factor * value for _, value in line]
+                axes.plot(depths, values, **style[variant].line, marker=style[variant].marker, markersize=3.5)
             axes.set_title(GROUPS[group])
             axes.xaxis.get_major_locator().set_params(integer=True)
             if fraction:
-                axes.axhline(100 * LINEAR, color=INK, linewidth=1.2, linestyle=(0, (1, 2)), zorder=3)
+                axes.axhline(100 * LINEAR, color=INK, linewidth=1.2, linestyle=DOTTED, zorder=3)
             finish(axes, "layer", "")
-        row[0].set_ylabel(label + (", %" if fraction else ""))
+        first.set_ylabel(label)
         # No matrix but 0 has a stable rank below 1, and no fraction is negative.
         lowest = min(value for group in panels for line in lines[group].values() for _, value in line)
-        row[0].set_ylim(bottom=0 if fraction or lowest < 1 else 1)
-        svg = inline_svg(figure, f"{label} by depth")
+        first.set_ylim(bottom=0 if fraction or lowest < 1 else 1)
+        svg = inline_svg(figure, f"{label.removesuffix(', %')} by depth")
+    caption = (
+        "Nonlinear fraction by depth. Below the dotted line, at 1 %, φ counts as linear."
+        if fraction
+        else "Stable rank of ΔW by depth, averaged over seeds and over the modules of each half of a block."
+    )
     drawn = {variant for group in panels for variant in lines[group]}
     return PlotText(name, svg, caption, tuple(v.name for v in shown if v.name in drawn))

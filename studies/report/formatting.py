@@ -41,7 +41,7 @@ class Scale:
 
     @classmethod
     def of(cls, metric: str) -> Scale:
-        """The scale of a metric, by its name.
+        """Returns the scale of a metric, by its name.
 
         >>> Scale.of("accuracy").value(0.8712), Scale.of("loss").value(0.31)
         ('87.12', '0.3100')
@@ -51,7 +51,7 @@ class Scale:
         return _SCALES.get(metric) or (cls(1.0, "", "", 0) if metric.startswith("parameters.") else cls(1.0, "", "", 4))
 
     def heading(self, metric: str) -> str:
-        """A metric with its unit, as the heading of a column or the label of an axis.
+        """Returns a metric with its unit, as the heading of a column or the label of an axis.
 
         >>> Scale.of("accuracy").heading("accuracy"), Scale.of("loss").heading("loss")
         ('accuracy, %', 'loss')
@@ -59,7 +59,7 @@ class Scale:
         return metric + (f", {self.unit.strip()}" if self.unit else "")
 
     def value(self, value: float | None, *, signed: bool = False) -> str:
-        """The value without its unit."""
+        """Returns the value without its unit."""
         return decimal(None if value is None else value * self.factor, self.digits, signed=signed)
 
     def spread(self, mean: float, std: float | None) -> str:
@@ -67,13 +67,13 @@ class Scale:
         return self.value(mean) + ("" if std is None else f" ± {self.value(std)}")
 
     def interval(self, low: float | None, high: float | None) -> str:
-        """An interval of differences in brackets; a dash where there is none."""
+        """Returns an interval of differences in brackets; a dash where there is none."""
         if low is None or high is None:
             return MISSING
         return f"[{self.value(low, signed=True)}, {self.value(high, signed=True)}]"
 
     def found(self, difference: PairedDifference | None) -> str:
-        """A difference with its interval, without the unit; a dash if there is none."""
+        """Returns a difference with its interval, without the unit; a dash if there is none."""
         if difference is None:
             return MISSING
         text = self.value(difference.mean, signed=True)
@@ -91,7 +91,7 @@ _SCALES = {
 
 
 def decimal(value: float | None, digits: int, *, signed: bool = False) -> str:
-    """A number with a fixed number of decimals and a real minus sign.
+    """Returns a number with a fixed number of decimals and a real minus sign.
 
     >>> decimal(-0.5, 2), decimal(0.001, 2, signed=True), decimal(None, 2)
     ('−0.50', '0.00', '–')
@@ -105,7 +105,7 @@ def decimal(value: float | None, digits: int, *, signed: bool = False) -> str:
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits, in plain notation where that is readable.
+    """Returns a number with so many significant digits, in plain notation where that is readable.
 
     >>> significant(0.01234), significant(0.0), significant(1.5e-7), significant(1234.0)
     ('0.0123', '0', '1.5e−7', '1234')
@@ -122,7 +122,7 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def count(value: tuple[int, int] | None) -> str:
-    """A count, or the range of one.
+    """Returns a count, or the range of one.
 
     >>> count((16800, 16800)), count((1000, 2000))
     ('16,800', '1,000–2,000')
@@ -134,7 +134,7 @@ def count(value: tuple[int, int] | None) -> str:
 
 
 def probability(p: float | None) -> str:
-    """A p value as journals print it.
+    """Returns a p value as journals print it.
 
     >>> probability(0.0312), probability(0.00004), probability(0.9999)
     ('.031', '< .001', '> .99')
@@ -153,7 +153,7 @@ def equals_probability(p: float) -> str:
 
 
 def percentage(fraction: float | None) -> str:
-    """A fraction in per cent, with digits enough to tell a small one from none.
+    """Returns a fraction in per cent, with digits enough to tell a small one from none.
 
     >>> percentage(0.1234), percentage(0.0004), percentage(0.0), percentage(1e-7)
     ('12.3 %', '0.04 %', '0 %', '< 0.01 %')
@@ -167,16 +167,6 @@ def percentage(fraction: float | None) -> str:
     return f"{100 * fraction:.1f} %" if fraction >= 0.01 else f"{100 * fraction:.2f} %"
 
 
-def milliseconds(seconds: float | None) -> str:
-    """A duration in milliseconds, without the unit."""
-    return significant(None if seconds is None else 1000 * seconds)
-
-
-def mebibytes(size: int | None) -> str:
-    """A size in MiB, without the unit."""
-    return MISSING if size is None else f"{size / 2**20:,.0f}"
-
-
 def listed(names: list[str]) -> str:
     """Names as a sentence lists them.
 
@@ -187,7 +177,7 @@ def listed(names: list[str]) -> str:
 
 
 def at_steps(steps: Sequence[int | None]) -> str:
-    """Where cells diverged, with a leading space; nothing where that is not known.
+    """Returns where cells diverged, with a leading space; nothing where that is not known.
 
     >>> at_steps([60, 60]), at_steps([12, None, 7]), at_steps([None])
     (' at step 60', ' at steps 7 and 12', '')
@@ -197,7 +187,7 @@ def at_steps(steps: Sequence[int | None]) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """A number and its noun.
+    """Returns a number and its noun.
 
     >>> plural(1, "seed"), plural(3, "seed")
     ('1 seed', '3 seeds')

@@ -32,7 +32,7 @@ ESCAPES = str.maketrans(
 
 
 def results_latex(summary: StudySummary) -> str:
-    """The results, the claims and the tests as LaTeX tables; to be read with ``\\input`` after booktabs."""
+    """Returns the results, the claims and the tests as LaTeX tables; to be read with ``\\input`` after booktabs."""
     tables = (
         result_table(summary),
         claim_table(summary),

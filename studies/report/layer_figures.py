@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lrlora.policies.roles import ROLES
-from lrlora.studies.report.figure_parts import WIDTH, PlotText
+from lrlora.studies.report.figure_parts import PlotText, drawing
 from lrlora.studies.report.palette import FAINT, INK, Look
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.layers import first_snapshots, median_spectra
 from lrlora.studies.stats.summary import StudySummary
 
@@ -32,7 +32,7 @@ Curve = Mapping[str, Any]
 
 
 def layer_figures(summary: StudySummary, style: Mapping[str, Look]) -> list[PlotText]:
-    """The spectra of all variants, and the learned φ of those that have one, six at most."""
+    """Returns the spectra of all variants, and the learned φ of those that have one, six at most."""
     spectra = {v.name: read for v in summary.variants if (read := median_spectra(summary.records_of(v.name)))}
     seen = {v.name: first_snapshots(summary.records_of(v.name)) for v in summary.variants}
     drawn = {name: found for name, found in seen.items() if any(look["curves"] for look in found)}
@@ -47,7 +47,7 @@ def layer_figures(summary: StudySummary, style: Mapping[str, Look]) -> list[Plot
 
 
 def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style: Mapping[str, Look]) -> PlotText:
-    """Singular values of ΔW over the largest, a panel for each projection.
+    """Draws the singular values of ΔW over the largest, a panel for each projection.
 
     Args:
         spectra: By variant and role, at the relative indices :data:`lrlora.analysis.SPECTRUM_AT`.
@@ -60,17 +60,15 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
     rows = -(-len(roles) // columns)
     # On a logarithmic axis the first singular value, at index 0, stands just before the second.
     at = [SPECTRUM_AT[1] / 2, *SPECTRUM_AT[1:]]
-    with drawing_style("spectrum"):
-        figure = new_figure(WIDTH, 45 + 118 * rows)
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels_of = drawing("spectrum", 45 + 118 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
+    with panels_of as (figure, panels):
         for axes in panels.flat[len(roles) :]:
             axes.set_visible(False)
         for axes, role in zip(panels.flat, roles, strict=False):
             for name, found in spectra.items():
                 if role in found:
                     shown = [(x, y) for x, y in zip(at, found[role], strict=True) if y >= FLOOR]
-                    look = style[name]
-                    axes.plot(*zip(*shown, strict=True), color=look.colour, linestyle=look.line_style, linewidth=1.3)
+                    axes.plot(*zip(*shown, strict=True), **style[name].line, linewidth=1.3)
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_ylim(FLOOR, 1.6)
@@ -81,7 +79,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
             axes.tick_params(labelbottom=role in roles[-columns:])  # also where the place below is empty
             axes.grid(color=FAINT)
         figure.supxlabel("relative index k / (n − 1)", fontsize="medium")
-        figure.supylabel("σ_k / σ₁", fontsize="medium")
+        figure.supylabel("σₖ / σ₁", fontsize="medium")
         svg = inline_svg(figure, "singular values of the update by projection")
     caption = (
         "Singular values of ΔW over the largest, by projection: the median over modules and seeds, as in the LR-LoRA "
@@ -93,7 +91,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
 def transfer_figure(
     name: str, title: str, stages: Sequence[tuple[str, Sequence[Curve]]], look: Look, more: str = ""
 ) -> PlotText:
-    """The learned φ, a row of panels for each projection: early, middle and late layers.
+    """Draws the learned φ, a row of panels for each projection: early, middle and late layers.
 
     Args:
         name: Of the figure.
@@ -105,9 +103,7 @@ def transfer_figure(
     roles = in_order({curve["role"] for _, curves in stages for curve in curves})
     places = [place for place in PLACES if any(curve["place"] == place for _, curves in stages for curve in curves)]
     whole = any(_bend(curve) >= BENT for _, curves in stages for curve in curves)
-    with drawing_style(name):
-        figure = new_figure(WIDTH, 40 + 92 * len(roles))
-        panels = figure.subplots(len(roles), len(places), squeeze=False)
+    with drawing(name, 40 + 96 * len(roles), len(roles), len(places), squeeze=False) as (figure, panels):
         for row, role in zip(panels, roles, strict=True):
             for axes, place in zip(row, places, strict=True):
                 here = [
@@ -117,7 +113,7 @@ def transfer_figure(
                     if (curve["role"], curve["place"]) == (role, place)
                 ]
                 _transfer_panel(axes, [label for label, _ in stages], here, look, whole)
-        figure.supxlabel("z = s_in · BA", fontsize="medium")
+        figure.supxlabel("z = sᵢₙ · BA", fontsize="medium")
         figure.supylabel("f(z)" if whole else "f(z) − c·z", fontsize="medium")
         svg = inline_svg(figure, f"{title}learned transfer functions")
     words = ("dotted", "dashed", "solid")[-len(stages) :]
@@ -137,7 +133,7 @@ def transfer_figure(
 
 
 def _bend(curve: Curve) -> float:
-    """The largest deviation from the linear fit, as a share of the largest |f|."""
+    """Returns the largest deviation from the linear fit, as a share of the largest |f|."""
     z, f = _points(curve)
     largest = float(np.abs(f).max())
     return float(np.abs(f - curve["slope"] * z).max()) / largest if largest > 0 else 0.0

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from lrlora.studies.report.contents import Folded, Part, sections
+from lrlora.studies.report.contents import sections
+from lrlora.studies.report.page import Figures, Folded, Part
 from lrlora.studies.report.sentences import caveats, headline, reproduce_command
 from lrlora.studies.report.table import Table
 from lrlora.studies.stats.summary import StudySummary
 
 
 def summary_markdown(summary: StudySummary) -> str:
-    """The report as GitHub-flavoured Markdown."""
+    """Returns the report as GitHub-flavoured Markdown."""
     parts = [f"# Study `{summary.name}`", _escaped(summary.question), f"**{_escaped(headline(summary))}**"]
     parts.append("\n".join(f"- {_escaped(note)}" for note in caveats(summary)))
     for section in sections(summary):
-        if section.parts != ("figures",):
-            parts += [f"## {section.heading}", *(_part(part) for part in section.parts)]
+        parts += [f"## {section.heading}", *(_part(part) for part in section.parts)]
     parts.append(f"Run again with `{reproduce_command(summary)}`.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def markdown_table(table: Table) -> str:
-    """A table without its caption."""
+    """Returns a table without its caption."""
     lines = [[column.heading for column in table.columns], *table.rows]
     rows = [f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines]
     rows.insert(1, f"| {' | '.join('---:' if column.numeric else '---' for column in table.columns)} |")
@@ -32,6 +32,8 @@ def _part(part: Part) -> str:
         return "\n".join(f"- **{term}**: {_escaped(text)}" for term, text in part)
     if isinstance(part, str):
         return _escaped(part)
+    if isinstance(part, Figures):
+        return ""
     table = part.table if isinstance(part, Folded) else part
     return f"{_escaped(table.caption)}\n\n{markdown_table(table)}" if table.rows else f"{_escaped(table.caption)} None."
 

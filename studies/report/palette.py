@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SERIES = 6
 """Number of hues; ``style.css`` defines ``--series-1`` to ``--series-6`` for each colour scheme."""
@@ -72,13 +73,14 @@ class Look:
         return MARKER_PATHS[self.marker]
 
     @property
-    def line_style(self) -> str | tuple[float, tuple[float, ...]]:
-        """The dash as matplotlib takes it."""
-        return (0.0, tuple(float(length) for length in self.dash.split())) if self.dash else "-"
+    def line(self) -> dict[str, Any]:
+        """Colour and dash as arguments of matplotlib's ``plot``."""
+        dashes = (0.0, tuple(map(float, self.dash.split()))) if self.dash else "-"
+        return {"color": self.colour, "linestyle": dashes}
 
 
 def looks(variants: Sequence[str], reference: str | None) -> dict[str, Look]:
-    """A look for every variant: the reference in the text's own colour, the others in hues, then in other dashes."""
+    """Returns a look for every variant: the reference in the text's colour, the others in hues, then other dashes."""
     assigned = {name: Look(INK, "4 2", "o") for name in variants if name == reference}
     for index, name in enumerate(name for name in variants if name != reference):
         turn, hue = divmod(index, SERIES)

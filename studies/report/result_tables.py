@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrlora.studies.report.formatting import MISSING, Scale, at_steps, decimal, probability
-from lrlora.studies.report.table import (
-    Table,
-    make_table,
-    reference_rows,
-    runs_by_comparison,
-    runs_by_variant,
-)
+from lrlora.studies.report.table import Table, make_table, runs_by_comparison, variant_table
 from lrlora.studies.stats.comparisons import compare
 from lrlora.studies.stats.paired import PairedDifference
 from lrlora.studies.stats.runs import places
@@ -21,7 +15,7 @@ from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
 
 def result_table(summary: StudySummary) -> Table:
-    """The metric per variant, its paired difference, and the published values if there are any."""
+    """Returns the metric per variant, its paired difference, and the published values if there are any."""
     scale = Scale.of(summary.metric)
     compared = summary.reference_variant is not None or bool(summary.comparisons)
     to = summary.partner
@@ -40,20 +34,13 @@ def result_table(summary: StudySummary) -> Table:
     caption = f"{summary.metric.capitalize()} on the {summary.split} over {summary.unit}s (mean ± standard deviation)"
     if compared:
         caption += f", and the paired difference to {to or 'the named variant'}, in {scale.unit_in_words}"
-    return make_table(
-        "results",
-        f"{caption}.",
-        rows,
-        words={"Runs", "Against the paper"},
-        wraps={"Runs"},
-        emphasised=reference_rows(summary),
-        runs=runs_by_variant(summary),
-        links={(index, 1): f"#runs-{index + 1}" for index in range(len(rows))},
-    )
+    links = {(index, 1): f"#runs-{index + 1}" for index in range(len(rows))}
+    words = {"Runs", "Against the paper"}
+    return variant_table(summary, "results", f"{caption}.", rows, words=words, wraps={"Runs"}, links=links)
 
 
 def test_table(summary: StudySummary) -> Table | None:
-    """The paired tests in full; None without comparisons."""
+    """Returns the paired tests in full; None without comparisons."""
     scale = Scale.of(summary.metric)
     across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
     rows = []
@@ -80,7 +67,7 @@ def test_table(summary: StudySummary) -> Table | None:
 
 
 def place_table(summary: StudySummary) -> Table | None:
-    """The metric per task and backbone, over seeds; None for a single one."""
+    """Returns the metric per task and backbone, over seeds; None for a single one."""
     found = list(dict.fromkeys(place for variant in summary.variants for place in variant.by_place))
     if len(found) < 2:
         return None
@@ -94,7 +81,7 @@ def place_table(summary: StudySummary) -> Table | None:
         for variant in summary.variants
     ]
     caption = f"{scale.heading(summary.metric).capitalize()} by {_several(summary)}, over seeds."
-    return make_table("places", caption, rows, emphasised=reference_rows(summary), runs=runs_by_variant(summary))
+    return variant_table(summary, "places", caption, rows)
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class PlaceDifference:
 
 
 def place_differences(summary: StudySummary) -> list[PlaceDifference]:
-    """Every comparison on each task and backbone by itself; none if there is a single one of both."""
+    """Returns every comparison on each task and backbone by itself; none if there is a single one of both."""
     by_place = places(summary.runs) if summary.records else {}
     if len(by_place) < 2:
         return []
@@ -121,7 +108,7 @@ def place_differences(summary: StudySummary) -> list[PlaceDifference]:
 
 
 def place_difference_table(summary: StudySummary) -> Table | None:
-    """The compared pairs on each task and backbone; None for a single one, or without comparisons."""
+    """Returns the compared pairs on each task and backbone; None for a single one, or without comparisons."""
     found = {(one.of, one.against, one.place): one.difference for one in place_differences(summary)}
     headings = list(dict.fromkeys(place for _, _, place in found))
     if len(headings) < 2:
@@ -141,7 +128,7 @@ def place_difference_table(summary: StudySummary) -> Table | None:
 
 
 def tuning_table(summary: StudySummary) -> Table | None:
-    """The settings that tuning chose for each variant; None for a study without a tuning stage."""
+    """Returns the settings that tuning chose for each variant; None for a study without a tuning stage."""
     if not summary.tuned:
         return None
     settings = list(dict.fromkeys(name for found in summary.tuned.values() for name in found))
@@ -154,13 +141,12 @@ def tuning_table(summary: StudySummary) -> Table | None:
         for variant, found in summary.tuned.items()
     ]
     emphasised = [index for index, name in enumerate(summary.tuned) if name == summary.reference]
-    return make_table(
-        "tuned", "The settings that the tuning stage chose for each variant.", rows, emphasised=emphasised
-    )
+    caption = "The settings that the tuning stage chose for each variant."
+    return make_table("tuned", caption, rows, emphasised=emphasised)
 
 
 def runs(variant: VariantSummary) -> str:
-    """How many cells finished, and the outcome of the others."""
+    """Returns how many cells finished, and the outcome of the others."""
     parts = [str(variant.finished)]
     if variant.diverged:
         parts.append(f"{len(variant.diverged)} diverged{at_steps(variant.diverged)}")

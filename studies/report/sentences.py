@@ -16,14 +16,13 @@ from lrlora.studies.report.formatting import (
 )
 from lrlora.studies.stats.comparisons import VariantComparison
 from lrlora.studies.stats.measures import STANDARD_ERRORS
-from lrlora.studies.stats.paired import smallest_wilcoxon_p
 from lrlora.studies.stats.runs import unit_means
 from lrlora.studies.stats.source import flatten
 from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
 
 def headline(summary: StudySummary) -> str:
-    """The best variant, its difference to the reference, and whether that is significant."""
+    """Returns the best variant, its difference to the reference, and whether that is significant."""
     ranked = summary.ranked
     if not ranked:
         return "No cell has finished with a metric: there is nothing to compare yet."
@@ -105,7 +104,7 @@ def caveats(summary: StudySummary) -> list[str]:
 
 
 def resolution(summary: StudySummary) -> list[str]:
-    """The resolution of the design: minimum detectable effect, and the limits of rank tests."""
+    """Returns the resolution of the design: the minimum detectable effect, and what the intervals cover."""
     comparisons = [variant.comparison for variant in summary.variants if variant.comparison]
     if not comparisons:
         return []
@@ -120,8 +119,8 @@ def resolution(summary: StudySummary) -> list[str]:
         with_spread = _span(sorted({found.n for found in tested}))
         size = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the variant,"
         notes.append(
-            f"With {with_spread} pairs per comparison and the spread observed, a single paired t-test at 5 % finds a "
-            f"true difference of {size} with 80 % power; the correction for several comparisons lowers that power."
+            f"With {with_spread} pairs per comparison and the spread observed, a single paired t-test at 5 % detects "
+            f"a true difference of {size} with 80 % power; the correction for several comparisons lowers that power."
         )
     elif pairs[-1] == 1:
         notes.append(
@@ -136,11 +135,6 @@ def resolution(summary: StudySummary) -> list[str]:
             f"With tasks and the seeds within each resampled, the difference of {leading.name} to "
             f"{leading.comparison.against} has the 95 % bootstrap interval {interval}{scale.difference_unit}."
         )
-    if few := [n for n in pairs if 1 < n < 6]:
-        notes.append(
-            f"With {plural(few[-1], 'pair')} the smallest p that a two-sided Wilcoxon signed-rank test can reach is "
-            f"{smallest_wilcoxon_p(few[-1]):g}: below six pairs it can never reach .05."
-        )
     notes += _shared_split(summary, scale)
     same = [v.name for v in summary.variants if v.comparison and v.comparison.difference.std == 0.0]
     if same:
@@ -152,19 +146,19 @@ def resolution(summary: StudySummary) -> list[str]:
 
 
 def _shared_split(summary: StudySummary, scale: Scale) -> list[str]:
-    """The limit of intervals over seeds alone, and the weight of one test example."""
+    """Returns what intervals over seeds do not cover, and the size of one test example in the metric."""
     sizes = {(record.get("training") or {}).get("test_examples") for record in summary.records}
     if summary.metric != "accuracy" or len(sizes) != 1 or not isinstance(size := sizes.pop(), int) or size < 1:
         return []
     return [
-        f"All runs are evaluated on the same {size} test examples, of which one is worth "
-        f"{scale.value(1 / size)}{scale.difference_unit}: the intervals cover the variation over seeds, "
+        f"All runs are evaluated on the same {size} test examples, where one example is "
+        f"{scale.value(1 / size)}{scale.difference_unit}. The intervals cover the variation over seeds, "
         "not over test examples."
     ]
 
 
 def paper_note(summary: StudySummary) -> str | None:
-    """The source of the published column and how to read it; None without one."""
+    """Returns the source of the published column and how to read it; None without one."""
     if not any(variant.published for variant in summary.variants if not variant.is_reference):
         return None
     origin = "; ".join(
@@ -179,7 +173,7 @@ def paper_note(summary: StudySummary) -> str | None:
 
 
 def definitions(summary: StudySummary) -> list[tuple[str, str]]:
-    """The definition of each number, as (term, definition)."""
+    """Returns the definition of each number, as (term, definition)."""
     reference = summary.partner or "its partner"
     across_tasks = any(comparison.across_tasks for comparison in summary.comparisons)
     transfer = any(variant.has_transfer for variant in summary.variants)
@@ -208,7 +202,7 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
             else []
         ),
         ("p", "two-sided paired t-test; Holm: corrected over all comparisons and claims of the study"),
-        ("detectable", "the true difference that such a test finds with 80 % power, given the observed spread"),
+        ("detectable", "the true difference that such a test detects with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
         ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is linear"),
         *([("linear", "layers with a nonlinear fraction below 1 %, averaged over seeds")] if transfer else []),
@@ -230,7 +224,7 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
 
 
 def reproduce_command(summary: StudySummary) -> str:
-    """The command that runs this study again, with its overrides."""
+    """Returns the command that runs this study again, with its overrides."""
     words = ["lrlora", "study", "run", str(summary.given_as.get("source") or summary.name), "--budget", summary.budget]
     for key, value in summary.given_as.get("overrides", {}).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -252,7 +246,7 @@ def _standing(comparison: VariantComparison, scale: Scale) -> str:
     if not found.excludes_zero:
         return f"is {side}, but the {interval} includes 0: not decided."
     if not comparison.decided:
-        return f"is {side}; the {interval} excludes 0, but not after correction for all comparisons ({corrected})."
+        return f"is {side}; the {interval} excludes 0, but the difference is not significant ({corrected})."
     return f"is {side}; the {interval} excludes 0 ({corrected})."
 
 

@@ -113,7 +113,7 @@ def compare_studies(first: Results, second: Results) -> StudyComparison:
 
 
 def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[DifferingSetting]:
-    """Every setting that is not the same in both, by dotted key in alphabetical order."""
+    """Returns every setting that is not the same in both, by dotted key in alphabetical order."""
     here, there = flatten(first), flatten(second)
     differing = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     return [DifferingSetting(key, here.get(key), there.get(key)) for key in differing]
@@ -151,7 +151,7 @@ def _common(
 
 
 def _values(summary: StudySummary, variant: str) -> pd.Series:
-    """The metric by task, backbone and seed, averaged over the cells there."""
+    """Returns the metric by task, backbone and seed, averaged over the cells there."""
     runs = summary.runs[summary.runs["variant"] == variant].dropna(subset=[summary.metric])
     return runs.groupby(list(PLACE))[summary.metric].mean()
 

@@ -57,7 +57,7 @@ def drawing_style(name: str) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in points, without pyplot."""
+    """Returns an empty figure, in points, without pyplot."""
     figure = Figure(
         figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH, layout="constrained"
     )
@@ -66,7 +66,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def inline_svg(figure: Figure, description: str) -> str:
-    """The figure as an ``<svg>`` element to put into a page, in CSS variables of ``style.css``.
+    """Returns the figure as an ``<svg>`` element to put into a page, in CSS variables of ``style.css``.
 
     Args:
         figure: The figure, drawn under :func:`drawing_style`.
@@ -90,7 +90,7 @@ def inline_svg(figure: Figure, description: str) -> str:
 
 
 def svg_file(figure: Figure, description: str) -> str:
-    """The figure as a file of its own, in colours that are legible on a light and on a dark page."""
+    """Returns the figure as a file of its own, in colours that are legible on a light and on a dark page."""
     return _substituted(
         _saved(figure, Title=description), FILE_COLOURS | {f"'{FONT}'": f"'{FONT}', Verdana, sans-serif"}
     )
@@ -105,7 +105,7 @@ def _saved(figure: Figure, **metadata: str) -> str:
 
 
 def _rounded(word: str) -> str:
-    """A number of a path to a tenth of a point, half of which is beyond any screen; its commands as they are."""
+    """Returns a number of a path, rounded to a tenth of a point; its commands as they are."""
     return word if word.isalpha() else f"{round(float(word), 1) + 0.0:g}"
 
 

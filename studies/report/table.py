@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lrlora.studies.stats.source import Record
 from lrlora.studies.stats.summary import StudySummary
@@ -37,13 +38,13 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
-    emphasised: frozenset[int] = frozenset()
+    emphasised: Collection[int] = ()
     links: Mapping[tuple[int, int], str] = field(default_factory=dict)
     anchors: Mapping[int, str] = field(default_factory=dict)
-    runs: tuple[tuple[str, ...], ...] = ()
+    runs: Sequence[tuple[str, ...]] = ()
 
     def column(self, heading: str) -> list[str]:
-        """The cells under a heading."""
+        """Returns the cells under a heading."""
         index = [column.heading for column in self.columns].index(heading)
         return [row[index] for row in self.rows]
 
@@ -52,64 +53,60 @@ def make_table(
     key: str,
     caption: str,
     rows: Sequence[Mapping[str, str]],
-    *,
     words: Collection[str] = (),
     wraps: Collection[str] = (),
-    emphasised: Collection[int] = (),
-    runs: Sequence[tuple[str, ...]] = (),
-    links: Mapping[tuple[int, int], str] | None = None,
-    anchors: Mapping[int, str] | None = None,
+    **details: Any,
 ) -> Table:
-    """A table from rows as mappings of headings to cells, all with the same headings.
+    """Returns a table from rows as mappings of headings to cells, all with the same headings.
 
     Args:
-        key: See :class:`Table`; so are ``caption``, ``emphasised``, ``runs``, ``links`` and ``anchors``.
+        key: A name for anchors.
         caption: One sentence.
         rows: The rows; of none there is a table without columns.
         words: Headings of columns that hold words, beside the first.
         wraps: Headings of columns whose cells may wrap.
-        emphasised: Rows to set apart.
-        runs: MLflow runs by row.
-        links: Links of cells.
-        anchors: Anchors of rows.
+        details: Further fields of :class:`Table`.
     """
     headings = list(rows[0]) if rows else []
     columns = tuple(
         Column(heading, numeric=index > 0 and heading not in words, wraps=heading in wraps)
         for index, heading in enumerate(headings)
     )
-    cells = tuple(tuple(row[heading] for heading in headings) for row in rows)
-    return Table(key, caption, columns, cells, frozenset(emphasised), links or {}, anchors or {}, tuple(runs))
+    return Table(key, caption, columns, tuple(tuple(row[heading] for heading in headings) for row in rows), **details)
 
 
-def reference_rows(summary: StudySummary) -> frozenset[int]:
-    """The reference's row in a table with a row per variant."""
-    return frozenset(index for index, variant in enumerate(summary.variants) if variant.is_reference)
+def variant_table(
+    summary: StudySummary, key: str, caption: str, rows: Sequence[Mapping[str, str]], **details: Any
+) -> Table:
+    """Returns a table with a row for each variant, with its runs; the reference's row is emphasised."""
+    emphasised = [index for index, variant in enumerate(summary.variants) if variant.is_reference]
+    runs = tuple(runs_by_variant(summary))
+    return make_table(key, caption, rows, emphasised=emphasised, runs=runs, **details)
 
 
 def run_id(record: Record) -> str:
-    """The MLflow run of a cell; empty if none is recorded."""
+    """Returns the MLflow run of a cell; empty if none is recorded."""
     return str(record.get("mlflow_run_id") or "")
 
 
 def runs_of(summary: StudySummary, *variants: str) -> tuple[str, ...]:
-    """The runs of all cells of some variants, those that diverged included."""
+    """Returns the runs of all cells of some variants, those that diverged included."""
     found = (run_id(record) for name in dict.fromkeys(variants) if name for record in summary.records_of(name))
     return tuple(run for run in found if run)
 
 
 def runs_by_variant(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each variant."""
+    """Returns the runs of each variant."""
     return [runs_of(summary, variant.name) for variant in summary.variants]
 
 
 def runs_by_comparison(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each comparison."""
+    """Returns the runs of each comparison."""
     return [runs_of(summary, one.of, one.against) for one in summary.comparisons]
 
 
 def runs_by_claim(summary: StudySummary) -> list[tuple[str, ...]]:
-    """The runs of each claim."""
+    """Returns the runs of each claim."""
     return [
         runs_of(summary, *verdict.claim.weights, *(name for pair in verdict.compared for name in pair))
         for verdict in summary.verdicts

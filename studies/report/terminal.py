@@ -30,7 +30,7 @@ def print_summary(results: Results, console: Console) -> None:
     compared = summary.reference_variant is not None or bool(summary.comparisons)
     if summary.variants:
         tables = result_table(summary), cost_table(summary), layer_table(summary)
-        console.print(_main_table(*tables, compared, wide=console.width >= _WIDE))
+        console.print(whole_table(_main_table(*tables, compared, wide=console.width >= _WIDE)))
     console.print(Text(headline(summary), style="bold"))
     for verdict in summary.verdicts:
         console.print(Padding(Text(f"{verdict.decision}: {verdict.claim.says}"), (0, 0, 0, 1)))
@@ -49,10 +49,13 @@ def print_comparison(found: StudyComparison, console: Console) -> None:
 
 
 def whole_table(source: Table) -> RichTable:
-    """A table as it is, with its caption."""
-    table = RichTable(box=box.SIMPLE_HEAD, title=source.caption, title_justify="left", title_style="", pad_edge=False)
-    for column in source.columns:
-        table.add_column(Text(column.heading), justify="right" if column.numeric else "left", overflow="fold")
+    """Returns a table as it is, with its caption. Headings may wrap, and so may words and intervals, but no number."""
+    title = {"title": source.caption or None, "title_justify": "left", "title_style": ""}
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **title)  # type: ignore[arg-type]
+    for column, cells in zip(source.columns, zip(*source.rows, strict=True), strict=True):
+        longest = max(map(len, " ".join(cells).split() if "[" in column.heading else cells))
+        justify, width = ("right", longest) if column.numeric else ("left", None)
+        table.add_column(Text(column.heading), justify=justify, overflow="fold", min_width=width)  # type: ignore[arg-type]
     for index, row in enumerate(source.rows):
         table.add_row(*(Text(cell) for cell in row), style="bold" if index in source.emphasised else None)
     return table
@@ -62,23 +65,13 @@ _WIDE = 110
 """Columns of a terminal that has room for everything."""
 
 
-def _main_table(results: Table, cost: Table, layers: Table, compared: bool, wide: bool) -> RichTable:
-    """The columns of three tables that fit one screen."""
-    results_shown = [column.heading for column in results.columns[: (5 if wide else 4) if compared else 3]]
+def _main_table(results: Table, cost: Table, layers: Table, compared: bool, wide: bool) -> Table:
+    """Returns the columns of three tables that fit one screen."""
     ratio = next(column.heading for column in cost.columns if column.heading.startswith("Step ÷"))
-    chosen = [
-        *((results, heading) for heading in results_shown),
-        *([(cost, "Transfer φ")] if wide else []),
-        (cost, ratio),
-        *([(layers, "Stable rank")] if wide else []),
-        (layers, "Nonlinear, mean"),
-    ]
-    table = RichTable(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for source, heading in chosen:
-        # Headings may wrap, and so may the difference with its interval; other cells would break within a word.
-        width = 14 if heading.startswith("Difference") else max(map(len, source.column(heading)))
-        numeric = next(column.numeric for column in source.columns if column.heading == heading)
-        table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold", min_width=width)
-    for row, cells in enumerate(zip(*(source.column(heading) for source, heading in chosen), strict=True)):
-        table.add_row(*map(Text, cells), style="bold" if row in results.emphasised else None)
-    return table
+    shown = [*results.columns[: (5 if wide else 4) if compared else 3]]
+    chosen = [(results, column.heading) for column in shown]
+    chosen += [(cost, "Transfer φ"), (cost, ratio), (layers, "Stable rank")] if wide else [(cost, ratio)]
+    chosen += [(layers, "Nonlinear, mean")]
+    columns = tuple(next(c for c in table.columns if c.heading == heading) for table, heading in chosen)
+    rows = tuple(zip(*(table.column(heading) for table, heading in chosen), strict=True))
+    return Table("main", "", columns, rows, results.emphasised)

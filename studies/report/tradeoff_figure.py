@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish, short_name
+from lrlora.studies.report.figure_parts import PlotText, draw_interval, drawing, finish, short_name
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.palette import INK, Look
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.summary import StudySummary
 
 LETTER, LINE = 5.5, 11.0
@@ -20,7 +20,7 @@ WIDE = 8.0
 
 
 def pareto_front(points: dict[str, tuple[float, float]], maximize: bool) -> list[str]:
-    """The names of the points that none other beats in one coordinate without losing in the other, by size.
+    """Returns the names of the points that none other beats in one coordinate without losing in the other, by size.
 
     Args:
         points: Size and score by name. Less size is better.
@@ -37,65 +37,38 @@ def pareto_front(points: dict[str, tuple[float, float]], maximize: bool) -> list
 
 
 def tradeoff_figure(summary: StudySummary, style: dict[str, Look]) -> PlotText | None:
-    """The metric against trained parameters of the adapter; None where all variants have as many."""
+    """Draws the metric against trained parameters of the adapter; None where all variants have as many."""
     scale = Scale.of(summary.metric)
-    shown = [
-        variant
+    shown = {
+        variant.name: (float(variant.parameters["adapter"][1]), variant.metric)
         for variant in summary.variants
         if variant.metric is not None and variant.parameters.get("adapter", (0, 0))[1] > 0
-    ]
-    points = {
-        variant.name: (float(variant.parameters["adapter"][1]), variant.metric.mean * scale.factor)
-        for variant in shown
-        if variant.metric is not None
     }
+    points = {name: (size, found.mean * scale.factor) for name, (size, found) in shown.items()}
     sizes = {size for size, _ in points.values()}
     if len(sizes) < 2:
         return None
     front = pareto_front(points, summary.maximize)
-    with drawing_style("tradeoff"):
-        figure = new_figure(WIDTH, 250)
-        axes = figure.subplots()
+    with drawing("tradeoff", 250) as (figure, axes):
         if max(sizes) > WIDE * min(sizes):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        steps = [points[name] for name in front]
-        axes.plot(
-            [size for size, _ in steps],
-            [score for _, score in steps],
-            color=INK,
-            linewidth=0.8,
-            linestyle=(0, (4, 2)),
-            drawstyle="steps-post",
-        )
-        for variant in shown:
-            look, found = style[variant.name], variant.metric
-            size, score = points[variant.name]
-            assert found is not None
-            if found.low is not None and found.high is not None:
-                ends = [found.low * scale.factor, found.high * scale.factor]
-                axes.plot([size, size], ends, color=look.colour, linewidth=0.9, alpha=0.6)
-            axes.plot(
-                [size],
-                [score],
-                look.marker,
-                color=look.colour,
-                markersize=7,
-                markerfacecolor=look.colour if variant.name in front else "none",
-            )
+        steps = zip(*(points[name] for name in front), strict=True)
+        axes.plot(*steps, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), drawstyle="steps-post")
+        for name, (size, found) in shown.items():
+            colour = style[name].colour
+            draw_interval(axes, found, size, scale.factor, upright=True, color=colour, linewidth=0.9, alpha=0.6)
+            fill = {"color": colour, "markersize": 7, "markerfacecolor": colour if name in front else "none"}
+            axes.plot(*points[name], style[name].marker, **fill)
         axes.margins(x=0.12, y=0.12)
         _name_points(figure, axes, {name: points[name] for name in front})
         if axes.get_xscale() == "linear":
             axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(_thousands)
-        finish(
-            axes,
-            "trained parameters of the adapter",
-            scale.heading(summary.metric),
-        )
+        finish(axes, "trained parameters of the adapter", scale.heading(summary.metric))
         svg = inline_svg(figure, f"{summary.metric} against trained parameters")
-    interval = ", with its 95 % t interval" if any(v.metric and v.metric.low is not None for v in shown) else ""
+    interval = ", with its 95 % t interval" if any(found.low is not None for _, found in shown.values()) else ""
     caption = (
         f"Mean {summary.metric} on the {summary.split} against trained parameters, the task head not counted"
         f"{interval}. Filled and joined: the Pareto front of the means, which ignores their uncertainty: neighbours "

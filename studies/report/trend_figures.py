@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lrlora.studies.report.claim_table import claim_scale
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, finish
+from lrlora.studies.report.figure_parts import PlotText, draw_interval, drawing, finish
 from lrlora.studies.report.palette import CSS_COLOURS, INK
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.summary import StudySummary
 from lrlora.studies.stats.verdicts import ClaimVerdict, TrendPoint, trend_points
 
@@ -16,7 +16,7 @@ PAPERS = next(colour for colour, css in CSS_COLOURS.items() if css == "var(--ser
 
 
 def trend_figures(summary: StudySummary) -> list[PlotText]:
-    """A figure per claimed trend with values at two numbers at least."""
+    """Returns a figure per claimed trend with values at two numbers at least."""
     drawn: dict[tuple[str, str | None, str], PlotText] = {}
     for verdict in summary.verdicts:
         claim = verdict.claim
@@ -39,21 +39,13 @@ def _figure(verdict: ClaimVerdict, points: list[TrendPoint], name: str, summary:
     against = "" if claim.against == "nothing" else f" to {claim.against or summary.reference}"
     quantity = f"difference in {verdict.metric}" if against else verdict.metric
     unit = scale.difference_unit.strip() if against else scale.unit.strip()
-    with drawing_style(name):
-        figure = new_figure(WIDTH, 235)
-        axes = figure.subplots()
-        logarithmic = claim.scale == "log2" and points[0].at > 0
-        if logarithmic:
+    with drawing(name) as (figure, axes):
+        if claim.scale == "log2" and points[0].at > 0:
             axes.set_xscale("log", base=2)
         at = [point.at for point in points]
         means = [point.found.mean * scale.factor for point in points]
-        lows, highs = [], []
-        for place, point in zip(at, points, strict=True):
-            if point.found.low is not None and point.found.high is not None:
-                ends = [point.found.low * scale.factor, point.found.high * scale.factor]
-                lows.append(ends[0])
-                highs.append(ends[1])
-                axes.plot([place, place], ends, color=OURS, linewidth=1.4, solid_capstyle="butt")
+        drawn = [draw_interval(axes, point.found, point.at, scale.factor, True, color=OURS) for point in points]
+        ends = [end for pair in drawn for end in pair]
         axes.plot(at, means, color=OURS, marker="s", markersize=6)
         if against:
             axes.axhline(0, color=INK, linewidth=0.8)
@@ -61,11 +53,11 @@ def _figure(verdict: ClaimVerdict, points: list[TrendPoint], name: str, summary:
         axes.minorticks_off()
         finish(axes, axis, quantity + (f", {unit}" if unit else ""))
         if published is not None:
-            _paper(axes, published, [*means, *lows, *highs])
+            _paper(axes, published, [*means, *ends])
         svg = inline_svg(figure, f"{quantity} against {axis}")
     caption = f"{claim.says}: {verdict.decision}. {quantity.capitalize()}{against} at each {axis}"
     caption += (
-        f", with its 95 % interval over {verdict.unit}s." if lows else "; without repetition there is no interval."
+        f", with its 95 % interval over {verdict.unit}s." if ends else "; without repetition there is no interval."
     )
     if published is not None:
         source = f" ({claim.source})" if claim.source else ""
@@ -77,15 +69,8 @@ def _paper(axes: Any, published: dict[float, float], ours: list[float]) -> None:
     """The published figures on a scale of their own, whose zero is where ours is."""
     beside = axes.twinx()
     at = sorted(published)
-    beside.plot(
-        at,
-        [published[place] for place in at],
-        "D",
-        markerfacecolor="none",
-        markeredgecolor=PAPERS,
-        markersize=6,
-        markeredgewidth=1.2,
-    )
+    hollow = {"markerfacecolor": "none", "markeredgecolor": PAPERS, "markersize": 6, "markeredgewidth": 1.2}
+    beside.plot(at, [published[place] for place in at], "D", **hollow)
     beside.spines["right"].set_visible(True)
     beside.set_ylabel("paper")
     low, high = min(0.0, *ours), max(0.0, *ours)

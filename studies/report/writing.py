@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lrlora.studies.report.contents import page_html
 from lrlora.studies.report.data_files import cells_csv, summary_json
-from lrlora.studies.report.html import page_html
 from lrlora.studies.report.latex import results_latex
 from lrlora.studies.report.markdown import summary_markdown
 from lrlora.studies.stats.source import Results
@@ -24,11 +24,30 @@ WRITERS: Mapping[str, tuple[str, Callable[[StudySummary], str]]] = {
 }
 """By format, the file of a report and what writes it."""
 
+FORMATS = tuple(WRITERS)
+
 
 def write_report(results: Results) -> Path:
-    """Write the files of a report and return their folder, ``results.out / "report"``."""
+    """Write the report of a study, complete or partial, and return its folder, ``results.out / "report"``.
+
+    No file is replaced before all are written: a call that is interrupted before leaves the previous report.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
     summary = summarise(results)
     return write_files(results.out / FOLDER, {name: write(summary) for name, write in WRITERS.values()})
+
+
+def report_text(results: Results, format: str) -> str:
+    """Returns one file of the report as text; the page has no links to the other files.
+
+    Args:
+        results: The study's cells as they stand.
+        format: One of :data:`FORMATS`.
+    """
+    summary = summarise(results)
+    return page_html(summary, alone=True) if format == "html" else WRITERS[format][1](summary)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> Path:

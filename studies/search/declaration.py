@@ -10,12 +10,14 @@ from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.execution.checks import check_design
+from lrlora.studies.execution.folder import write_whole
 from lrlora.studies.search.pruning import choose_pruner, validation_interval
 from lrlora.studies.search.space import Space
 from lrlora.studies.search.subject import Subject, check_settings, make_subject
 from lrlora.studies.spec.cells import expand_variants
 from lrlora.studies.spec.study import Study, is_catalog_name
 from lrlora.studies.spec.tuning import check_tuning_seeds, untuned
+from lrlora.studies.stats.source import flatten
 
 TUNE_FILE = "tune.json"
 TRIALS = 20
@@ -56,7 +58,7 @@ class Tune:
         return len(self.subjects[0].cells({}))
 
     def content(self) -> dict[str, Any]:
-        """The declaration as plain data; it identifies a folder."""
+        """Returns the declaration as plain data; it identifies a folder."""
         first = self.subjects[0]
         return {
             "study": self.study.name,
@@ -107,7 +109,7 @@ def declare(
         ValueError: The first error, in one line.
     """
     if trials < 1:
-        raise StudyError(f"--trials {trials}: at least 1, which is the variant as it stands")
+        raise StudyError(f"--trials {trials}: at least 1, which is the untuned variant")
     loaded = Study.load(source, overrides)
     study = untuned(loaded.resolve(budget))
     check_design(study)
@@ -123,9 +125,7 @@ def declare(
     seeds = _seeds(loaded, study, budget)
     check_tuning_seeds(study, seeds)
     if not seeds:
-        raise StudyError(
-            f"study {study.name}: uses all of the seeds {SEEDS} itself; give others as --set tune.seeds=[…]"
-        )
+        raise StudyError(f"study {study.name}: uses the seeds {SEEDS} itself; give others: --set tune.seeds=[…]")
     runs = len(seeds) * len(study.backbones) * len(study.tasks)
     named = pruner if pruner is not None else choose_pruner(runs)
     training = {"steps": study.tune.steps} if study.tune is not None and study.tune.steps is not None else {}
@@ -137,16 +137,15 @@ def declare(
 
 
 def _seeds(loaded: Study, resolved: Study, budget: str) -> list[int]:
-    """The seeds that the study, or one of its budgets, has for tuning; else two that are none of the study's."""
-    given = [loaded.tune is not None and "seeds" in loaded.tune.model_fields_set]
-    given += ["seeds" in (loaded.budgets[budget].get("tune") or {})]
-    if any(given) and resolved.tune is not None:
+    """Returns the seeds that the study, or its budget, has for tuning; else two that are none of the study's."""
+    own = loaded.tune is not None and "seeds" in loaded.tune.model_fields_set
+    if resolved.tune is not None and (own or "seeds" in (loaded.budgets[budget].get("tune") or {})):
         return resolved.tune.seeds
     return [seed for seed in SEEDS if seed not in resolved.seeds]
 
 
 def read_tune_file(out: Path) -> dict[str, Any] | None:
-    """The content of tune.json, or None if there is none.
+    """Returns the content of tune.json, or None if there is none.
 
     Raises:
         StudyError: It is not readable.
@@ -178,28 +177,24 @@ def check_tune_folder(out: Path, tune: Tune) -> dict[str, Any]:
         if any((out / name).exists() for name in ("mlflow.db", "optuna.db", "study.json")):
             raise StudyError(f"--out {out}: holds the record of something else; give another folder")
         return here
-    if difference := _difference(_binding(there, here), _binding(here, there)):
+    if difference := _difference(there, here):
         raise StudyError(f"--out {out}: holds another search: {difference}; give another folder")
     return here | {"variants": there["variants"] | here["variants"]}
 
 
-def _binding(content: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What another command in the same folder cannot change: all but where the study came from, and other variants."""
-    kept = {key: value for key, value in content.items() if key not in ("source", "overrides")}
-    common = {name: value for name, value in content["variants"].items() if name in other["variants"]}
-    return kept | {"variants": common}
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """Returns the first difference that another command in the folder may not make; it may add variants and trials."""
+    variants = there["variants"].keys() & here["variants"].keys()
 
+    def binding(content: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in content.items() if key not in ("source", "overrides")}
+        return flatten(kept | {"variants": {name: content["variants"][name] for name in variants}})
 
-def _difference(there: Any, here: Any, place: str = "") -> str | None:
-    """The first difference of two declarations, or None."""
-    if not (isinstance(there, dict) and isinstance(here, dict)):
-        return None if there == here else f"{place} is {there!r} there and {here!r} here"
-    inner = (_difference(there.get(key), here.get(key), f"{place}.{key}".lstrip(".")) for key in {**here, **there})
-    return next(filter(None, inner), None)
+    old, new = binding(there), binding(here)
+    changed = (key for key in {**new, **old} if old.get(key) != new.get(key))
+    return next((f"{key} is {old.get(key)!r} there and {new.get(key)!r} here" for key in changed), None)
 
 
 def write_tune_file(out: Path, content: dict[str, Any]) -> None:
     """Write tune.json, whole or not at all."""
-    partial = out / f".{TUNE_FILE}.partial"
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(out / TUNE_FILE)
+    write_whole(out / TUNE_FILE, content)

@@ -20,10 +20,10 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.executor import Died, Ended, Executor, Figures, Record, RunCell, Step
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
-from lrlora.studies.record.tracking import CELL, CellRun, Tracker, outcome_of
+from lrlora.studies.record.tracking import CELL, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
-from lrlora.studies.search.trials import DEFAULT, INDEX, TrialFacts, TrialFailedError
+from lrlora.studies.search.trials import INDEX, LOSSES, OUTCOME, REASON, RUNS, VALUES, TrialFailedError
 from lrlora.studies.spec.cells import Cell
 
 TRIAL = "lrlora.trial"
@@ -62,13 +62,13 @@ class Objective:
     run_cell: RunCell
 
     def __call__(self, trial: Trial, settings: Settings, subject: Subject) -> float:
-        """Run a trial to its end and set its outcome: complete, pruned, diverged, out-of-memory, refused or failed.
+        """Run a trial to its end and write its attributes, the outcome last: it says that the trial has ended.
 
         Runs that are recorded already are not repeated.
 
         Args:
             trial: Optuna's.
-            settings: What is tried; those of the untuned variant if it is the default.
+            settings: What is tried; not used by trial 0, the untuned variant.
             subject: The variant.
 
         Returns:
@@ -80,111 +80,116 @@ class Objective:
             TrialFailedError: A run failed, or the method refused the settings.
             KeyboardInterrupt: The run that was interrupted is closed.
         """
-        found = TrialFacts(trial.user_attrs[INDEX], settings)
-        label, prunable = f", trial {found.number}", not trial.user_attrs.get(DEFAULT)
+        records: list[Record] = []
+        outcome, reason = self._run_all(trial, settings, subject, records)
+        finished = [record["metrics"] for record in records if record["status"] == "finished"]
+        values = [metrics[self.metric] for metrics in finished]
+        trial.set_user_attr(VALUES, values)
+        trial.set_user_attr(LOSSES, [metrics["loss"] for metrics in finished])
+        trial.set_user_attr(RUNS, [record["mlflow_run_id"] for record in records])
+        trial.set_user_attr(REASON, reason)
+        trial.set_user_attr(OUTCOME, outcome)
+        if outcome == "complete":
+            return mean(values)
+        raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
 
-        def end(outcome: str, reason: str | None) -> None:
-            found.outcome, found.reason = outcome, reason
-            found.write(trial)
-            raise TrialFailedError(reason) if outcome in ("refused", "failed") else TrialPruned(reason)
+    def _run_all(
+        self, trial: Trial, settings: Settings, subject: Subject, records: list[Record]
+    ) -> tuple[str, str | None]:
+        """Run the cells of a trial as far as it goes, append their records, and return its outcome and the reason."""
+        number, values = trial.user_attrs[INDEX], list[float]()
+        label = f", trial {number}"
 
         def lags(value: float, step: int) -> bool:
             trial.report(value, step)
-            return prunable and trial.should_prune()
+            return number > 0 and trial.should_prune()
 
         try:
-            cells = subject.cells(settings if prunable else {}, label)
+            cells = subject.cells(settings if number else {}, label)
         except ValueError as error:  # a combination that the method does not take, though it takes each by itself
             self.progress.say(f"{subject.name}{label}: refused: {error}")
-            end("refused", str(error))
+            return "refused", str(error)
         for index, cell in enumerate(cells):
 
             def watch(step: int, value: float, first: int = index * cell.variant.training.steps) -> None:
                 # Later seeds go on where the first ended: a budget is one number, all steps of the trial so far.
-                if self.pruner == "hyperband" and lags(mean([*found.values, value]), first + step):
-                    raise RunPrunedError(step)
+                if self.pruner == "hyperband" and lags(mean([*values, value]), first + step):
+                    raise RunPrunedError(f"pruned at step {step}")
 
-            record = self._record_of(cell, found.number, watch)
-            found.seconds += record["duration_seconds"]
-            found.runs.append(record["mlflow_run_id"])
+            record = self._record_of(cell, number, watch)
+            records.append(record)
             if record["status"] != "finished":
-                end(outcome_of_record(record), str(record["reason"]))
-            found.values.append(record["metrics"][self.metric])
-            found.losses.append(record["metrics"]["loss"])
-            if self.pruner == "wilcoxon" and lags(found.values[-1], index) and index < len(cells) - 1:
+                return outcome_of_record(record), str(record["reason"])
+            values.append(record["metrics"][self.metric])
+            if self.pruner == "wilcoxon" and lags(values[-1], index) and index < len(cells) - 1:
                 done = f"after {index + 1} of {len(cells)} runs"
                 self.progress.say(f"{subject.name}{label}: pruned {done}")
-                end("pruned", f"worse than the best trial {done}")
-        found.write(trial)
-        return mean(found.values)
+                return "pruned", f"worse than the best trial {done}"
+        return "complete", None
 
-    def _record_of(self, cell: Cell, number: int, watch: Watch) -> Record:
-        """The record of a run: a recorded one, or a new one."""
+    def _record_of(self, cell: Cell, trial: int, watch: Watch) -> Record:
+        """Returns the record of a run: a recorded one, or that of a new run."""
         with FileLock(self.out / "locks" / f"{cell.id}.lock", is_singleton=False):
             self.progress.begin(cell)
             record = self._recorded(cell)
             if record is None:
-                record = self._run(cell, number, watch)
+                record = self._run(cell, trial, watch)
             elif record["status"] == "finished":
                 try:
                     for point in record["validation"]:
                         if point.get(self.metric) is not None:
                             watch(point["step"], point[self.metric])
                 except RunPrunedError as stop:
-                    record |= _pruned(stop)
+                    record |= {"status": "pruned", "reason": str(stop)}
             self.progress.end(cell, record, final=True)
         return record
 
     def _recorded(self, cell: Cell) -> Record | None:
-        """The record of a run that an earlier command, or another trial at the same settings, has made."""
+        """Returns the record that an earlier command, or another trial at the same settings, has made; or None."""
         for run in self.tracker.client.search_runs([self.tracker.experiment], f"tags.`{CELL}` = '{cell.id}'"):
             if outcome_of(run) in FINAL and (record := self.tracker.read_result(run)) is not None:
                 return record
         return None
 
-    def _run(self, cell: Cell, number: int, watch: Watch) -> Record:
+    def _run(self, cell: Cell, trial: int, watch: Watch) -> Record:
+        """Train a cell and record it."""
         from lrlora.studies.training.loop import blank_record
 
-        run: CellRun | None = None
         losses: list[float | None] = []
         validation: list[dict[str, Any]] = []
         started = time.perf_counter()
 
         def listen(step: int, figures: Figures) -> None:
-            assert run is not None
             run.log_step(step, figures)
             self.progress.step(cell, step, figures)
             if "train/loss" in figures:
                 losses.append(figures["train/loss"])
             else:
                 validation.append({"step": step} | {k.removeprefix("validation/"): v for k, v in figures.items()})
-            value = figures.get(f"validation/{self.metric}")
-            if value is not None:
+            if (value := figures.get(f"validation/{self.metric}")) is not None:
                 watch(step, value)
 
+        run = self.tracker.start_cell(cell, self.environment)
+        self.tracker.client.set_tag(run.run_id, TRIAL, str(trial))
         # The adapters of trials are not kept: the study trains the chosen one anew.
         with tempfile.TemporaryDirectory(prefix="lrlora-") as files, tempfile.TemporaryDirectory() as nothing:
             try:
-                run = self.tracker.start_cell(cell, self.environment)
-                self.tracker.client.set_tag(run.run_id, TRIAL, str(number))
-                try:
-                    record = self.run_cell(cell, Path(files), listen)
-                except RunPrunedError as stop:
-                    record = blank_record(cell) | {"judged_on": "validation"} | _pruned(stop)
-                    record |= {"train_loss": losses, "validation": validation}
-                except StudyError:
-                    raise
-                except Exception:  # of a method or a task: the search goes on with the next trial
-                    record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
-                record["mlflow_run_id"] = run.run_id
-                record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
-                # The outcome is written last: a run that is interrupted before that is run again.
-                run.finish(record, outcome_of_record(record), Path(nothing))
+                record = self.run_cell(cell, Path(files), listen)
+            except RunPrunedError as stop:
+                record = blank_record(cell) | {"status": "pruned", "reason": str(stop), "judged_on": "validation"}
+                record |= {"train_loss": losses, "validation": validation}
+            except StudyError:
+                raise
+            except Exception:  # of a method or a task: the search goes on with the next trial
+                record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
             except KeyboardInterrupt:
                 with contextlib.suppress(Exception):
-                    if run is not None:
-                        run.kill()
+                    run.kill()
                 raise
+            record["mlflow_run_id"] = run.run_id
+            record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
+            # The outcome is written last: a run that is interrupted before that is run again.
+            run.finish(record, outcome_of_record(record), Path(nothing))
         return record
 
 
@@ -199,23 +204,19 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
     """
     from lrlora.studies.training.loop import blank_record
 
-    handle = executor.submit(cell)
+    handle, record = executor.submit(cell), None
     try:
-        while True:
+        while record is None:
             for _, event in executor.events(_TICK_SECONDS):
                 match event:
                     case Step(step, figures):
                         listen(step, figures)
-                    case Ended(record):
-                        executor.release(handle)
-                        return record
+                    case Ended(found):
+                        record = found
                     case Died(reason):
-                        executor.release(handle)
-                        return blank_record(cell) | {"status": "failed", "reason": reason}
+                        record = blank_record(cell) | {"status": "failed", "reason": reason}
     except BaseException:
         executor.close()
         raise
-
-
-def _pruned(stop: RunPrunedError) -> Record:
-    return {"status": "pruned", "reason": f"pruned at step {stop.args[0]}"}
+    executor.release(handle)
+    return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,8 +18,7 @@ from lrlora.studies.report.figure_parts import PlotText
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.svg import drawing_style, inline_svg
 from lrlora.studies.search.outcome import VariantOutcome
-from lrlora.studies.search.space import encode
-from lrlora.studies.search.trials import TrialFacts, quiet_optuna
+from lrlora.studies.search.trials import quiet_optuna
 
 NEEDED = 20
 """Complete trials below which no importance is given: their best quarter is then fewer than five."""
@@ -27,7 +27,7 @@ _EVALUATOR = PedAnovaImportanceEvaluator(target_quantile=0.25)
 
 
 def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
-    """Every plot that has something to show, in reading order.
+    """Returns every plot that has something to show, in reading order.
 
     Args:
         variant: The variant with its trials.
@@ -53,7 +53,7 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
         draw: Callable[[], Any] = partial(drawn.plot_param_importances, study, evaluator=_EVALUATOR)
         caption = "Importance of each setting by PED-ANOVA for being among the best quarter of the trials."
         plots.append(("importance", draw, caption))
-    searched = {setting for trial in study.trials for setting in trial.params}
+    searched = {setting for trial in study.get_trials(states=[TrialState.COMPLETE]) for setting in trial.params}
     for index, setting in enumerate(variant.space):
         if setting in searched:
             draw = partial(drawn.plot_slice, study, params=[setting], target_name=target)
@@ -65,7 +65,7 @@ def plots_of(variant: VariantOutcome, metric: str, key: str) -> list[PlotText]:
 
 
 def importances(variant: VariantOutcome) -> dict[str, float]:
-    """The share of each setting, the largest first; they add up to one. Empty if :func:`why_not` gives a reason.
+    """Returns the share of each setting, the largest first; they add up to 1. Empty if :func:`why_not` has a reason.
 
     Settings that depend on others and were not tried in every trial are left out.
     """
@@ -76,38 +76,29 @@ def importances(variant: VariantOutcome) -> dict[str, float]:
 
 
 def why_not(variant: VariantOutcome) -> str | None:
-    """The reason why no importance is given, or None."""
+    """Returns the reason why no importance is given, or None."""
     if len(variant.space) < 2:
         return "there is one setting only"
-    usable = sum(trial.state == TrialState.COMPLETE for trial in as_study(variant).trials)
+    usable = len(as_study(variant).get_trials(states=[TrialState.COMPLETE]))
     return None if usable >= NEEDED else f"it takes {NEEDED} complete trials within the space, and there are {usable}"
 
 
 def as_study(variant: VariantOutcome, factor: float = 1.0) -> optuna.Study:
-    """The trials of a variant as a study of Optuna in memory.
+    """Returns the trials as a study of Optuna in memory, with their values times a factor.
 
     Trials that are not complete, and the untuned variant if it is outside of the space, are failed trials in it.
     """
     with quiet_optuna():
         study = optuna.create_study(direction=variant.direction)
-        study.add_trials([_trial(variant, trial, factor) for trial in variant.trials])
+        study.add_trials([_scaled(trial, factor) for trial in variant.trials])
     return study
 
 
-def _trial(variant: VariantOutcome, trial: TrialFacts, factor: float) -> FrozenTrial:
-    if trial.value is None:
-        return create_trial(state=TrialState.FAIL)
-    try:
-        return create_trial(
-            value=trial.value * factor,
-            params={setting: encode(value) for setting, value in trial.settings.items()},
-            distributions={
-                setting: variant.space[setting].distribution(variant.defaults.get(setting))
-                for setting in trial.settings
-            },
-        )
-    except ValueError:
-        return create_trial(state=TrialState.FAIL)
+def _scaled(trial: FrozenTrial, factor: float) -> FrozenTrial:
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        with contextlib.suppress(ValueError):
+            return create_trial(value=trial.value * factor, params=trial.params, distributions=trial.distributions)
+    return create_trial(state=TrialState.FAIL)
 
 
 def _plot(name: str, draw: Callable[[], Any], caption: str) -> PlotText:

@@ -17,7 +17,7 @@ _RUNGS = 4
 
 
 def choose_pruner(runs: int) -> str:
-    """The default pruner for a number of runs per trial.
+    """Returns the default pruner for a number of runs per trial.
 
     >>> choose_pruner(2), choose_pruner(5)
     ('none', 'wilcoxon')
@@ -26,14 +26,7 @@ def choose_pruner(runs: int) -> str:
 
 
 def make_pruner(name: str, runs: int, steps: int, interval: int) -> optuna.pruners.BasePruner:
-    """Optuna's pruner.
-
-    Args:
-        name: One of :data:`PRUNERS`.
-        runs: In a trial.
-        steps: In a run.
-        interval: Steps between validations.
-    """
+    """Returns Optuna's pruner, for so many runs in a trial, steps in a run, and steps between validations."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "wilcoxon":
@@ -44,33 +37,30 @@ def make_pruner(name: str, runs: int, steps: int, interval: int) -> optuna.prune
 
 
 def validation_interval(name: str, steps: int, declared: int) -> int:
-    """Steps between validations: the study's, and for hyperband a quarter of the run unless the study has it finer.
+    """Returns the steps between validations: the study's, or for hyperband a quarter of the run if that is less.
 
     Raises:
         StudyError: There is no such pruner, or the runs are too short for hyperband.
     """
     if name not in PRUNERS:
         raise StudyError(str(unknown_key(name, PRUNERS, "--pruner")).replace("unknown key", "unknown pruner", 1))
-    declared = min(declared, steps)
-    if name != "hyperband":
-        return declared
-    if steps < 2:
+    if name == "hyperband" and steps < 2:
         raise StudyError("--pruner hyperband: a run of 1 step cannot be pruned")
-    return declared if 0 < declared < steps else -(-steps // _RUNGS)
+    declared = min(declared, steps)
+    return declared if name != "hyperband" or 0 < declared < steps else -(-steps // _RUNGS)
 
 
 def describe_pruner(name: str, runs: int) -> str:
-    """The effect of the pruner in a search with so many runs per trial, in a sentence."""
-    if name == "hyperband":
-        return "Hyperband stops runs whose validation lags behind those of other trials after as many steps."
-    if name == "none":
-        return "No trial is pruned."
-    if runs <= PAIRS_TO_ACT:
+    """Returns the effect of the pruner in a search with so many runs per trial, in a sentence."""
+    if name != "wilcoxon":
+        lagging = "Hyperband stops runs whose validation lags behind those of other trials after as many steps."
+        return lagging if name == "hyperband" else "No trial is pruned."
+    if runs > PAIRS_TO_ACT:
         return (
-            f"The Wilcoxon pruner has no effect: it needs {PAIRS_TO_ACT} paired runs before its test can reach "
-            f"p < {_P}, and a trial has {runs}."
+            f"The Wilcoxon pruner ends a trial once its runs are worse than the best trial's on the same seeds at "
+            f"p < {_P}, which takes at least {PAIRS_TO_ACT} of the {runs}."
         )
     return (
-        f"The Wilcoxon pruner ends a trial once its runs are worse than the best trial's on the same seeds at "
-        f"p < {_P}, which takes at least {PAIRS_TO_ACT} of the {runs}."
+        f"The Wilcoxon pruner has no effect: it needs {PAIRS_TO_ACT} paired runs before its test can reach p < {_P}, "
+        f"and a trial has {runs}."
     )

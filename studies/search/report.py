@@ -8,19 +8,21 @@ from typing import Any
 
 from filelock import FileLock
 from markupsafe import Markup
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from lrlora.studies.report.formatting import MISSING, Scale, listed
+from lrlora.studies.report.page import Figures, Folded, Part, Section, render_page
 from lrlora.studies.report.table import Table, make_table
-from lrlora.studies.report.templates import page_environment
 from lrlora.studies.report.terminal import whole_table
 from lrlora.studies.report.writing import FOLDER, write_files
 from lrlora.studies.search.outcome import Outcome, VariantOutcome
 from lrlora.studies.search.plots import importances, plots_of, why_not
 from lrlora.studies.search.pruning import describe_pruner
 from lrlora.studies.search.space import show
+from lrlora.studies.search.trials import INDEX, LOSSES, OUTCOME, REASON, RUNS, VALUES
 from lrlora.studies.search.tuned_file import TUNED_FILE
 
 
@@ -35,7 +37,7 @@ def write_report(outcome: Outcome) -> Path:
 
 
 def report_data(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain data."""
+    """Returns the outcome as plain data."""
     return {
         **outcome.content,
         "budget_of_each": outcome.budget(),
@@ -43,21 +45,37 @@ def report_data(outcome: Outcome) -> dict[str, Any]:
         "found": {
             one.name: {
                 "counts": one.counts(),
-                "best": None if one.best is None else one.best.plain(),
-                "default": None if one.default is None else one.default.plain(),
+                "best": None if one.best is None else _plain(one, one.best),
+                "default": None if one.default is None else _plain(one, one.default),
                 "difference": one.difference,
                 "standard_error": one.standard_error,
                 "importance": importances(one),
                 "no_importance": why_not(one),
-                "trials": [trial.plain() for trial in one.trials],
+                "trials": [_plain(one, trial) for trial in one.trials],
             }
             for one in outcome.variants
         },
     }
 
 
+def _plain(one: VariantOutcome, trial: FrozenTrial) -> dict[str, Any]:
+    """Returns a trial as plain data."""
+    return {
+        "number": trial.user_attrs[INDEX],
+        "settings": one.settings(trial),
+        "value": _value(trial),
+        "seconds": trial.duration.total_seconds() if trial.duration else None,
+        **{key: trial.user_attrs[key] for key in (VALUES, LOSSES, RUNS, REASON, OUTCOME)},
+    }
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """Returns the value of a complete trial: Optuna has one of pruned trials too."""
+    return trial.value if trial.state == TrialState.COMPLETE else None
+
+
 def headline(outcome: Outcome) -> str:
-    """The best trials, in a sentence."""
+    """Returns the best trials, in a sentence."""
     scale, told = Scale.of(outcome.metric), []
     for one in outcome.variants:
         if one.best is not None:
@@ -78,7 +96,7 @@ def result_table(outcome: Outcome) -> Table:
             "untuned": scale.value(one.default.value if one.default else None),
             "difference" + scale.difference_unit.replace(" ", ", "): scale.value(one.difference, signed=True),
             "± SE": scale.value(one.standard_error),
-            "best trial": MISSING if one.best is None else str(one.best.number),
+            "best trial": MISSING if one.best is None else str(one.best.user_attrs[INDEX]),
             **{name: str(one.counts().get(name, 0)) for name in counts},
         }
         for one in outcome.variants
@@ -91,7 +109,7 @@ def result_table(outcome: Outcome) -> Table:
 
 
 def settings_table(outcome: Outcome) -> Table:
-    """The settings of each best trial beside the untuned ones."""
+    """Returns the settings of each best trial beside the untuned ones."""
     names = list(dict.fromkeys(setting for one in outcome.variants for setting in one.space))
     rows = [
         {"Setting": name.removeprefix("training.")}
@@ -102,22 +120,23 @@ def settings_table(outcome: Outcome) -> Table:
 
 
 def trial_table(one: VariantOutcome, metric: str) -> Table:
-    """Every trial of a variant."""
-    scale = Scale.of(metric)
-    rows = [
-        {
-            "Trial": str(trial.number),
-            "outcome": trial.outcome,
-            scale.heading(metric): scale.value(trial.value),
-            "of each run": ", ".join(scale.value(value) for value in trial.values) or MISSING,
-            **{
-                name.removeprefix("training."): show(trial.settings[name]) if name in trial.settings else MISSING
-                for name in one.space
-            },
-            "MLflow runs": ", ".join(run[:8] for run in trial.runs) or MISSING,
-        }
-        for trial in one.trials
-    ]
+    """Returns a table of every trial of a variant."""
+    scale, rows = Scale.of(metric), []
+    for trial in one.trials:
+        facts, settings = trial.user_attrs, one.settings(trial)
+        rows.append(
+            {
+                "Trial": str(facts[INDEX]),
+                "outcome": facts[OUTCOME],
+                scale.heading(metric): scale.value(_value(trial)),
+                "of each run": ", ".join(map(scale.value, facts[VALUES])) or MISSING,
+                **{
+                    name.removeprefix("training."): show(settings[name]) if name in settings else MISSING
+                    for name in one.space
+                },
+                "MLflow runs": ", ".join(run[:8] for run in facts[RUNS]) or MISSING,
+            }
+        )
     best = [index for index, trial in enumerate(one.trials) if trial is one.best]
     words = {"outcome", "MLflow runs"}
     return make_table(f"trials-{one.name}", f"Trials of {one.name}.", rows, words=words, emphasised=best)
@@ -133,36 +152,38 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def page(outcome: Outcome) -> str:
-    """The report as a page: no script, no network, light and dark, for narrow and wide windows."""
+    """Returns the report as a page."""
+    link = Markup('<a href="{0}">{1}</a>').format
+    data = Markup("The study with these settings: {}. The same as data: {}.").format(
+        link(f"../{TUNED_FILE}", TUNED_FILE), link("report.json", "report.json")
+    )
     sections = [
-        {
-            "name": one.name,
-            "best": None if one.best is None else f"trial {one.best.number}; MLflow runs {', '.join(one.best.runs)}",
-            # The drawings are our own markup; their words were escaped when they were drawn.
-            "figures": [(plot, Markup(plot.svg)) for plot in plots_of(one, outcome.metric, f"v{index}")],
-            "no_importance": why_not(one),
-            "trials": trial_table(one, outcome.metric),
-        }
-        for index, one in enumerate(outcome.variants)
+        Section("Results", [result_table(outcome), settings_table(outcome), data]),
+        Section("Design", [design_facts(outcome)]),
     ]
-    return (
-        page_environment("lrlora.studies.search")
-        .get_template("page.html")
-        .render(
-            study=outcome.content["study"],
-            headline=headline(outcome),
-            caveats=outcome.warnings(),
-            design=design_facts(outcome),
-            results=result_table(outcome),
-            settings=settings_table(outcome),
-            sections=sections,
-            tuned=TUNED_FILE,
+    for index, one in enumerate(outcome.variants):
+        best, reason = one.best, why_not(one)
+        parts: list[Part] = [Figures(plots_of(one, outcome.metric, f"v{index}"), light=True)]
+        if reason is not None:
+            parts.insert(0, f"No importance of settings is given: {reason}.")
+        if best is not None:
+            parts.insert(0, f"Best: trial {best.user_attrs[INDEX]}; MLflow runs {', '.join(best.user_attrs[RUNS])}.")
+        sections.append(
+            Section(one.name, [*parts, Folded(f"Every trial of {one.name}", trial_table(one, outcome.metric))])
         )
+    study = outcome.content["study"]
+    return render_page(
+        f"{study}: tuning report",
+        f"Tuning of study {study}",
+        f"Which settings are best for each variant of {study}?",
+        headline(outcome),
+        sections,
+        outcome.warnings(),
     )
 
 
 def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
-    """The space, the sampler and the pruner, as (term, description)."""
+    """Returns the space, the sampler and the pruner, as (term, description)."""
     content = outcome.content
     facts = [
         ("study", f"{content['study']} at budget {content['budget']}"),
@@ -182,5 +203,5 @@ def design_facts(outcome: Outcome) -> list[tuple[str, str]]:
 def _setting(one: VariantOutcome, name: str) -> str:
     if name not in one.space or one.best is None:
         return MISSING
-    best, default = one.best.settings, one.defaults.get(name)
+    best, default = one.settings(one.best), one.defaults.get(name)
     return f"{show(best[name]) if name in best else MISSING} ({MISSING if default is None else show(default)})"

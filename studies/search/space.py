@@ -67,24 +67,28 @@ class Dimension(Axis):
         return IntDistribution(low, high, self.log) if whole else FloatDistribution(low, high, self.log)
 
     def suggest(self, trial: Trial, setting: str, default: Any) -> Any:
-        """The setting's value in a trial of Optuna."""
+        """Returns the setting's value in a trial of Optuna."""
         if self.values:
-            choices = {encode(value): value for value in self.choices(default)}
-            return choices[trial.suggest_categorical(setting, list(choices))]
+            choices = [encode(value) for value in self.choices(default)]
+            return self.decode(trial.suggest_categorical(setting, choices), default)
         low, high = self.probes(default)
         if isinstance(low, int):
             return trial.suggest_int(setting, low, high, log=self.log)
         return trial.suggest_float(setting, low, high, log=self.log)
 
+    def decode(self, stored: Any, default: Any) -> Any:
+        """Returns the value of a parameter as Optuna stores it."""
+        return {encode(value): value for value in self.choices(default)}[stored] if self.values else stored
+
     def choices(self, default: Any) -> list[Any]:
-        """The values, and the default among them where there is one."""
+        """Returns the values, and the default among them where there is one."""
         if default is None or default in self.values:
             return list(self.values)
         both = [default, *self.values]
         return sorted(both) if all(map(is_number, both)) else both
 
     def probes(self, default: Any) -> list[Any]:
-        """The values to check of the dimension: the ends, or every one of a list."""
+        """Returns the values to check of the dimension: the ends, or every one of a list."""
         if self.values:
             return list(self.values)
         assert self.low is not None
@@ -103,7 +107,7 @@ class Dimension(Axis):
         return "lower" if place < _EDGE else "upper" if place > 1 - _EDGE else None
 
     def describe(self, default: Any) -> str:
-        """The values in words."""
+        """Returns the values in words."""
         text = f"{self.low:g} to {self.high:g}" + (" (log)" if self.log else "") if not self.values else ""
         text = text or "in " + ", ".join(map(show, self.choices(default)))
         return text + (f" where {self.when}" if self.when else "")
@@ -128,7 +132,7 @@ _LRLORA: Space = {
 
 
 def default_space(method: str) -> Space:
-    """The default space of a method: its learning rate, and for LR-LoRA also settings of its own.
+    """Returns the default space of a method: its learning rate, and for LR-LoRA also settings of its own.
 
     >>> list(default_space("lora"))
     ['training.learning_rate']
@@ -160,7 +164,7 @@ def read_space(path: Path | None, lines: Iterable[str] = ()) -> Space | None:
 
 
 def make_space(declared: Mapping[str, Any], where: str) -> Space:
-    """A space from plain data.
+    """Returns a space from plain data.
 
     Raises:
         StudyError: It is empty, a dimension is not valid, or a condition names a setting that comes later.
@@ -177,15 +181,15 @@ def make_space(declared: Mapping[str, Any], where: str) -> Space:
 
 
 def encode(value: Any) -> Any:
-    """A value as Optuna stores it among the choices of a list: as JSON if it is no plain value."""
+    """Returns a value as Optuna stores it among the choices of a list: as JSON if it is no plain value."""
     return value if value is None or isinstance(value, (str, int, float, bool)) else json.dumps(value, sort_keys=True)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, and no boolean."""
+    """Returns whether a value is a number, and no boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def show(value: Any) -> str:
-    """A setting's value as text."""
+    """Returns a setting's value as text."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.methods import METHODS
@@ -13,6 +12,7 @@ from lrlora.studies.spec.axes import settings_of
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_variants
 from lrlora.studies.spec.study import Study, Training
 from lrlora.studies.spec.tuning import tuning_variant
+from lrlora.studies.stats.source import flatten
 
 THREADS = 1
 """Of PyTorch in the process that trains a cell."""
@@ -43,7 +43,7 @@ class Subject:
         return settings_at(self.default)
 
     def variant(self, settings: Settings) -> Variant:
-        """The variant at other settings.
+        """Returns the variant at other settings.
 
         Raises:
             StudyError, UnknownNameError: The method refuses them.
@@ -52,7 +52,7 @@ class Subject:
         return variant
 
     def cells(self, settings: Settings, label: str = "") -> list[Cell]:
-        """The runs of a trial: every seed on every backbone and task.
+        """Returns the runs of a trial: every seed on every backbone and task.
 
         Args:
             settings: Override those of the variant.
@@ -62,7 +62,7 @@ class Subject:
         return [replace(cell, variant=replace(cell.variant, name=self.name + label)) for cell in found]
 
     def refusal(self, settings: Settings) -> str | None:
-        """The reason why the method refuses settings, or None."""
+        """Returns the reason why the method refuses settings, or None."""
         try:
             self.variant(settings)
         except ValueError as error:
@@ -88,10 +88,9 @@ def make_subject(study: Study, name: str, space: Space | None, seeds: list[int],
     """
     where, declared = f"study {study.name}: space of {name}", space is not None
     variant = next(one for one in expand_variants(study) if one.name == name)
-    changes: dict[str, Any] = {"base": {}, "axes": {}, "variants": {}, "baselines": {}, "comparisons": [], "claims": []}
-    changes |= {"reference": None, "tune": None, "training": Training(), "seeds": seeds}
-    changes["baselines" if variant.baseline else "variants"] = {name: tuning_variant(variant, training)}
-    alone = study.model_copy(update=changes)
+    kept = {"baselines" if variant.baseline else "variants": {name: tuning_variant(variant, training)}}
+    place = study.model_dump(include={"name", "task", "backbone", "metric"})
+    alone = Study.from_dict(place | {"base": {}, "seeds": seeds} | kept, where=where)
     subject = Subject(alone, expand_variants(alone)[0], {})
     method, held = variant.config["method"], _held(study, name, declared)
     taken: Space = {}
@@ -103,12 +102,12 @@ def make_subject(study: Study, name: str, space: Space | None, seeds: list[int],
         if setting not in held and applies and _has(variant, setting):
             taken[setting] = dimension
     fitting = {setting: _fit(subject, setting, taken, where, declared) for setting in taken}
-    kept = {setting: dimension for setting, dimension in fitting.items() if dimension is not None}
-    if not kept:
+    fitted = {setting: dimension for setting, dimension in fitting.items() if dimension is not None}
+    if not fitted:
         reason = f"since the study itself sets {', '.join(sorted(held))}"
         reason = f"of what is searched, the method {method} has none" if declared else reason
         raise StudyError(f"{where}: nothing is left to tune; {reason}")
-    return replace(subject, space=kept)
+    return replace(subject, space=fitted)
 
 
 def check_settings(variants: list[Variant], space: Space) -> None:
@@ -130,22 +129,13 @@ def check_settings(variants: list[Variant], space: Space) -> None:
 
 
 def settings_at(variant: Variant) -> Settings:
-    """All settings of a variant, flat, by the names that a space uses."""
-    flat: Settings = {}
-
-    def flatten(prefix: str, given: dict[str, Any]) -> None:
-        for key, value in given.items():
-            flat[prefix + key] = value
-            if isinstance(value, dict):
-                flatten(f"{prefix}{key}.", value)
-
-    flatten("", variant.config)
-    flatten("training.", variant.training.resolved())
-    return flat
+    """Returns all settings of a variant, flat, by the names that a space uses."""
+    whole = variant.config | {f"training.{key}": value for key, value in variant.training.resolved().items()}
+    return whole | flatten(whole)
 
 
 def _held(study: Study, name: str, declared: bool) -> set[str]:
-    """The settings that define the variant and are not tuned: those of the axes, and its own except for training.
+    """Returns the settings that define the variant and are not tuned: those of the axes, and its own but for training.
 
     A baseline's own settings are tuned only if a declared space names them.
     """
@@ -157,7 +147,7 @@ def _held(study: Study, name: str, declared: bool) -> set[str]:
 
 
 def _has(variant: Variant, setting: str) -> bool:
-    """Whether a setting is one of a variant's method, or of its training."""
+    """Returns whether a setting is one of a variant's method, or of its training."""
     head, _, rest = setting.partition(".")
     if head == "training":
         return rest in Training.model_fields and rest != "test_examples"
@@ -170,7 +160,7 @@ def _fields(variant: Variant) -> list[str]:
 
 
 def _fit(subject: Subject, setting: str, taken: Space, where: str, declared: bool) -> Dimension | None:
-    """The dimension with the values that are valid for the method; of a declared one all must be.
+    """Returns the dimension with the values that are valid for the method; of a declared one all must be.
 
     A value is valid if it is with the untuned variant or with some value of another setting.
     """
@@ -179,20 +169,15 @@ def _fit(subject: Subject, setting: str, taken: Space, where: str, declared: boo
         if not declared:
             return None
         raise StudyError(f"{where}: {setting}: is {default!r} in the study, so low and high mean nothing; give values")
-    others = [
-        {name: value}
-        for name, other in taken.items()
-        if name != setting
-        for value in other.probes(subject.defaults.get(name))
-    ]
+    others: list[Settings] = [{}]
+    for name, other in taken.items():
+        others += [{name: value} for value in other.probes(subject.defaults.get(name)) if name != setting]
     probes, found = dimension.probes(default), []
     for value in probes:
-        reasons = (subject.refusal({setting: value, **other}) for other in [{}, *others])
-        first = next(reasons)
-        if first is None or None in reasons:
+        if any(subject.refusal({setting: value, **other}) is None for other in others):
             found.append(value)
         elif declared:
-            raise StudyError(f"{where}: {setting}: {value!r} cannot be: {first}")
+            raise StudyError(f"{where}: {setting}: {value!r} cannot be: {subject.refusal({setting: value})}")
     if dimension.values:
         return dimension.model_copy(update={"values": found}) if found else None
     return dimension if found == probes else None

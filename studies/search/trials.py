@@ -10,10 +10,8 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy
@@ -24,8 +22,12 @@ from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.search.space import Settings, encode
 from lrlora.studies.search.subject import Subject
 
-INDEX, DEFAULT, OUTCOME = "index", "default", "outcome"
-"""Attributes of a trial: its index, whether it is the untuned variant, and how it ended."""
+INDEX = "index"
+"""Attribute of a trial from its beginning: the number under which it is reported. 0 is the untuned variant."""
+
+OUTCOME, REASON, VALUES, LOSSES, RUNS = "outcome", "reason", "values", "losses", "runs"
+"""Attributes of a trial that has ended: how and why, and of each run the metric and the loss on the validation split
+and the MLflow run id."""
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 30, 120
 _WAIT_SECONDS = 60
@@ -35,57 +37,8 @@ class TrialFailedError(Exception):
     """A trial has failed, and is recorded so."""
 
 
-@dataclass
-class TrialFacts:
-    """A trial: what was tried, and what it gave so far.
-
-    Attributes:
-        number: 0 is the variant as it stands.
-        settings: What was tried.
-        values: The metric on the validation split, of each run.
-        losses: The validation loss of each run.
-        runs: MLflow run ids.
-        seconds: All runs together.
-        reason: Why it is not complete.
-        outcome: One of :data:`lrlora.studies.search.outcome.OUTCOMES`.
-    """
-
-    number: int
-    settings: Settings
-    values: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    reason: str | None = None
-    outcome: str = "complete"
-
-    @property
-    def value(self) -> float | None:
-        """The metric, averaged over the runs; None unless the trial is complete."""
-        return mean(self.values) if self.outcome == "complete" else None
-
-    @classmethod
-    def read(cls, trial: FrozenTrial) -> Self:
-        """Read the facts of an ended trial from its attributes."""
-        attributes = trial.user_attrs
-        return cls(attributes[INDEX], *(attributes[key] for key in _FACTS))
-
-    def write(self, trial: Trial) -> None:
-        """Write the facts into the attributes of a trial; the outcome, which says that it has ended, last."""
-        for key in _FACTS:
-            trial.set_user_attr(key, getattr(self, key))
-
-    def plain(self) -> dict[str, Any]:
-        """The facts as plain data."""
-        return asdict(self) | {"value": self.value}
-
-
-_FACTS = ("settings", "values", "losses", "runs", "seconds", "reason", OUTCOME)
-"""The attributes of a trial, in the order of the fields."""
-
-
 def open_storage(out: Path) -> RDBStorage:
-    """The search's Optuna store, safe for several processes.
+    """Returns the search's Optuna store, safe for several processes.
 
     SQLite ignores the row locks with which Optuna distributes trials. Transactions that take the write lock at their
     beginning make up for it.
@@ -136,7 +89,7 @@ class Trials:
             storage=storage, study_name=subject.name, direction=direction, pruner=pruner, load_if_exists=True
         )
         if not self.study.get_trials(deepcopy=False):
-            self.study.enqueue_trial(self._untuned(), user_attrs={DEFAULT: True, INDEX: 0})
+            self.study.enqueue_trial(self._untuned(), user_attrs={INDEX: 0})
 
     def run_next(self, trials: int, objective: Callable[[Trial, Settings], float]) -> bool:
         """Run the next trial to its end; False if there is none to run.
@@ -160,7 +113,6 @@ class Trials:
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=zlib.crc32(self.subject.name.encode()) + index, multivariate=True, group=True, constant_liar=True
             )
-
             begun: list[int] = []
 
             def evaluate(trial: Trial) -> float:
@@ -177,31 +129,31 @@ class Trials:
         return True
 
     def known(self) -> list[FrozenTrial]:
-        """The trials that have been begun or enqueued, without those that were retried since."""
+        """Returns the trials that have been begun or enqueued, without those that were retried since."""
         trials = self.study.get_trials(deepcopy=False)
         return [one for one in trials if one.state != TrialState.FAIL or OUTCOME in one.user_attrs]
 
     def ended(self) -> int:
-        """The number of trials that have ended."""
+        """Returns the number of trials that have ended."""
         return sum(one.state.is_finished() for one in self.known())
 
     def running(self) -> int:
-        """The number of trials that other processes are running, or that were killed less than two minutes ago."""
+        """Returns the number of trials that other processes run, or that were killed less than two minutes ago."""
         return sum(one.state == TrialState.RUNNING for one in self.known())
 
     def _untuned(self) -> Settings:
-        """The settings of the untuned variant, as far as the space can express them."""
-        found: Settings = {}
-        for setting, dimension in self.subject.space.items():
-            default = self.subject.defaults.get(setting)
-            if default is not None and dimension.applies(self.subject.defaults):
-                found[setting] = encode(default) if dimension.values else default
-        return found
+        """Returns the settings of the untuned variant, as far as the space can express them."""
+        defaults = self.subject.defaults
+        return {
+            setting: encode(defaults[setting]) if dimension.values else defaults[setting]
+            for setting, dimension in self.subject.space.items()
+            if defaults.get(setting) is not None and dimension.applies(defaults)
+        }
 
     def _suggested(self, trial: Trial) -> Settings:
-        """The trial's settings, one after the other, since one may depend on those before it."""
+        """Returns the trial's settings, suggested one by one since one may depend on those before it."""
         defaults, sampled = self.subject.defaults, dict[str, Any]()
-        fixed = self._untuned() if trial.user_attrs.get(DEFAULT) else self.subject.space
+        fixed = self.subject.space if trial.user_attrs[INDEX] else self._untuned()
         for setting, dimension in self.subject.space.items():
             if setting in fixed and dimension.applies(defaults | sampled):
                 sampled[setting] = dimension.suggest(trial, setting, defaults.get(setting))

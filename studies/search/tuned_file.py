@@ -18,7 +18,7 @@ TUNED_FILE = "tuned.yaml"
 
 
 def write_tuned(outcome: Outcome) -> Path:
-    """Write the study file and see that it says what was found.
+    """Write the study file and return its path.
 
     Raises:
         StudyError: The study that was tuned cannot be read any more.
@@ -33,35 +33,29 @@ def write_tuned(outcome: Outcome) -> Path:
 
 
 def tuned_study(outcome: Outcome) -> dict[str, Any]:
-    """What the file holds: what it extends, what was changed of that when it was tuned, and the tuned settings."""
-    content = outcome.content
-    source, overrides = content["source"], content["overrides"]
-    resolved = Study.load(source, overrides).resolve(content["budget"])
-    changed: dict[str, Any] = {}
-    in_budget: dict[str, Any] = {}
+    """Returns the content of the file: what it extends, the overrides of the search, and the tuned settings."""
+    source, overrides, budget = (outcome.content[key] for key in ("source", "overrides", "budget"))
+    resolved = Study.load(source, overrides).resolve(budget)
     plain = resolved.model_dump(mode="json")
+    training: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for key, value in overrides.items():
         first, _, rest = key.partition(".")
-        if first in ("tune", "tuned", "name"):
-            continue
         if first == "training":
-            # An override wins over the budget, which wins over the file.
-            given = {rest: value} if rest else dict(value)
-            changed.setdefault("training", {}).update(given)
-            in_budget |= given
-        else:
+            training |= {rest: value} if rest else dict(value)
+        elif first not in ("tune", "tuned", "name"):
             changed[first] = plain[first]
-            if first in IN_BUDGETS:
-                in_budget[first] = plain[first]
-    if in_budget:
-        budgets = changed.setdefault("budgets", {})
-        budgets[content["budget"]] = budgets.get(content["budget"], {}) | in_budget
-    if set(changed) & {"axes", "variants", "baselines", "base"}:
+    if training:
+        changed["training"] = training
+    # An override wins over the budget, which wins over the file.
+    if in_budget := training | {key: value for key, value in changed.items() if key in IN_BUDGETS}:
+        budgets = changed.get("budgets", {})
+        changed["budgets"] = budgets | {budget: budgets.get(budget, {}) | in_budget}
+    if changed.keys() & {"axes", "variants", "baselines", "base"}:
         changed |= _what_still_fits(resolved, plain)
-    extends = source if source in catalog_names() else os.path.relpath(source, outcome.out.resolve())
     return {
-        "extends": extends,
-        "name": f"{content['study']}-tuned",
+        "extends": source if source in catalog_names() else os.path.relpath(source, outcome.out.resolve()),
+        "name": f"{outcome.content['study']}-tuned",
         **changed,
         "tuning": outcome.budget(),
         "tuned": outcome.tuned(),
@@ -69,16 +63,17 @@ def tuned_study(outcome: Outcome) -> dict[str, Any]:
 
 
 def _what_still_fits(study: Study, plain: dict[str, Any]) -> dict[str, Any]:
-    """The claims and comparisons that name variants which are left."""
+    """Returns the claims and comparisons whose variants are all left."""
     names = [variant.name for variant in expand_variants(study.model_copy(update={"tuned": {}}))]
-    kept: dict[str, Any] = {}
-    for part in ("claims", "comparisons"):
-        kept[part] = []
-        for one, data in zip(getattr(study, part), plain[part], strict=True):
-            alone = {"claims": [], "comparisons": []} | {part: [one]}
-            try:
-                check_comparisons(study.model_copy(update=alone), names)
-            except StudyError:
-                continue
-            kept[part].append(data)
-    return kept
+
+    def fits(part: str, one: Any) -> bool:
+        try:
+            check_comparisons(study.model_copy(update={"claims": [], "comparisons": [], part: [one]}), names)
+        except StudyError:
+            return False
+        return True
+
+    return {
+        part: [data for one, data in zip(getattr(study, part), plain[part], strict=True) if fits(part, one)]
+        for part in ("claims", "comparisons")
+    }

@@ -227,15 +227,6 @@ def _detectable_noncentrality(n: int) -> float:
     return float(optimize.brentq(shortfall, 1e-3, 10 * critical))
 
 
-def smallest_wilcoxon_p(n: int) -> float:
-    """The least p that a two-sided Wilcoxon signed-rank test can reach with ``n`` pairs: all signs equal.
-
-    >>> smallest_wilcoxon_p(5), smallest_wilcoxon_p(6)
-    (0.0625, 0.03125)
-    """
-    return min(1.0, 2.0 ** (1 - n))
-
-
 def _spread(array: np.ndarray) -> float:
     """Sample standard deviation, exactly 0 for values that are all the same."""
     return 0.0 if bool(np.all(array == array[0])) else float(array.std(ddof=1))

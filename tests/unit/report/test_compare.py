@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lrlora.studies.report import print_comparison
 from lrlora.studies.report.comparison_report import (
     comparison_json,
     comparison_notes,
@@ -20,6 +19,7 @@ from lrlora.studies.report.comparison_report import (
     comparison_tables,
 )
 from lrlora.studies.report.study_comparison import StudyComparison, compare_studies, differing_settings
+from lrlora.studies.report.terminal import print_comparison
 from lrlora.studies.spec.claims import Claim
 from lrlora.studies.spec.study import Study as DeclaredStudy
 from lrlora.studies.stats.paired import PairedDifference

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lrlora.studies.report import FORMATS, print_summary, report_text, write_report
 from lrlora.studies.report.formatting import Scale, probability
+from lrlora.studies.report.terminal import print_summary
+from lrlora.studies.report.writing import FORMATS, report_text, write_report
 from lrlora.studies.stats.paired import PairedDifference
 
 VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import optuna
 import pytest
 
 from lrlora.studies.search.outcome import VariantOutcome
 from lrlora.studies.search.plots import NEEDED, importances, why_not
 from lrlora.studies.search.space import Dimension
-from lrlora.studies.search.trials import TrialFacts
+from lrlora.studies.search.trials import INDEX, LOSSES, OUTCOME, VALUES
 
 
 def variant_outcome(values: list[float], best_at: float = 0.5, direction: str = "maximize") -> VariantOutcome:
     space = {"x": Dimension(low=0.0, high=1.0), "y": Dimension(low=0.0, high=1.0)}
     trials = [
-        TrialFacts(n, {"x": place, "y": (n * 0.37) % 1}, [value, value], [0.5, 0.5])
+        optuna.trial.create_trial(
+            value=value,
+            params={"x": place, "y": (n * 0.37) % 1},
+            distributions={name: dimension.distribution(0.5) for name, dimension in space.items()},
+            user_attrs={INDEX: n, OUTCOME: "complete", VALUES: [value, value], LOSSES: [0.5, 0.5]},
+        )
         for n, (value, place) in enumerate(zip(values, [best_at, *values[1:]], strict=True))
     ]
     return VariantOutcome("it", space, {"x": 0.5, "y": 0.5}, direction, trials)
@@ -38,4 +44,4 @@ def test_a_best_at_the_edge_of_its_interval_is_said() -> None:
 def test_a_lower_figure_is_better_where_the_metric_says_so_and_ties_go_to_the_first() -> None:
     best = variant_outcome([0.2, 0.5, 0.2], direction="minimize").best
     assert best is not None
-    assert best.number == 0
+    assert best.user_attrs[INDEX] == 0

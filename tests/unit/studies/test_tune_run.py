@@ -27,7 +27,7 @@ from lrlora.studies.search.plots import NEEDED
 from lrlora.studies.search.report import page, print_outcome, report_data, write_report
 from lrlora.studies.search.run import run_tune
 from lrlora.studies.search.space import Dimension
-from lrlora.studies.search.trials import INDEX, OUTCOME, Trials, open_storage, quiet_optuna
+from lrlora.studies.search.trials import INDEX, OUTCOME, REASON, RUNS, VALUES, Trials, open_storage, quiet_optuna
 from lrlora.studies.search.tuned_file import write_tuned
 from lrlora.studies.spec.cells import Cell, expand_variants
 from lrlora.studies.spec.fingerprints import Fingerprints
@@ -112,7 +112,7 @@ def counted(calls: list[Cell], trained: Callable[..., dict[str, Any]] = formula)
 
 def tried(outcome: Outcome, name: str = "lora") -> list[tuple[int, dict[str, Any], float | None]]:
     (one,) = [one for one in outcome.variants if one.name == name]
-    return [(trial.number, trial.settings, trial.value) for trial in one.trials]
+    return [(trial.user_attrs[INDEX], one.settings(trial), trial.value) for trial in one.trials]
 
 
 def test_the_untuned_variant_is_the_first_trial_and_the_best_is_no_worse(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_untuned_variant_is_the_first_trial_and_the_best_is_no_worse(tmp_pat
     (one,) = outcome.variants
     assert one.counts() == {"complete": 4}
     assert one.default is not None
-    assert one.default.settings == {"training.learning_rate": 1e-3}
+    assert one.settings(one.default) == {"training.learning_rate": 1e-3}
     assert one.default.value == pytest.approx(0.8 + (0.002 + 0.003) / 2)
     assert one.difference is not None
     assert one.difference >= 0
@@ -138,10 +138,11 @@ def test_an_untuned_variant_outside_of_the_space_is_tried_first_and_nothing_else
     outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
     (one,) = outcome.variants
     assert one.counts() == {"complete": 14}
-    assert one.trials[0].settings == {"training.learning_rate": 1e-3, "amplitude_init": "zero"}
-    for trial in one.trials[1:]:
-        assert 1e-5 <= trial.settings["training.learning_rate"] <= 1e-4
-        assert ("bandwidth_init" in trial.settings) == (trial.settings["amplitude_init"] == "small:0.01")
+    first, *others = map(one.settings, one.trials)
+    assert first == {"training.learning_rate": 1e-3, "amplitude_init": "zero"}
+    for found in others:
+        assert 1e-5 <= found["training.learning_rate"] <= 1e-4
+        assert ("bandwidth_init" in found) == (found["amplitude_init"] == "small:0.01")
     assert one.best is one.default
 
 
@@ -216,7 +217,7 @@ def test_a_run_that_diverges_is_a_bad_result_and_no_crash(tmp_path: Path) -> Non
     assert one.counts() == {"complete": 1, "diverged": 3}
     assert one.best is one.default
     assert "no trial was better than the untuned variant" in " ".join(outcome.warnings())
-    assert all(trial.reason == "the loss is not finite" for trial in one.trials[1:])
+    assert all(trial.user_attrs[REASON] == "the loss is not finite" for trial in one.trials[1:])
 
 
 def test_a_run_that_fails_is_told_with_its_trace_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -227,8 +228,8 @@ def test_a_run_that_fails_is_told_with_its_trace_and_the_search_goes_on(tmp_path
 
     outcome = run_tune(declared(tmp_path, "lora", trials=3), tmp_path / "out", console=QUIET, run_cell=broken)
     (one,) = outcome.variants
-    assert [trial.outcome for trial in one.trials] == ["complete", "failed", "complete"]
-    assert "the disk is full" in str(one.trials[1].reason)
+    assert [trial.user_attrs[OUTCOME] for trial in one.trials] == ["complete", "failed", "complete"]
+    assert "the disk is full" in str(one.trials[1].user_attrs[REASON])
 
 
 def test_settings_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -237,9 +238,9 @@ def test_settings_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp
     chosen = declared(tmp_path, "sinc", trials=12, space=space)
     outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
     (one,) = outcome.variants
-    refused = [trial for trial in one.trials if trial.outcome == "refused"]
+    refused = [trial for trial in one.trials if trial.user_attrs[OUTCOME] == "refused"]
     assert refused, "centred, no residual, a = 0 is drawn within twelve trials"
-    assert all(trial.settings["amplitude_init"] == "zero" for trial in refused)
+    assert all(one.settings(trial)["amplitude_init"] == "zero" for trial in refused)
     assert len(one.trials) == 12
 
 
@@ -249,12 +250,12 @@ def test_wilcoxon_gives_up_a_trial_once_four_seeds_are_worse(tmp_path: Path) -> 
     assert chosen.pruner == "wilcoxon"
     outcome = run_tune(chosen, tmp_path / "out", console=QUIET, run_cell=formula)
     (one,) = outcome.variants
-    pruned = [trial for trial in one.trials if trial.outcome == "pruned"]
+    pruned = [trial for trial in one.trials if trial.user_attrs[OUTCOME] == "pruned"]
     assert pruned
-    assert all(4 <= len(trial.values) < 6 for trial in pruned)
-    assert all(trial.settings["training.learning_rate"] == 1e-6 for trial in pruned)
+    assert all(4 <= len(trial.user_attrs[VALUES]) < 6 for trial in pruned)
+    assert all(one.settings(trial)["training.learning_rate"] == 1e-6 for trial in pruned)
     assert one.best is not None
-    assert one.best.settings == {"training.learning_rate": 1e-3}
+    assert one.settings(one.best) == {"training.learning_rate": 1e-3}
 
 
 def test_hyperband_stops_a_run_in_its_middle_and_never_the_untuned_variant(tmp_path: Path) -> None:
@@ -282,12 +283,13 @@ def test_every_run_is_in_mlflow_under_its_trial(tmp_path: Path) -> None:
     out = tmp_path / "out"
     outcome = run_tune(declared(tmp_path, "lora", trials=2), out, console=QUIET, run_cell=formula)
     client = open_client(out)
-    for trial in outcome.variants[0].trials:
-        runs = [client.get_run(run) for run in trial.runs]
-        assert [run.data.tags["lrlora.trial"] for run in runs] == [str(trial.number)] * 2
+    (one,) = outcome.variants
+    for trial in one.trials:
+        runs = [client.get_run(run) for run in trial.user_attrs[RUNS]]
+        assert [run.data.tags["lrlora.trial"] for run in runs] == [str(trial.user_attrs[INDEX])] * 2
         assert {run.info.status for run in runs} == {"FINISHED"}
         rates = {float(run.data.params["training.learning_rate"]) for run in runs}
-        assert rates == {trial.settings["training.learning_rate"]}
+        assert rates == {one.settings(trial)["training.learning_rate"]}
 
 
 def test_the_file_that_is_left_is_a_study_with_the_tuned_settings(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_the_file_that_is_left_is_a_study_with_the_tuned_settings(tmp_path: Path
     assert set(variants) == {"sinc", "lora"}
     for subject, one in zip(chosen.subjects, outcome.variants, strict=True):
         assert one.best is not None
-        wanted = subject.variant(one.best.settings)
+        wanted = subject.variant(one.settings(one.best))
         assert variants[one.name].config == wanted.config
         assert variants[one.name].training.learning_rate == wanted.training.learning_rate
         assert variants[one.name].training.batch_size == 4
@@ -395,7 +397,7 @@ def test_the_page_and_the_data_tell_the_same(tmp_path: Path) -> None:
     assert len(set(ids.found)) == len(ids.found), "an id occurs twice"
     for one in outcome.variants:
         assert one.best is not None
-        assert all(run in text for run in one.best.runs)
+        assert all(run in text for run in one.best.user_attrs[RUNS])
         assert f"it takes {NEEDED} complete trials" in text
     assert text == page(load_outcome(tmp_path / "out")), "the same record makes the same page"
     console = Console(width=100, record=True, quiet=True)
