@@ -54,7 +54,7 @@ class Claim(Strict):
         margin: Of an equivalence or of ``at_most``, in the unit of the metric, or relative.
         smallest_effect: The smallest difference that is of interest, in the unit of the metric, or relative; of a
             trend, per unit of its number. By default half a point of accuracy, and for other metrics what
-            ``lrlora.studies.stats.verdicts.SMALLEST_EFFECTS`` says.
+            ``lrlora.studies.stats.measures.SMALLEST_EFFECTS`` says.
         scale: Of the number in a trend.
         paper: The published difference, or the differences at each of the numbers.
         source: Where that stands.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lrlora.studies.stats.bootstrap import hierarchical_interval
 from lrlora.studies.stats.crossed import mean_difference
+from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS
 from lrlora.studies.stats.outcomes import Question, in_words
 from lrlora.studies.stats.paired import ALPHA, PairedDifference, holm
 from lrlora.studies.stats.runs import AXIS, EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
@@ -58,18 +59,21 @@ class VariantComparison:
             across_tasks=None if self.across_tasks is None else (-self.across_tasks[1], -self.across_tasks[0]),
         )
 
-    def verdict(self, published: float | None, smallest: float | None) -> str | None:
-        """What this difference says of a published one, both in the metric's unit.
+    def verdict(self, published: float | None, metric: str) -> str | None:
+        """What this difference says of a published one; None without one.
 
         Args:
-            published: The published difference; None or 0: there is no verdict.
-            smallest: Smallest effect of interest, if one is known.
+            published: The published difference, in the paper's unit.
+            metric: The compared metric, which says how that is converted; if it is not, only the sign counts.
         """
         found = self.difference
-        if not published or found.uncertainty is None or found.n < 2:
-            return None if not published else "undecided"
-        turn = math.copysign(1.0, published)
-        question = Question("sign", smallest=smallest, published=abs(published))
+        if not published:
+            return None
+        if found.uncertainty is None or found.n < 2:
+            return "undecided"
+        unit, turn = PUBLISHED_UNITS.get(metric), math.copysign(1.0, published)
+        size = None if unit is None else unit * abs(published)
+        question = Question("sign", smallest=SMALLEST_EFFECTS.get(metric), published=size)
         uncertainty = found.uncertainty if turn > 0 else found.uncertainty.turned
         return in_words(*question.outcome(turn * found.mean, uncertainty, self.level))
 

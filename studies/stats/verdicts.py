@@ -11,27 +11,11 @@ import pandas as pd
 
 from lrlora.studies.spec.claims import Claim
 from lrlora.studies.stats.crossed import counts_of, mean_difference
+from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS, SMALLEST_RELATIVE
 from lrlora.studies.stats.outcomes import Outcome, Question, in_words
 from lrlora.studies.stats.paired import ALPHA, PairedDifference, hidden_spread, paired_difference
 from lrlora.studies.stats.runs import EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
 from lrlora.studies.stats.uncertainty import Exact, Variances
-
-SMALLEST_EFFECTS = {
-    "accuracy": 0.005,
-    "generalization_gap": 0.005,
-    "loss": 0.01,
-    "diverged": 0.1,
-    "nonlinear_fraction": 0.01,
-    "stable_rank": 0.5,
-    "stable_rank_std": 0.5,
-}
-"""Smallest effects of interest where a claim declares none, in the unit of the metric; a trend's is per unit of x."""
-
-SMALLEST_RELATIVE = 0.01
-"""The same for relative claims: one per cent."""
-
-PUBLISHED_UNITS = {"accuracy": 0.01, "generalization_gap": 0.01, "diverged": 1.0}
-"""What a published value is multiplied by to be in the unit of the metric. Others are on scales of their own."""
 
 
 @dataclass(frozen=True)
