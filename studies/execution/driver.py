@@ -23,9 +23,10 @@ from lrlora.studies.execution.live import STATUS_FILE, LiveStatus
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.execution.resources import Execution, choose_resources
+from lrlora.studies.record.cell_run import CellRun
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.results import Results, write_study_file
-from lrlora.studies.record.tracking import CellRun, Tracker, outcome_of
+from lrlora.studies.record.tracking import Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study

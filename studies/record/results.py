@@ -41,6 +41,8 @@ class Results:
         environment: In which the records were made.
         given_as: How to have the study again.
         notes: What differs between the records that should not, and what was left out.
+        examples: By the record's ``mlflow_run_id``, the results of every test example, see
+            :mod:`lrlora.studies.record.predictions`; of runs that kept them.
     """
 
     study: Study
@@ -51,6 +53,7 @@ class Results:
     environment: dict[str, Any] = field(default_factory=dict)
     given_as: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    examples: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -88,7 +91,9 @@ class Results:
         names = [cell.variant.name for cell in cells]
         claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
         study = study.model_copy(update={"claims": claims})
-        recorded = read_records(out, study.name, tracking_uri, tracker) if is_recorded(out) else {}
+        if tracker is None and is_recorded(out):
+            tracker = _reading(out, study.name, tracking_uri)
+        recorded = {} if tracker is None else tracker.read_results()
         records, earlier = _chosen(cells, recorded, saved.get("cells"))
         notes = told(earlier.differences, "report")
         if keep_old:
@@ -104,6 +109,7 @@ class Results:
             environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
             notes=[*notes, *provenance_differences(records)],
+            examples={} if tracker is None else tracker.read_examples(records),
         )
 
     @property
@@ -171,28 +177,29 @@ def is_recorded(out: Path) -> bool:
     return (out / PLACE_FILE).exists() or (out / DATABASE).exists()
 
 
-def read_records(
-    out: Path, study: str, tracking_uri: str | None = None, tracker: Tracker | None = None
-) -> dict[str, dict[str, Any]]:
+def read_records(out: Path, study: str, tracking_uri: str | None = None) -> dict[str, dict[str, Any]]:
     """The record of every cell that has ended, by the cell's id, earlier versions of cells among them.
 
     Args:
         out: The folder; nothing is written to it.
         study: The study's name.
         tracking_uri: The address of its store, where that needs a password.
-        tracker: Of its store; by default one is opened to read.
 
     Raises:
         StudyError: The store or a record cannot be read; one line.
     """
-    from lrlora.studies.record.tracking import Tracker, outcome_of
+    tracker = _reading(out, study, tracking_uri)
+    return {} if tracker is None else tracker.read_results()
+
+
+def _reading(out: Path, study: str, tracking_uri: str | None) -> Tracker | None:
+    """The store of a folder, opened to read; None if the first command was stopped before its first cell."""
+    from lrlora.studies.record.tracking import Tracker
 
     try:
-        tracker = tracker or Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
-    except NothingRecordedError:  # the first command was stopped before its first cell
-        return {}
-    found = {cell: tracker.read_result(run) for cell, run in tracker.cell_runs().items() if outcome_of(run) is not None}
-    return {cell: record for cell, record in found.items() if record is not None}
+        return Tracker.open(out, study, tracking_uri=tracking_uri, make=False)
+    except NothingRecordedError:
+        return None
 
 
 def read_study_file(out: Path) -> dict[str, Any] | None:

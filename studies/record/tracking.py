@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.addresses import artifacts_in, chosen_address, is_served, masked, path_of, public
+from lrlora.studies.record.cell_run import FILES, OUTCOME, RESULT_FILE, CellRun
 from lrlora.studies.record.outcomes import FINAL
 from lrlora.studies.record.patience import Patience, PatientClient, patiently
 from lrlora.studies.record.run_record import Provenance, RunRecord
@@ -21,13 +24,12 @@ from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.identity import missing_parts
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-CELL, SETTINGS, STUDY, OUTCOME = "lrlora.cell", "lrlora.settings", "lrlora.study", "lrlora.outcome"
+CELL, SETTINGS, STUDY = "lrlora.cell", "lrlora.settings", "lrlora.study"
 _PARENT = "mlflow.parentRunId"
-RESULT_FILE = "result.json"
-_FLUSH_SECONDS = 5.0
 _CELLS_SEARCHED = 20
 """So many cells are searched for one by one."""
 _LONGEST_VALUE = 500
@@ -116,23 +118,56 @@ class Tracker:
         Raises:
             StudyError: The run ended, and its record is not there or no record.
         """
+        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
+        found = self._artifact(run, RESULT_FILE)
+        if isinstance(found, bytes):
+            return RunRecord.read(found.decode("utf-8", "replace"), where)
+        if outcome_of(run) not in FINAL:
+            return None
+        raise StudyError(f"{where}: its {RESULT_FILE} cannot be read ({type(found).__name__})")
+
+    def read_results(self) -> dict[str, dict[str, Any]]:
+        """The record of every cell that has ended, by the cell's id, earlier versions of cells among them."""
+        ended = {cell: run for cell, run in self.cell_runs().items() if outcome_of(run) is not None}
+        found = {cell: self.read_result(run) for cell, run in ended.items()}
+        return {cell: record for cell, record in found.items() if record is not None}
+
+    def read_examples(self, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The results of every test example of the runs that kept them, by ``mlflow_run_id``.
+
+        A record that was taken from another run names it in ``reused_from``, and the results are there.
+        """
+        kept = [one for one in records if one.get("predictions") and one.get("mlflow_run_id")]
+        runs = {str(one["mlflow_run_id"]): str(one.get("reused_from") or one["mlflow_run_id"]) for one in kept}
+        found = {run: self.read_predictions(source) for run, source in runs.items()}
+        return {run: arrays for run, arrays in found.items() if arrays}
+
+    def read_predictions(self, run_id: str) -> dict[str, np.ndarray]:
+        """The results of every test example of a run, by name; empty if they were not kept, or cannot be read."""
+        from lrlora.studies.record.predictions import FILE, load_predictions
+
+        found = self._artifact(self.client.get_run(run_id), f"{FILES}/{FILE}")
+        if not isinstance(found, bytes):
+            return {}
+        try:
+            return load_predictions(io.BytesIO(found))
+        except (ValueError, OSError, zipfile.BadZipFile):
+            return {}
+
+    def _artifact(self, run: Run, path: str) -> bytes | Exception:
+        """The content of a run's file, or why there is none."""
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
         from mlflow.utils.file_utils import local_file_uri_to_path
 
-        where = f"{masked(self.address or str(self.out))}: run {run.info.run_id}"
         try:
             if (uri := self._artifacts_of(run)).startswith("file:"):  # which MLflow would copy first
-                text = Path(local_file_uri_to_path(uri), RESULT_FILE).read_text(encoding="utf-8")
-            else:
-                download = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri).download_artifacts
-                with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
-                    text = Path(patiently(self.client, download, RESULT_FILE, folder)).read_text(encoding="utf-8")
+                return Path(local_file_uri_to_path(uri), path).read_bytes()
+            download = get_artifact_repository(uri, tracking_uri=self.client.tracking_uri).download_artifacts
+            with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
+                return Path(patiently(self.client, download, path, folder)).read_bytes()
         except (MlflowException, OSError) as error:
-            if outcome_of(run) not in FINAL:
-                return None
-            raise StudyError(f"{where}: its {RESULT_FILE} cannot be read ({type(error).__name__})") from None
-        return RunRecord.read(text, where)
+            return error
 
     def cell_runs(self) -> dict[str, Run]:
         """The newest run of each cell, by the cell's id; earlier versions of a cell are under ids of their own."""
@@ -229,7 +264,11 @@ class Tracker:
             raise StudyError(f"run {found.info.run_id}: has no {RESULT_FILE}")
         run = self.start_cell(cell, (record.provenance or Provenance()).as_environment())
         names = {"study": cell.study, "variant": cell.variant.name, "axes": cell.variant.axes}
-        source = {"mlflow_run_id": run.run_id, "reused_from": found.info.run_id, "provenance": record.provenance}
+        source = {
+            "mlflow_run_id": run.run_id,
+            "reused_from": record.reused_from or found.info.run_id,
+            "provenance": record.provenance,
+        }
         record = record.model_copy(update=names | source)
         with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing:
             run.finish(record.plain(), found.data.tags[OUTCOME], Path(nothing))
@@ -272,63 +311,6 @@ class Tracker:
         ]
         for start in range(0, len(written), 100):  # which is what MLflow takes at a time
             self.client.log_batch(run_id, params=written[start : start + 100])
-
-
-class CellRun:
-    """The run of one cell while it is running. Steps are written in batches: one by one they cost 17 ms each."""
-
-    def __init__(self, client: MlflowClient, run_id: str, provenance: Provenance) -> None:
-        self.run_id = run_id
-        self.provenance = provenance
-        self._client = client
-        self._pending: list[Any] = []
-        self._flushed = time.monotonic()
-
-    def log_step(self, step: int, figures: Mapping[str, float | None]) -> None:
-        """Log the metrics of a step; values that are not finite are left out."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._pending += [Metric(key, value, now, step) for key, value in figures.items() if value is not None]
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._flush()
-
-    def finish(self, record: Mapping[str, Any], outcome: str, files: Path) -> None:
-        """Write the final metrics and the files, and then that the cell is done.
-
-        Args:
-            record: The fields of a :class:`RunRecord`; where it has no provenance, the run's own is added.
-            outcome: What the run is tagged with, see :mod:`lrlora.studies.record.outcomes`.
-            files: A folder that becomes the artifact ``adapter``, if anything is in it.
-        """
-        whole = RunRecord.model_validate({"provenance": self.provenance} | dict(record))
-        record = whole.plain()
-        step = len(whole.train_loss)
-        final = {f"{whole.judged_on}/{name}": value for name, value in record["metrics"].items()}
-        final |= {f"parameters/{name}": float(count) for name, count in record["parameters"].items()}
-        final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}
-        for layer in record["layers"]:
-            for name in ("stable_rank", "nonlinear_fraction"):
-                if layer[name] is not None:  # which means that the method has no such thing
-                    final[f"{name}/{layer['module']}"] = layer[name]
-        self.log_step(step, final)
-        self._flush()
-        if any(files.iterdir()):
-            self._client.log_artifacts(self.run_id, str(files), "adapter")
-        self._client.log_text(self.run_id, whole.write(), RESULT_FILE)
-        self._client.set_tag(self.run_id, OUTCOME, outcome)
-        self._client.set_terminated(self.run_id, "FAILED" if outcome == "failed" else "FINISHED")
-
-    def kill(self) -> None:
-        """Say that the run was interrupted."""
-        self._client.set_terminated(self.run_id, "KILLED")
-
-    def _flush(self) -> None:
-        # MLflow takes a thousand metrics at a time.
-        for start in range(0, len(self._pending), 1000):
-            self._client.log_batch(self.run_id, metrics=self._pending[start : start + 1000])
-        self._pending.clear()
-        self._flushed = time.monotonic()
 
 
 def _patient(client: MlflowClient, address: str | None, make: bool) -> MlflowClient:

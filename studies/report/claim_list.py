@@ -17,7 +17,7 @@ from lrlora.studies.report.table import make_table
 from lrlora.studies.stats.summary import StudySummary, summarise
 from lrlora.studies.stats.verdicts import ClaimVerdict
 
-COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p, Holm", "Verdict")
+COLUMNS = ("Study", "On", "Claim", "Paper", "Here [95 %]", "Pairs", "p", "Verdict")
 
 
 def tested_claims(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -57,9 +57,10 @@ def _row(summary: StudySummary, where: str, verdict: ClaimVerdict) -> dict[str, 
         "high": None if found is None or found.high is None else found.high * factor,
         "unit": scale.difference_unit.strip(),
         "pairs": 0 if found is None else found.n,
-        "p_holm": verdict.p_holm,
+        "p": verdict.p,
         "margin": None if verdict.claim.margin is None else verdict.claim.margin * factor,
-        "verdict": verdict.decision,
+        "outcome": verdict.outcome,
+        "verdict": verdict.words,
         "command": reproduce_command(summary),
     }
 
@@ -75,7 +76,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def tally(rows: Sequence[dict[str, Any]]) -> str:
     """Returns the number of claims by verdict."""
-    counts = Counter(row["verdict"] for row in rows)
+    counts = Counter(row["outcome"] for row in rows)
     found = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     return f"{len(rows)} claims: {found}" if len(rows) != 1 else f"1 claim: {found}"
 
@@ -89,6 +90,6 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["published"] + (f" ({row['source']})" if row["source"] else ""),
         row["here"],
         str(row["pairs"] or MISSING),
-        probability(row["p_holm"]),
+        probability(row["p"]),
         row["verdict"],
     )

@@ -15,11 +15,11 @@ def claim_table(summary: StudySummary) -> Table | None:
         {
             "Claim": verdict.claim.says,
             "Here [95 %]": found_here(verdict),
-            "Margin": _margin(verdict.claim, claim_scale(verdict)),
-            "p, Holm": probability(verdict.p_holm),
+            "Margin": _margin(verdict),
+            "p": probability(verdict.p),
             "Paper": published_value(verdict.claim),
             "Source": verdict.claim.source or MISSING,
-            "Verdict": verdict.decision,
+            "Verdict": verdict.words,
         }
         for verdict in summary.verdicts
     ]
@@ -52,8 +52,11 @@ def published_value(claim: Claim) -> str:
     return ", ".join(f"{factor * value:+g}".replace("-", "−") for value in values) + unit
 
 
-def _margin(claim: Claim, scale: Scale) -> str:
-    if claim.margin is None:
+def _margin(verdict: ClaimVerdict) -> str:
+    """The margin of a claim, or its smallest effect of interest."""
+    claim, scale = verdict.claim, claim_scale(verdict)
+    size = claim.margin or verdict.smallest
+    if size is None:
         return MISSING
-    sign = "±" if claim.kind == "equivalence" else "at most +"
-    return f"{sign}{scale.value(claim.margin)}{scale.difference_unit}"
+    sign = "at most +" if claim.kind == "at_most" else "±"
+    return f"{sign}{scale.value(size)}{scale.difference_unit}"

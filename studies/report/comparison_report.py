@@ -97,7 +97,7 @@ def definitions(found: StudyComparison) -> list[tuple[str, str]]:
             f"the same of each variant’s difference to {found.first.reference or 'the reference'}: what all variants "
             "gained in common from one study to the other cancels",
         ),
-        ("verdict", "that of each study’s own report, after Holm’s correction within that study"),
+        ("verdict", "that of each study’s own report, whose claims are one family"),
     ]
 
 

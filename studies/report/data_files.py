@@ -66,7 +66,7 @@ def summary_json(summary: StudySummary) -> str:
                 else None,
                 "runs": runs,
                 "decided": variant.comparison.decided if variant.comparison else None,
-                "verdict": variant.comparison.verdict(variant.published.difference)
+                "verdict": variant.comparison.verdict(variant.published.difference, summary.metric)
                 if variant.comparison and variant.published
                 else None,
             }

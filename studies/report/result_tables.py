@@ -29,7 +29,13 @@ def result_table(summary: StudySummary) -> Table:
             cells = _difference_cells(variant, scale, name_partner=to is None)
             row |= dict(zip((difference, "p, Holm", "Detectable"), cells, strict=True))
         if published:
-            row |= dict(zip(("Paper", "Paper, difference", "Against the paper"), _paper_cells(variant), strict=True))
+            row |= dict(
+                zip(
+                    ("Paper", "Paper, difference", "Against the paper"),
+                    _paper_cells(variant, summary.metric),
+                    strict=True,
+                )
+            )
         rows.append(row)
     caption = f"{summary.metric.capitalize()} on the {summary.split} over {summary.unit}s (mean ± standard deviation)"
     if compared:
@@ -163,15 +169,13 @@ def _difference_cells(variant: VariantSummary, scale: Scale, name_partner: bool)
     return [scale.found(found) + to, probability(variant.comparison.p_holm), scale.value(found.detectable)]
 
 
-def _paper_cells(variant: VariantSummary) -> list[str]:
+def _paper_cells(variant: VariantSummary, metric: str) -> list[str]:
     published = variant.published
     if published is None:
         return [MISSING] * 3
     spread = "" if published.std is None else f" ± {published.std:g}"
-    verdict = variant.comparison.verdict(published.difference) if variant.comparison else None
-    # The note under the table says "at this scale"; the column need not repeat it.
-    short = verdict.removesuffix(" at this scale") if verdict else MISSING
-    return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), short]
+    verdict = variant.comparison.verdict(published.difference, metric) if variant.comparison else None
+    return [f"{published.mean:g}{spread}", decimal(published.difference, 2, signed=True), verdict or MISSING]
 
 
 def _several(summary: StudySummary) -> str:

@@ -20,6 +20,13 @@ from lrlora.studies.stats.runs import unit_means
 from lrlora.studies.stats.source import flatten
 from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
+VERDICT = (
+    "the claims are one family: the probability to say anything false of any of them is at most 5 %, so each is "
+    "tested at 5 % over their number. Supported and contradicted: the interval excludes 0. No effect of that size: it "
+    "lies within ± the smallest effect of interest, the margin. Smaller than published: it excludes the published "
+    "effect. p is the level of the family at which the verdict would just hold"
+)
+
 
 def headline(summary: StudySummary) -> str:
     """Returns the best variant, its difference to the reference, and whether that is significant."""
@@ -167,8 +174,8 @@ def paper_note(summary: StudySummary) -> str | None:
     )
     return (
         f"Paper{f' ({origin})' if origin else ''}: another model and task, so only its differences to the reference "
-        "are comparable with ours. A difference counts as reproduced (in sign, not in size) or contradicted only if "
-        "our interval excludes 0 and the test survives Holm's correction; otherwise it is not decided at this scale."
+        "are comparable with ours. A difference of the published sign is supported if our interval, at 5 % over the "
+        "number of comparisons, excludes 0; it is smaller than published if the interval excludes the published one."
     )
 
 
@@ -187,8 +194,9 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
         (
             "difference",
             f"variant minus {reference} over matched cells (same task, backbone and seed, so the same data order and "
-            "split), with the 95 % interval of the paired t-test, not widened for multiplicity; from six pairs on also "
-            "the BCa bootstrap interval",
+            "split), with its 95 % interval, not widened for multiplicity: of the paired t-test over seeds, widened by "
+            "the sampling of test examples where the results of each were kept; from six pairs on also the BCa "
+            "bootstrap interval over seeds",
         ),
         *(
             [
@@ -201,7 +209,8 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
             if across_tasks
             else []
         ),
-        ("p", "two-sided paired t-test; Holm: corrected over all comparisons and claims of the study"),
+        ("p", "two-sided; Holm: corrected over all comparisons of the study"),
+        *([("verdict", VERDICT)] if summary.verdicts else []),
         ("detectable", "the true difference that such a test detects with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
         ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is linear"),
@@ -244,7 +253,7 @@ def _standing(comparison: VariantComparison, scale: Scale) -> str:
     assert comparison.p_holm is not None
     corrected = f"Holm-corrected {equals_probability(comparison.p_holm)}"
     if not found.excludes_zero:
-        return f"is {side}, but the {interval} includes 0: not decided."
+        return f"is {side}, but the {interval} includes 0: undecided."
     if not comparison.decided:
         return f"is {side}; the {interval} excludes 0, but the difference is not significant ({corrected})."
     return f"is {side}; the {interval} excludes 0 ({corrected})."

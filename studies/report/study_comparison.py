@@ -21,8 +21,6 @@ from lrlora.studies.stats.summary import StudySummary, VariantSummary, summarise
 NOT_DESIGN = frozenset({"name", "question", "tuning", "paper", "budgets", "shortcuts", "claims", "seconds_per_example"})
 """Fields of a study that are no part of its design: words, published values, and budgets that were not run."""
 
-DECISIVE = frozenset({"reproduced", "contradicted"})
-
 
 @dataclass(frozen=True)
 class DifferingSetting:
@@ -64,7 +62,7 @@ class CommonClaim:
     @property
     def opposed(self) -> bool:
         """Whether both are decided, and in opposite ways."""
-        return self.first != self.second and {self.first, self.second} <= DECISIVE
+        return {self.first, self.second} in ({"supported", "contradicted"}, {"supported", "no effect of that size"})
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _paired(first: pd.Series, second: pd.Series) -> PairedDifference | None:
 
 
 def _claims(first: StudySummary, second: StudySummary) -> list[CommonClaim]:
-    here, there = ({verdict.claim.says: verdict.decision for verdict in one.verdicts} for one in (first, second))
+    here, there = ({verdict.claim.says: verdict.outcome for verdict in one.verdicts} for one in (first, second))
     both = [says for says in here if says in there]
     rest = [says for says in (*here, *there) if says not in both]
     return [CommonClaim(says, here.get(says), there.get(says)) for says in (*both, *rest)]

@@ -33,7 +33,7 @@ def print_summary(results: Results, console: Console) -> None:
         console.print(whole_table(_main_table(*tables, compared, wide=console.width >= _WIDE)))
     console.print(Text(headline(summary), style="bold"))
     for verdict in summary.verdicts:
-        console.print(Padding(Text(f"{verdict.decision}: {verdict.claim.says}"), (0, 0, 0, 1)))
+        console.print(Padding(Text(f"{verdict.words}: {verdict.claim.says}"), (0, 0, 0, 1)))
     for note in (*caveats(summary), *resolution(summary)):
         console.print(Padding(Text(f"· {note}", style="dim"), (0, 0, 0, 1)))
 

@@ -55,7 +55,7 @@ def _figure(verdict: ClaimVerdict, points: list[TrendPoint], name: str, summary:
         if published is not None:
             _paper(axes, published, [*means, *ends])
         svg = inline_svg(figure, f"{quantity} against {axis}")
-    caption = f"{claim.says}: {verdict.decision}. {quantity.capitalize()}{against} at each {axis}"
+    caption = f"{claim.says}: {verdict.words}. {quantity.capitalize()}{against} at each {axis}"
     caption += (
         f", with its 95 % interval over {verdict.unit}s." if ends else "; without repetition there is no interval."
     )

@@ -52,6 +52,9 @@ class Claim(Strict):
             If that is 0 in any pair, the claim is not tested.
         sign: Which sign the difference, the trend or the contrast is claimed to have.
         margin: Of an equivalence or of ``at_most``, in the unit of the metric, or relative.
+        smallest_effect: The smallest difference that is of interest, in the unit of the metric, or relative; of a
+            trend, per unit of its number. By default half a point of accuracy, and for other metrics what
+            ``lrlora.studies.stats.measures.SMALLEST_EFFECTS`` says.
         scale: Of the number in a trend.
         paper: The published difference, or the differences at each of the numbers.
         source: Where that stands.
@@ -66,6 +69,7 @@ class Claim(Strict):
     relative: bool = False
     sign: Literal["positive", "negative"] = "positive"
     margin: float | None = Field(None, gt=0)
+    smallest_effect: float | None = Field(None, gt=0)
     scale: Literal["linear", "log2"] = "log2"
     paper: float | list[float] | None = None
     source: str = ""
@@ -78,6 +82,8 @@ class Claim(Strict):
             raise ValueError(f"{self.says!r}: equivalence and at_most need a margin, and no other kind has one")
         if self.kind == "trend" and "*" not in self.of:
             raise ValueError(f"{self.says!r}: a trend needs a * in 'of', for the number that it goes along")
+        if self.margin is not None and self.smallest_effect is not None:
+            raise ValueError(f"{self.says!r}: its margin is the smallest effect of interest; give one of them")
         Comparison(of=self.of, against=self.against or "")
         return self
 

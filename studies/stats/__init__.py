@@ -10,28 +10,29 @@ It needs no other part of a study than a pandas data frame with one row per run:
 from __future__ import annotations
 
 from lrlora.studies.stats.comparisons import VariantComparison, compare
-from lrlora.studies.stats.equivalence import equivalence, inequivalence
-from lrlora.studies.stats.paired import Estimate, PairedDifference, estimate, holm, paired_difference, trend
+from lrlora.studies.stats.crossed import mean_difference
+from lrlora.studies.stats.outcomes import OUTCOMES, Outcome, Question
+from lrlora.studies.stats.paired import Estimate, PairedDifference, estimate, holm, paired_difference
 from lrlora.studies.stats.runs import runs_frame
 from lrlora.studies.stats.summary import StudySummary, VariantSummary, summarise
-from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
+from lrlora.studies.stats.verdicts import ClaimVerdict, examine
 
 __all__ = [
+    "OUTCOMES",
     "ClaimVerdict",
     "Estimate",
+    "Outcome",
     "PairedDifference",
+    "Question",
     "StudySummary",
     "VariantComparison",
     "VariantSummary",
     "compare",
-    "decide",
-    "equivalence",
     "estimate",
     "examine",
     "holm",
-    "inequivalence",
+    "mean_difference",
     "paired_difference",
     "runs_frame",
     "summarise",
-    "trend",
 ]

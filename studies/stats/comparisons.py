@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import pandas as pd
 
 from lrlora.studies.stats.bootstrap import hierarchical_interval
-from lrlora.studies.stats.paired import ALPHA, PairedDifference, paired_difference
-from lrlora.studies.stats.runs import AXIS, PLACE, Unit, unit_of, with_places
-
-Decision = Literal["reproduced", "contradicted", "not decided at this scale", "not tested"]
-"""What the runs say of a published sign or of a claim."""
+from lrlora.studies.stats.crossed import mean_difference
+from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS
+from lrlora.studies.stats.outcomes import Question, in_words
+from lrlora.studies.stats.paired import ALPHA, PairedDifference, holm
+from lrlora.studies.stats.runs import AXIS, EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class VariantComparison:
         against: What it is compared with.
         unit: What the pairs are.
         difference: Variant minus partner, in the metric's unit.
-        p_holm: The paired t-test's p after Holm's correction over all tests of the study; None without a test.
+        p_holm: p after Holm's correction over the comparisons of the study; None without a test.
         lost_pairs: Runs of either whose partner diverged, failed or is missing.
         by_task: With several tasks, the differences of the runs within each.
         across_tasks: From three tasks on, the interval of a bootstrap over tasks and over the runs within each.
+        level: That of the family over the number of its comparisons.
     """
 
     of: str
@@ -39,6 +40,7 @@ class VariantComparison:
     lost_pairs: int
     by_task: Mapping[str, Sequence[float]] = field(default_factory=dict)
     across_tasks: tuple[float, float] | None = None
+    level: float = ALPHA
 
     @property
     def decided(self) -> bool:
@@ -57,17 +59,27 @@ class VariantComparison:
             across_tasks=None if self.across_tasks is None else (-self.across_tasks[1], -self.across_tasks[0]),
         )
 
-    def verdict(self, published: float | None) -> Decision | None:
-        """Whether this sign and a published difference's sign agree; None without a published difference."""
-        if published is None or published == 0.0:
+    def verdict(self, published: float | None, metric: str) -> str | None:
+        """What this difference says of a published one; None without one.
+
+        Args:
+            published: The published difference, in the paper's unit.
+            metric: The compared metric, which says how that is converted; if it is not, only the sign counts.
+        """
+        found = self.difference
+        if not published:
             return None
-        if not self.decided:
-            return "not decided at this scale"
-        return "reproduced" if (published > 0) == (self.difference.mean > 0) else "contradicted"
+        if found.uncertainty is None or found.n < 2:
+            return "undecided"
+        unit, turn = PUBLISHED_UNITS.get(metric), math.copysign(1.0, published)
+        size = None if unit is None else unit * abs(published)
+        question = Question("sign", smallest=SMALLEST_EFFECTS.get(metric), published=size)
+        uncertainty = found.uncertainty if turn > 0 else found.uncertainty.turned
+        return in_words(*question.outcome(turn * found.mean, uncertainty, self.level))
 
 
 def compare(runs: pd.DataFrame, family: Sequence[tuple[str, str]], metric: str) -> list[VariantComparison]:
-    """Compare pairs of variants over matched runs. Their p values are not corrected yet.
+    """Compare pairs of variants over matched runs, as one family.
 
     Runs match if task, backbone and seed agree, and every axis that varies within the partner itself. Matched
     differences are averaged within a repetition (a seed; with several tasks, a task) before the test.
@@ -82,8 +94,12 @@ def compare(runs: pd.DataFrame, family: Sequence[tuple[str, str]], metric: str) 
     """
     runs = with_places(runs)
     unit = unit_of(runs)
-    found = [_compare(runs, of, against, metric, unit) for of, against in family]
-    return [comparison for comparison in found if comparison is not None]
+    compared = [_compare(runs, of, against, metric, unit) for of, against in family]
+    found = [comparison for comparison in compared if comparison is not None]
+    tested = [one.difference.p for one in found if one.difference.p is not None]
+    adjusted = iter(holm(tested))
+    level = ALPHA / max(1, len(found))
+    return [replace(one, p_holm=None if one.difference.p is None else next(adjusted), level=level) for one in found]
 
 
 def by_row(comparisons: Sequence[VariantComparison], reference: str | None) -> dict[str, VariantComparison]:
@@ -102,18 +118,16 @@ def _compare(runs: pd.DataFrame, of: str, against: str, metric: str, unit: Unit)
     here, there = (runs[runs["variant"] == name] for name in (of, against))
     axes = [name for name in runs if str(name).startswith(AXIS) and there[name].nunique(dropna=False) > 1]
     keys = [*PLACE, *axes]
-    cells, partners = (
-        part.dropna(subset=[metric]).groupby(keys, sort=False, dropna=False)[metric].mean().reset_index()
-        for part in (here, there)
-    )
-    pairs = cells.merge(partners, on=keys, suffixes=("_of", "_against"))
-    means = pairs.groupby(unit, sort=False, dropna=False)[[f"{metric}_of", f"{metric}_against"]].mean()
-    found = paired_difference(*(means[name].tolist() for name in means))
+    if unit == "task":
+        runs = runs.drop(columns=EXAMPLES + metric, errors="ignore")
+    cells, partners = matched(*(metric_values(runs[runs["variant"] == name], metric, keys) for name in (of, against)))
+    differences = cells - partners
+    found = mean_difference(differences.groupby(level=unit, sort=False, dropna=False).mean().to_numpy())
     if found is None:
         return None
-    differences = pairs[f"{metric}_of"] - pairs[f"{metric}_against"]
     tasks = {}
     if unit == "task":
-        tasks = {str(task): one.tolist() for task, one in differences.groupby(pairs["task"], sort=False)}
-    lost = len(pd.concat([here, there])[keys].drop_duplicates()) - len(pairs)
+        whole = differences.mean(axis=1)
+        tasks = {str(task): one.tolist() for task, one in whole.groupby(level="task", sort=False)}
+    lost = len(pd.concat([here, there])[keys].drop_duplicates()) - len(differences)
     return VariantComparison(of, against, unit, found, None, lost, tasks, hierarchical_interval(tasks))

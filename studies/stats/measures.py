@@ -20,6 +20,23 @@ SETTLED = 0.05
 STANDARD_ERRORS = 2
 """How far above the majority baseline an accuracy may be to count as one that is level with it."""
 
+SMALLEST_EFFECTS = {
+    "accuracy": 0.005,
+    "generalization_gap": 0.005,
+    "loss": 0.01,
+    "diverged": 0.1,
+    "nonlinear_fraction": 0.01,
+    "stable_rank": 0.5,
+    "stable_rank_std": 0.5,
+}
+"""Smallest effects of interest where a claim declares none, in the unit of the metric; a trend's is per unit of x."""
+
+SMALLEST_RELATIVE = 0.01
+"""The same for relative claims: one per cent."""
+
+PUBLISHED_UNITS = {"accuracy": 0.01, "generalization_gap": 0.01, "diverged": 1.0}
+"""What a published value is multiplied by to be in the unit of the metric. Others are on scales of their own."""
+
 
 def measure(record: Record, name: str) -> float | None:
     """A measure of a finished run; None if it was not recorded or is not finite. ``diverged`` is one of any run."""

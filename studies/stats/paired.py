@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, stats
 
 from lrlora.studies.stats.bootstrap import CONFIDENCE, bootstrap_interval
+from lrlora.studies.stats.uncertainty import Uncertainty, Variances
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.80
@@ -46,13 +48,15 @@ class PairedDifference:
         n: Number of pairs.
         mean: Mean difference.
         std: Sample standard deviation of the differences; None for one pair.
-        low: Lower end of the paired 95 % t interval; None for one pair, or if all differences are 0.
+        low: Lower end of the 95 % interval of the mean; None for one pair, or if all differences are 0.
         high: Upper end of that interval.
-        p: Two-sided p of the paired t-test; None where there is no interval.
+        p: Two-sided p of the hypothesis that the mean is 0; None where there is no interval.
         effect_size: Cohen's d_z, the mean over the standard deviation of the differences; None without a spread.
         detectable: The difference that such a test would have found in 80 % of repetitions, given this spread.
         bootstrap_low: Lower end of the BCa bootstrap interval; None below six pairs.
         bootstrap_high: Upper end of that interval.
+        uncertainty: What the intervals follow from; None where there is none.
+        examples: Number of test examples, if the interval covers their sampling too; else None.
     """
 
     n: int
@@ -65,11 +69,17 @@ class PairedDifference:
     detectable: float | None = None
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
+    uncertainty: Uncertainty | None = None
+    examples: int | None = None
 
     @property
     def excludes_zero(self) -> bool:
         """Whether there is an interval and 0 lies outside it."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
+
+    def interval(self, alpha: float) -> tuple[float, float] | None:
+        """Returns the two-sided interval of the mean at confidence 1 − ``alpha``; None where there is none."""
+        return None if self.uncertainty is None else self.uncertainty.interval(self.mean, alpha)
 
     @property
     def turned(self) -> PairedDifference:
@@ -86,6 +96,7 @@ class PairedDifference:
             effect_size=minus(self.effect_size),
             bootstrap_low=minus(self.bootstrap_high),
             bootstrap_high=minus(self.bootstrap_low),
+            uncertainty=None if self.uncertainty is None else self.uncertainty.turned,
         )
 
 
@@ -146,6 +157,7 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Pa
         detectable=minimum_detectable_effect(found.std, found.n),
         bootstrap_low=None if bootstrap is None else bootstrap[0],
         bootstrap_high=None if bootstrap is None else bootstrap[1],
+        uncertainty=Variances(((found.std**2 / found.n, found.n - 1),)),
     )
 
 
@@ -164,8 +176,10 @@ def _without_spread(n: int, mean: float) -> PairedDifference:
     if abs(mean) <= np.finfo(float).tiny:
         return PairedDifference(n, mean, 0.0)
     error = hidden_spread(mean) / math.sqrt(n)
-    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error
-    return PairedDifference(n, mean, 0.0, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
+    variances = Variances(((error**2, n - 1),))
+    low, high = variances.interval(mean, ALPHA)
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+    return PairedDifference(n, mean, 0.0, low, high, p, uncertainty=variances)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -194,6 +208,11 @@ def minimum_detectable_effect(std: float, n: int) -> float | None:
     """
     if n < 2 or std <= 0.0:
         return None
+    return _detectable_noncentrality(n) * std / math.sqrt(n)
+
+
+@lru_cache(maxsize=256)
+def _detectable_noncentrality(n: int) -> float:
     critical = float(stats.t.ppf(1 - ALPHA / 2, n - 1))
     # The power is a normal tail averaged over the sampling distribution of the standard deviation. scipy's
     # noncentral t says the same, but returns NaN at the few degrees of freedom that matter here.
@@ -205,34 +224,7 @@ def minimum_detectable_effect(std: float, n: int) -> float | None:
         return float(tails.mean()) - POWER
 
     # The answer is below twice the critical value at every n; ten times leaves no doubt about the bracket.
-    noncentrality = optimize.brentq(shortfall, 1e-3, 10 * critical)
-    return float(noncentrality) * std / math.sqrt(n)
-
-
-def trend(at: Sequence[float], series: Sequence[Sequence[float]]) -> PairedDifference | None:
-    """Whether a quantity grows along ``at``: the mean of the slopes of several repetitions, with its interval and p.
-
-    Each repetition gives one least-squares slope, and the slopes are tested against zero: the level that a repetition
-    has at all of ``at`` does not count as evidence.
-
-    Args:
-        at: Where the quantity was observed; at least two different numbers.
-        series: For each repetition the values there.
-
-    Returns:
-        The slope per unit of ``at``; None without repetitions.
-
-    Raises:
-        ValueError: There are fewer than two places, or a repetition misses one.
-    """
-    x = np.asarray(at, dtype=float)
-    if len(x) < 2 or float(np.ptp(x)) == 0.0:
-        raise ValueError(f"a trend needs two places at least, not {list(at)}")
-    if any(len(values) != len(x) for values in series):
-        raise ValueError(f"every repetition has a value at each of the {len(x)} places")
-    centred = x - x.mean()
-    slopes = [float(centred @ np.asarray(values, dtype=float) / (centred @ centred)) for values in series]
-    return paired_difference(slopes, [0.0] * len(slopes))
+    return float(optimize.brentq(shortfall, 1e-3, 10 * critical))
 
 
 def _spread(array: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from lrlora.studies.stats.measures import at_chance
 from lrlora.studies.stats.paired import Estimate, estimate
 from lrlora.studies.stats.runs import Unit, places, runs_frame, unit_means, unit_of
 from lrlora.studies.stats.source import Record, Results, finite
-from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
+from lrlora.studies.stats.verdicts import ClaimVerdict, examine
 
 PARAMETER_KINDS = ("trainable", "adapter", "transfer", "total")
 FURTHER_MEASURES = ("convergence_step", "active_basis", "generalization_gap", "tokens_per_second")
@@ -115,8 +115,8 @@ class StudySummary:
         tuning: The study's own sentence on tuning, where it has one.
         tuning_budget: What every variant was given to find its settings; empty without a tuning stage.
         tuned: By variant, the settings that it found.
-        comparisons: All that were tested, as one family with the claims.
-        verdicts: The claims with their verdicts.
+        comparisons: All that were tested, as one family.
+        verdicts: The claims with their verdicts, as another family.
         runs: The records as a data frame, with the metrics of the study and its claims.
     """
 
@@ -193,8 +193,14 @@ def summarise(results: Results) -> StudySummary:
     family = dict.fromkeys((of, against) for one in declared for _, of, against in pairs(*one, by_variant))
     metric, claims = study.metric.name, getattr(study, "claims", ())
     measures = dict.fromkeys([metric, *FURTHER_MEASURES, *(claim.metric for claim in claims if claim.metric)])
-    runs = runs_frame([record for records in by_variant.values() for record in records], list(measures))
-    verdicts, comparisons = decide(examine(claims, runs, reference, metric), compare(runs, list(family), metric))
+    if "accuracy" in measures:
+        measures.setdefault("loss")
+    runs = runs_frame(
+        [record for records in by_variant.values() for record in records],
+        list(measures),
+        getattr(results, "examples", None),
+    )
+    verdicts, comparisons = examine(claims, runs, reference, metric), compare(runs, list(family), metric)
     rows = by_row(comparisons, reference)
     published = _published(study.paper, {name: one.against for name, one in rows.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from lrlora.studies.spec.claims import Claim
-from lrlora.studies.stats.comparisons import Decision, VariantComparison
-from lrlora.studies.stats.equivalence import equivalence, inequivalence
-from lrlora.studies.stats.paired import ALPHA, PairedDifference, holm, paired_difference, trend
-from lrlora.studies.stats.runs import PLACE, Unit, unit_of, with_places
+from lrlora.studies.stats.crossed import counts_of, mean_difference
+from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS, SMALLEST_RELATIVE
+from lrlora.studies.stats.outcomes import Outcome, Question, in_words
+from lrlora.studies.stats.paired import ALPHA, PairedDifference, hidden_spread, paired_difference
+from lrlora.studies.stats.runs import EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
+from lrlora.studies.stats.uncertainty import Exact, Variances
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,12 @@ class ClaimVerdict:
         unit: What the repetitions are.
         compared: The pairs of variants that went into it.
         found: The mean difference, or for a trend the mean slope, with its interval; None if nothing was recorded.
-        p: Of the claim's own test; None without one.
-        p_holm: After Holm's correction over all tests of the study.
-        decision: The verdict.
+        level: The level that it was tested at: that of the family over the number of its claims.
+        p: The level at which the outcome would just hold, times the number of claims; None without a test.
+        outcome: The verdict.
+        remarks: What holds besides, such as "smaller than published".
+        smallest: Smallest effect of interest, in the unit of the metric; None if none is known.
+        published: The published effect in the unit of the metric; None if it has another scale.
         note: Why a claim could not be tested, where that is more than a lack of records.
     """
 
@@ -35,94 +41,139 @@ class ClaimVerdict:
     metric: str
     unit: Unit
     compared: tuple[tuple[str, str], ...]
-    found: PairedDifference | None
-    p: float | None
-    p_holm: float | None = None
-    decision: Decision = "not tested"
+    found: PairedDifference | None = None
+    level: float = ALPHA
+    p: float | None = None
+    outcome: Outcome = "not tested"
+    remarks: tuple[str, ...] = ()
+    smallest: float | None = None
+    published: float | None = None
     note: str = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether the runs say anything of the claim."""
+        return self.outcome not in ("undecided", "not tested")
 
-def examine(claims: Sequence[Claim], runs: pd.DataFrame, reference: str | None, metric: str) -> list[ClaimVerdict]:
-    """Test every claim. The verdicts come from :func:`decide`, after the correction over all tests of the study.
+    @property
+    def words(self) -> str:
+        """The outcome with its remarks."""
+        return in_words(self.outcome, self.remarks)
+
+
+def examine(
+    claims: Sequence[Claim], runs: pd.DataFrame, reference: str | None, metric: str, alpha: float = ALPHA
+) -> list[ClaimVerdict]:
+    """Tests the claims of a study as one family: the probability to say anything false of any is at most ``alpha``.
 
     Args:
         claims: As declared.
         runs: See :mod:`lrlora.studies.stats.runs`; with a column for the metric of every claim.
         reference: The partner of claims that name none.
         metric: Column of the study's metric.
+        alpha: Of the family. Each claim has an equal share of it (Bonferroni).
     """
     runs = with_places(runs)
-    return [_test(claim, runs, reference, claim.metric or metric) for claim in claims]
+    return [_test(claim, runs, reference, claim.metric or metric, alpha, len(claims)) for claim in claims]
 
 
-def decide(
-    verdicts: Sequence[ClaimVerdict], comparisons: Sequence[VariantComparison]
-) -> tuple[list[ClaimVerdict], list[VariantComparison]]:
-    """Decide every claim; both are returned with Holm's correction over all tests of the study.
-
-    A claim that is a difference of the study's metric is the same test as the comparison of those two, and counts once.
-    """
-    # A test is known by its index among the comparisons, or after them.
-    tests = {index: one.difference.p for index, one in enumerate(comparisons)}
-    indices = [_index(verdict, comparisons, len(comparisons) + i) for i, verdict in enumerate(verdicts)]
-    tests |= {index: verdict.p for index, verdict in zip(indices, verdicts, strict=True) if index not in tests}
-    family = {index: p for index, p in tests.items() if p is not None}
-    adjusted = dict(zip(family, holm(list(family.values())), strict=True))
-    decided = [_decided(replace(one, p_holm=adjusted.get(index))) for index, one in zip(indices, verdicts, strict=True)]
-    return decided, [replace(one, p_holm=adjusted.get(index)) for index, one in enumerate(comparisons)]
-
-
-def _index(verdict: ClaimVerdict, comparisons: Sequence[VariantComparison], own: int) -> int:
-    """The comparison that is the claim's test, in either direction; ``own`` if there is none."""
-    claim, p = verdict.claim, verdict.p
-    if claim.kind != "difference" or claim.metric is not None or claim.relative or len(verdict.compared) != 1:
-        return own
-    for index, one in enumerate(comparisons):
-        its = one.difference.p
-        if {one.of, one.against} == set(verdict.compared[0]) and p is not None and its is not None:
-            return index if math.isclose(p, its, rel_tol=1e-6) else own
-    return own
-
-
-def _test(claim: Claim, runs: pd.DataFrame, reference: str | None, metric: str) -> ClaimVerdict:
+def _test(
+    claim: Claim, runs: pd.DataFrame, reference: str | None, metric: str, alpha: float, family: int
+) -> ClaimVerdict:
     stars = claim.pairs(runs["variant"].unique(), reference) if claim.kind != "contrast" else []
     compared = tuple((of, against) for _, of, against in stars)
     involved = {*claim.weights, *(name for pair in compared for name in pair)}
     unit = unit_of(runs[runs["variant"].isin(involved)])
-    nothing = ClaimVerdict(claim, metric, unit, compared, None, None)
+    untested = ClaimVerdict(claim, metric, unit, compared, level=alpha / family)
     if claim.relative and (zeros := sum(_zero_partners(runs, of, against, metric) for of, against in compared)):
         # Without these pairs the test would be one of the others only.
-        return replace(nothing, note=f"{metric} of the partner is 0 in {zeros} pairs, to which nothing is relative")
+        return replace(untested, note=f"{metric} of the partner is 0 in {zeros} pairs, to which nothing is relative")
     if claim.kind == "contrast":
-        columns = [_by_repetition(_values(runs, name, metric), unit) for name in claim.weights]
+        columns = [_by_repetition(_values(runs, name, metric, unit), unit) for name in claim.weights]
     else:
         columns = [_quantity(claim, runs, of, against, metric, unit) for _, of, against in stars]
     # One row for every repetition that all columns have.
-    series = pd.concat(columns, axis=1, join="inner") if columns else pd.DataFrame()
-    if series.empty:
-        return nothing
-    if claim.kind == "trend":
-        at = [_number(star, claim) for star, _, _ in stars]
-        known = [number for number in at if number is not None]
-        if len(known) != len(at) or len(set(known)) < 2:
-            return nothing
-        found = trend(known, series.to_numpy().tolist())
-    else:
-        weights = list(claim.weights.values()) or [1 / len(columns)] * len(columns)
-        means = (series.to_numpy() @ weights).tolist()
-        found = paired_difference(means, [0.0] * len(means))
-        if claim.margin is not None:
-            return replace(nothing, found=found, p=_p_about_margin(claim.kind, means, claim.margin))
-    return replace(nothing, found=found, p=found.p if found is not None else None)
+    shared = _shared(columns)
+    weights = _weights(claim, stars, len(columns)) if shared else None
+    if weights is None:
+        return untested
+    differences = np.asarray(sum(weight * column for weight, column in zip(weights, shared, strict=True)))
+    found = _difference(differences, metric)
+    smallest = claim.smallest_effect or (SMALLEST_RELATIVE if claim.relative else SMALLEST_EFFECTS.get(metric))
+    published = _published(claim, metric, weights)
+    verdict = replace(untested, found=found, smallest=smallest, published=published)
+    return verdict if found is None else _decided(verdict, found, alpha, family)
 
 
-def _p_about_margin(kind: str, means: Sequence[float], margin: float) -> float | None:
-    """The smaller p of two statements that exclude each other: less than the margin, and more."""
-    if kind == "at_most":
-        found = paired_difference(means, [margin] * len(means))
-        return found.p if found is not None else None
-    tests = equivalence(means, margin), inequivalence(means, margin)
-    return min((p for p in tests if p is not None), default=None)
+def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, family: int) -> ClaimVerdict:
+    claim, uncertainty = verdict.claim, found.uncertainty
+    turn = -1.0 if claim.margin is None and claim.sign == "negative" else 1.0
+    if uncertainty is None and found.n > 1 and (size := claim.margin or verdict.smallest):
+        # All differences are 0: their spread is taken as what rounding to multiples of the margin would have hidden.
+        uncertainty = Variances(((hidden_spread(size) ** 2 / found.n, found.n - 1),))
+    verdict = replace(verdict, outcome="undecided")
+    if uncertainty is None:
+        return verdict
+    if found.n == 1 and not isinstance(uncertainty, Exact):
+        return replace(verdict, note="one seed: the interval covers the test examples only")
+    question = _question(verdict, turn)
+    uncertainty = uncertainty if turn > 0 else uncertainty.turned
+    outcome, remarks = question.outcome(turn * found.mean, uncertainty, alpha / family)
+    p = None
+    if not isinstance(uncertainty, Exact):
+        p = min(1.0, family * question.p(turn * found.mean, uncertainty, outcome))
+    return replace(verdict, outcome=outcome, remarks=remarks, p=p)
+
+
+def _question(verdict: ClaimVerdict, turn: float) -> Question:
+    claim = verdict.claim
+    if claim.kind == "equivalence":
+        return Question("within", claim.margin)
+    if claim.kind == "at_most":
+        return Question("below", claim.margin)
+    published = None if verdict.published is None else turn * verdict.published
+    return Question("sign", smallest=verdict.smallest, published=published)
+
+
+def _difference(differences: np.ndarray, metric: str) -> PairedDifference | None:
+    """The mean of differences, ``(repetitions, examples)``, with what is known of its uncertainty."""
+    found = mean_difference(differences)
+    if found is None:
+        return None
+    if metric.startswith("parameters.") and np.ptp(differences) == 0:
+        return replace(found, low=found.mean, high=found.mean, p=None, uncertainty=Exact())
+    if metric == "diverged" and found.n > 1 and np.isin(differences, (-1.0, 0.0, 1.0)).all():
+        counts = counts_of(differences[:, 0])
+        low, high = counts.interval(found.mean, ALPHA)
+        return replace(found, low=low, high=high, p=counts.p, uncertainty=counts)
+    return found
+
+
+def _weights(claim: Claim, stars: Sequence[tuple[str, str, str]], count: int) -> list[float] | None:
+    """What the columns of a claim are multiplied by and summed; None for a trend without two different numbers.
+
+    A trend is the least-squares slope along its numbers, a weighted sum of the values there.
+    """
+    if claim.kind != "trend":
+        return list(claim.weights.values()) or [1 / count] * count
+    at = [_number(star, claim) for star, _, _ in stars]
+    known = np.array([number for number in at if number is not None])
+    if len(known) != len(at) or len(set(known)) < 2:
+        return None
+    centred = known - known.mean()
+    return list(map(float, centred / (centred @ centred)))
+
+
+def _published(claim: Claim, metric: str, weights: Sequence[float]) -> float | None:
+    """The published effect in the unit of the metric; None if its scale is another."""
+    unit = 1.0 if claim.relative else PUBLISHED_UNITS.get(metric)
+    if claim.paper is None or unit is None or claim.margin is not None:
+        return None
+    if not isinstance(claim.paper, list):
+        return unit * claim.paper if claim.kind != "trend" else None
+    if len(claim.paper) != len(weights):
+        return None
+    return unit * float(np.dot(weights, claim.paper))
 
 
 @dataclass(frozen=True)
@@ -137,7 +188,7 @@ def trend_points(verdict: ClaimVerdict, runs: pd.DataFrame, reference: str | Non
     """The quantity of a trend at each of its numbers, in the order of the variants; empty if one is no number."""
     claim, points, runs = verdict.claim, [], with_places(runs)
     for star, of, against in claim.pairs(runs["variant"].unique(), reference):
-        values = _quantity(claim, runs, of, against, verdict.metric, verdict.unit).tolist()
+        values = _quantity(claim, runs, of, against, verdict.metric, verdict.unit).mean(axis=1).tolist()
         try:
             at = float(star)
         except ValueError:
@@ -148,35 +199,51 @@ def trend_points(verdict: ClaimVerdict, runs: pd.DataFrame, reference: str | Non
     return points
 
 
-def _quantity(claim: Claim, runs: pd.DataFrame, of: str, against: str, metric: str, unit: Unit) -> pd.Series:
+def _quantity(claim: Claim, runs: pd.DataFrame, of: str, against: str, metric: str, unit: Unit) -> pd.DataFrame:
     """The matched differences, or without a partner the metric itself, averaged within each repetition.
 
     Relative differences are divided by the size of the partner's metric.
     """
-    values = _values(runs, of, metric)
+    values = _values(runs, of, metric, unit)
     if against:
-        partners = _values(runs, against, metric)
-        values = (values - partners).dropna()
+        values, partners = matched(values, _values(runs, against, metric, unit))
         if claim.relative:
-            partners = partners[partners != 0]
-            values = (values / partners.abs()).dropna()
+            values, partners = (part.mean(axis=1).to_frame(0) for part in (values, partners))
+            values = ((values - partners) / partners[partners != 0].abs()).dropna()
+        else:
+            values = values - partners
     return _by_repetition(values, unit)
 
 
 def _zero_partners(runs: pd.DataFrame, of: str, against: str, metric: str) -> int:
     """The number of matched pairs in which the partner's metric is 0."""
-    here, there = _values(runs, of, metric), _values(runs, against, metric)
-    return int((there[there.index.isin(here.index)] == 0).sum())
+    _, there = matched(*(_values(runs, name, metric, "task") for name in (of, against)))
+    return int((there == 0).to_numpy().sum())
 
 
-def _values(runs: pd.DataFrame, variant: str, metric: str) -> pd.Series:
-    """The metric of a variant by task, backbone and seed."""
-    found = runs[runs["variant"] == variant].dropna(subset=[metric])
-    return found.groupby(list(PLACE), dropna=False, sort=False)[metric].mean()
+def _values(runs: pd.DataFrame, variant: str, metric: str, unit: Unit) -> pd.DataFrame:
+    """The metric of a variant by task, backbone and seed; of every test example only if seeds are the repetitions."""
+    found = runs[runs["variant"] == variant]
+    if unit == "task":
+        found = found.drop(columns=EXAMPLES + metric, errors="ignore")
+    return metric_values(found, metric, PLACE)
 
 
-def _by_repetition(values: pd.Series, unit: Unit) -> pd.Series:
+def _by_repetition(values: pd.DataFrame, unit: Unit) -> pd.DataFrame:
     return values.groupby(level=unit, sort=False).mean()
+
+
+def _shared(columns: Sequence[pd.DataFrame]) -> list[np.ndarray]:
+    """The columns' values at the repetitions that all have; for every example only if all have the same."""
+    if not columns:
+        return []
+    index = columns[0].index
+    for column in columns[1:]:
+        index = index.intersection(column.index, sort=False)
+    found = [column.loc[index].to_numpy() for column in columns]
+    if len({values.shape[1] for values in found}) > 1:
+        found = [values.mean(axis=1, keepdims=True) for values in found]
+    return found if len(index) else []
 
 
 def _number(star: str, claim: Claim) -> float | None:
@@ -185,18 +252,3 @@ def _number(star: str, claim: Claim) -> float | None:
     except ValueError:
         return None
     return math.log2(value) if claim.scale == "log2" and value > 0 else value
-
-
-def _decided(verdict: ClaimVerdict) -> ClaimVerdict:
-    found, claim = verdict.found, verdict.claim
-    if found is None:
-        return verdict
-    decision: Decision = "not decided at this scale"
-    if verdict.p_holm is None or verdict.p_holm >= ALPHA:
-        return replace(verdict, decision=decision)
-    if claim.margin is not None:
-        reached = abs(found.mean) if claim.kind == "equivalence" else found.mean
-        decision = "reproduced" if reached < claim.margin else "contradicted"
-    elif found.excludes_zero:
-        decision = "reproduced" if (found.mean > 0) == (claim.sign == "positive") else "contradicted"
-    return replace(verdict, decision=decision)

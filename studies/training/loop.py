@@ -17,6 +17,8 @@ from transformers.trainer_callback import PrinterCallback
 from lrlora.studies.errors import StudyError
 from lrlora.studies.kinds import Kind
 from lrlora.studies.methods import Method, make_method
+from lrlora.studies.record.predictions import FILE as PREDICTIONS
+from lrlora.studies.record.predictions import save_predictions
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.study import Training
 from lrlora.studies.training.checkpoint import Checkpoints
@@ -27,8 +29,6 @@ from lrlora.studies.training.isolation import OneDeviceArguments, without_launch
 from lrlora.studies.training.limits import Limits
 from lrlora.studies.training.memory import PeakMemory, is_out_of_memory
 from lrlora.studies.training.numerics import train_in_float32, weights_of
-from lrlora.studies.training.predictions import FILE as PREDICTIONS
-from lrlora.studies.training.predictions import save_predictions
 from lrlora.studies.training.resume import CheckpointTimer, Progress, ResumableTrainer
 from lrlora.studies.training.snapshots import Snapshots
 
@@ -215,10 +215,11 @@ class _Run:
         count = min(len(trainer.train_dataset), len(trainer.eval_dataset))
         seen = encode_seen(cell.task, cell.backbone, training.max_length, count, cell.seed)
         found = trainer.predict(test, metric_key_prefix="test")
+        each = kind.per_example(found.predictions, found.label_ids)
         return {
             "chance": kind.chance("test"),
             "metrics": split_metrics(found.metrics or {}, "test"),
-            "predictions": save_predictions(self.folder, kind.per_example(found.predictions, found.label_ids)),
+            "predictions": save_predictions(self.folder, each.loss, each.correct),
             "train_metrics": split_metrics(trainer.evaluate(seen, metric_key_prefix="train"), "train"),
         }
 

@@ -16,7 +16,7 @@ from lrlora.studies.spec.one_file import check_one_file
 from lrlora.studies.spec.plain_yaml import parse_yaml
 from lrlora.studies.spec.study import Study
 from lrlora.studies.stats.runs import runs_frame
-from lrlora.studies.stats.verdicts import ClaimVerdict, decide, examine
+from lrlora.studies.stats.verdicts import ClaimVerdict, examine
 
 DIGITS = """
 task: digits
@@ -152,19 +152,18 @@ def judge(lora: list[float], ours: list[float], **claim: Any) -> ClaimVerdict:
         for i, value in enumerate(values)
     ]
     runs = runs_frame(records, ["matthews"])
-    (verdict,), _ = decide(examine([Claim(says="x", of="ours", **claim)], runs, "lora", "matthews"), [])
-    return verdict
+    return examine([Claim(says="x", of="ours", **claim)], runs, "lora", "matthews")[0]
 
 
 def test_a_relative_claim_keeps_its_sign_where_the_reference_is_negative() -> None:
     verdict = judge([-0.20, -0.21, -0.19, -0.20], [-0.05, -0.06, -0.05, -0.04], relative=True)
-    assert verdict.decision == "reproduced"
+    assert verdict.outcome == "supported"
     assert verdict.found is not None
     assert verdict.found.mean == pytest.approx(0.75, abs=0.01)
 
 
 def test_a_relative_claim_on_a_partner_of_zero_is_said_and_not_tested() -> None:
     verdict = judge([0.0, 0.1, 0.2, 0.0], [0.5, 0.6, 0.7, 0.5], relative=True)
-    assert (verdict.decision, verdict.found, verdict.p) == ("not tested", None, None)
+    assert (verdict.outcome, verdict.found, verdict.p) == ("not tested", None, None)
     assert "0 in 2 pairs" in verdict.note
-    assert judge([0.0, 0.1, 0.2, 0.01], [0.5, 0.6, 0.7, 0.5]).decision == "reproduced"
+    assert judge([0.0, 0.1, 0.2, 0.01], [0.5, 0.6, 0.7, 0.5]).outcome == "supported"

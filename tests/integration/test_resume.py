@@ -17,10 +17,10 @@ from tiny_backbones import save_backbone
 from tiny_studies import checked_cell, study, write_tasks
 
 from lrlora.studies.models.digits_vit import DigitsVit
+from lrlora.studies.record.predictions import load_predictions
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.training.checkpoint import Checkpoints
 from lrlora.studies.training.loop import run_cell
-from lrlora.studies.training.predictions import load_predictions
 
 STEPS = 7
 # Seven examples in batches of three: three steps an epoch, so that runs are killed within epochs and at their ends.

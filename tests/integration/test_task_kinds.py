@@ -19,9 +19,9 @@ from lrlora.studies.execution.checks import check_design
 from lrlora.studies.kinds.multiple_choice import OptionLikelihood, OptionPairs
 from lrlora.studies.models.backbones import BACKBONES, prepare_backbone
 from lrlora.studies.models.digits_vit import DigitsVit
+from lrlora.studies.record.predictions import load_predictions
 from lrlora.studies.spec.study import Study
 from lrlora.studies.training.encoding import encode_seen, encode_split, encode_training, kind_for
-from lrlora.studies.training.predictions import load_predictions
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ def test_designs_and_verdicts_stand_side_by_side(synthetic: SimpleNamespace) -> 
     found = declared(synthetic)
     assert [(one.key, one.first, one.second) for one in found.settings] == [("training.learning_rate", 0.1, 0.2)]
     (claim,) = found.claims
-    assert (claim.first, claim.second, claim.opposed) == ("reproduced", "contradicted", True)
+    assert (claim.first, claim.second, claim.opposed) == ("supported", "contradicted", True)
     notes = " ".join(comparison_notes(found))
     assert "Opposite verdicts: sinc is above lora" in notes
     assert "8 of 99 cells" in notes

@@ -35,7 +35,7 @@ def test_a_trend_is_drawn_with_the_papers_figures_beside_it(synthetic: SimpleNam
     (figure,) = trend_figures(summary)
     assert {"4", "8", "16", "32", "paper"} <= set(texts(figure))
     assert "Table 12" in figure.caption
-    assert summary.verdicts[0].decision in figure.caption
+    assert summary.verdicts[0].words in figure.caption
     points = trend_points(summary.verdicts[0], summary.runs, summary.reference)
     assert {point.at: point.found.mean for point in points} == pytest.approx(
         {float(one.of.rpartition("=")[2]): one.difference.mean for one in summary.comparisons}

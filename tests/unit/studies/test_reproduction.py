@@ -22,7 +22,8 @@ ROW: dict[str, Any] = {
     "high": 0.25,
     "unit": "points",
     "pairs": 3,
-    "p_holm": 0.04,
+    "p": 0.04,
+    "outcome": "undecided",
     "verdict": "undecided",
     "command": "lrlora study run base-rank --budget quick",
 }
@@ -36,10 +37,12 @@ def test_a_claim_stands_beside_the_published_figure() -> None:
 
 
 def test_the_markdown_keeps_its_columns_and_names_each_run_once() -> None:
-    lines = markdown([ROW, ROW | {"verdict": "reproduced"}, ROW]).splitlines()
+    lines = markdown(
+        [ROW, ROW | {"verdict": "supported, but smaller than published", "outcome": "supported"}, ROW]
+    ).splitlines()
     bars = {line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}
     assert bars == {len(COLUMNS) + 1}
-    assert "3 claims: 2 undecided, 1 reproduced. Run again with:" in lines
+    assert "3 claims: 2 undecided, 1 supported. Run again with:" in lines
     assert [line for line in lines if line.startswith("- ")] == [
         "- base-rank on sarcasm, minilm (30 of 30 cells): `lrlora study run base-rank --budget quick`"
     ]

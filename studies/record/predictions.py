@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-
-from lrlora.studies.kinds import PerExample
 
 FILE = "predictions.npz"
 """The name of the file.
@@ -16,24 +16,25 @@ with answers, ``correct`` (bool), each of shape ``(examples,)``.
 """
 
 
-def save_predictions(folder: Path, found: PerExample) -> str:
+def save_predictions(folder: Path, loss: Sequence[float] | Any, correct: Sequence[bool] | Any | None) -> str:
     """Write the results of the first examples of a split, in their order.
 
     Args:
         folder: The folder of the run's files.
-        found: The results.
+        loss: ``(examples,)``, in nats; of text, per token.
+        correct: Whether the answer is right, ``(examples,)``; None for tasks without answers.
 
     Returns:
         The name of the file in ``folder``.
     """
-    columns = {"example": np.arange(len(found.loss), dtype=np.int32), "loss": np.asarray(found.loss, np.float32)}
-    if found.correct is not None:
-        columns["correct"] = np.asarray(found.correct, bool)
+    columns = {"example": np.arange(len(loss), dtype=np.int32), "loss": np.asarray(loss, np.float32)}
+    if correct is not None:
+        columns["correct"] = np.asarray(correct, bool)
     np.savez_compressed(folder / FILE, allow_pickle=False, **columns)
     return FILE
 
 
-def load_predictions(file: Path) -> dict[str, np.ndarray]:
+def load_predictions(file: Path | IO[bytes]) -> dict[str, np.ndarray]:
     """Returns the arrays of a file written by :func:`save_predictions`, by name.
 
     Raises:

@@ -1,0 +1,151 @@
+"""Error rates of verdicts and coverage of intervals, by simulation of whole studies::
+
+    python -m lrlora.studies.stats.simulation --studies 10000
+
+A study has a reference and a few variants, trained with the same seeds and evaluated on the same examples. An example
+is answered rightly if a sum exceeds 0: its easiness, what the variant is better by, and normal deviations of the
+variant on this example, of the run, and of the run on this example. Each deviation may be large or absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from lrlora.studies.stats.crossed import mean_difference
+from lrlora.studies.stats.outcomes import Outcome, Question
+from lrlora.studies.stats.paired import ALPHA
+
+SMALLEST = 0.005
+PUBLISHED = 0.03
+EASINESS = (1.5, 1.5)
+"""Mean and standard deviation over examples: 80 % of the answers are right."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study that is simulated.
+
+    Attributes:
+        seeds: Number of seeds.
+        examples: Number of test examples.
+        claims: Number of variants, each claimed to be better than the reference.
+        effect: True difference in accuracy of each.
+        of_run: Standard deviation of a run.
+        of_variant: Standard deviation of a variant on an example.
+        of_answer: Standard deviation of a run on an example.
+    """
+
+    seeds: int
+    examples: int
+    claims: int = 4
+    effect: float = 0.0
+    of_run: float = 0.1
+    of_variant: float = 0.3
+    of_answer: float = 0.5
+
+    @property
+    def shift(self) -> float:
+        """What a variant is better by on the scale of easiness, so that its accuracy is so by ``effect``."""
+        mean, spread = EASINESS
+        total = float(np.sqrt(spread**2 + self.of_run**2 + self.of_variant**2 + self.of_answer**2))
+        return total * float(stats.norm.ppf(stats.norm.cdf(mean / total) + self.effect)) - mean
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was found in simulated studies, as shares.
+
+    Attributes:
+        false: Of the studies in which anything false was said of any claim.
+        covered: Of the differences that their 95 % interval covered.
+        settled: Of the claims that were settled.
+    """
+
+    false: float
+    covered: float
+    settled: float
+
+
+def simulate(design: Design, studies: int, seed: int = 0) -> Rates:
+    """Returns the rates of ``studies`` simulated studies."""
+    random = np.random.default_rng(seed)
+    question = Question("sign", smallest=SMALLEST, published=PUBLISHED)
+    false, covered, settled = 0, 0, 0
+    for _ in range(studies):
+        wrong = False
+        for differences in _study(design, random):
+            found = mean_difference(differences)
+            assert found is not None
+            low, high = found.interval(ALPHA) or (found.mean, found.mean)
+            covered += low <= design.effect <= high
+            if found.uncertainty is None:
+                continue
+            holds = question.holds(found.mean, found.uncertainty, ALPHA / design.claims)
+            settled += any(holds.values())
+            wrong |= any(holds[outcome] and not _is_true(outcome, design.effect) for outcome in holds)
+        false += wrong
+    count = studies * design.claims
+    return Rates(false / studies, covered / count, settled / count)
+
+
+def _study(design: Design, random: np.random.Generator) -> Iterator[np.ndarray]:
+    mean, spread = EASINESS
+    easiness = mean + spread * random.standard_normal((1, design.examples), dtype=np.float32)
+    reference = _answers(design, easiness, 0.0, random)
+    for _ in range(design.claims):
+        yield _answers(design, easiness, design.shift, random) - reference
+
+
+def _answers(design: Design, easiness: np.ndarray, shift: float, random: np.random.Generator) -> np.ndarray:
+    shape = design.seeds, design.examples
+    of_run = design.of_run * random.standard_normal((design.seeds, 1), dtype=np.float32)
+    of_variant = design.of_variant * random.standard_normal((1, design.examples), dtype=np.float32)
+    of_answer = design.of_answer * random.standard_normal(shape, dtype=np.float32)
+    return np.asarray(easiness + shift + of_run + of_variant + of_answer > 0, dtype=np.float64)
+
+
+def _is_true(outcome: Outcome, effect: float) -> bool:
+    return {
+        "supported": effect > 0,
+        "contradicted": effect < 0,
+        "no effect of that size": abs(effect) < SMALLEST,
+        "smaller than published": effect < PUBLISHED,
+    }[outcome]
+
+
+DESIGNS = tuple(
+    Design(seeds, examples, effect=effect, of_run=of_run)
+    for seeds in (3, 5, 10, 20)
+    for examples in (200, 1000, 4000)
+    for effect in (0.0, SMALLEST, PUBLISHED)
+    for of_run in (0.0, 0.05, 0.3)
+)
+"""No effect, and effects at the two margins, where errors are most frequent."""
+
+
+def table(designs: Sequence[Design], studies: int) -> Iterator[str]:
+    """Yields the lines of a Markdown table of the rates, each when it is known."""
+    yield "| seeds | examples | true effect | spread of runs | false, at most 5 % | covered, at least 94 % | settled |"
+    yield "| ---: " * 7 + "|"
+    for design in designs:
+        rates = simulate(design, studies)
+        shares = (f"{100 * share:.1f} %" for share in (rates.false, rates.covered, rates.settled))
+        setting = f"{design.seeds} | {design.examples} | {100 * design.effect:g} points | {design.of_run:g}"
+        yield f"| {setting} | {' | '.join(shares)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Error rates of verdicts and coverage of intervals, by simulation.")
+    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies for each line (10,000)")
+    for line in table(DESIGNS, parser.parse_args().studies):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
