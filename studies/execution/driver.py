@@ -18,7 +18,11 @@ from rich.console import Console
 
 from lrlora.studies.execution.executor import Died, Ended, Event, Executor, Handle, Record, RunCell, Started, Step
 from lrlora.studies.execution.folder import hold
-from lrlora.studies.execution.interruption import interrupted_by_termination, postponed_interruption
+from lrlora.studies.execution.interruption import (
+    check_interruption,
+    interrupted_by_termination,
+    postponed_interruption,
+)
 from lrlora.studies.execution.live import STATUS_FILE, LiveStatus
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.quiet import quiet
@@ -221,8 +225,11 @@ class Driver:
             live.write()
             if not self.running:
                 return
-            for handle, event in executor.events(_TICK_SECONDS):
-                self._take(handle, event, executor, progress, live)
+            check_interruption()
+            events = executor.events(_TICK_SECONDS)
+            with postponed_interruption():  # what has come is written, all of it
+                for handle, event in events:
+                    self._take(handle, event, executor, progress, live)
 
     def _start(self, executor: Executor, progress: StudyProgress, live: LiveStatus) -> None:
         cell, trial = self.queue.ask()
@@ -268,21 +275,20 @@ class Driver:
         cell, one = handle.cell, self.running[handle]
         outcome = outcome_of_record(record)
         final = outcome in FINAL or self.attempts[cell.id] >= ATTEMPTS
-        with postponed_interruption():
-            record["mlflow_run_id"] = one.run.run_id
-            one.run.finish(record, outcome, files)
-            one.recorded = True
-            self.queue.tell(one.trial, record["metrics"].get(self.study.metric.name), outcome)
-            del self.running[handle]
-            executor.release(handle)
-            if final:
-                from lrlora.studies.training.checkpoint import Checkpoints
+        record["mlflow_run_id"] = one.run.run_id
+        one.run.finish(record, outcome, files)
+        one.recorded = True
+        self.queue.tell(one.trial, record["metrics"].get(self.study.metric.name), outcome)
+        del self.running[handle]
+        executor.release(handle)
+        if final:
+            from lrlora.studies.training.checkpoint import Checkpoints
 
-                Checkpoints(self.out / CHECKPOINTS).clear(cell.id)
-            else:
-                self.queue.enqueue(cell)
-            progress.end(cell, record, final)
-            live.end(handle, record, final)
+            Checkpoints(self.out / CHECKPOINTS).clear(cell.id)
+        else:
+            self.queue.enqueue(cell)
+        progress.end(cell, record, final)
+        live.end(handle, record, final)
 
     def _give_back(self, executor: Executor) -> None:
         """Close the runs of the cells that run; the next command runs them again."""
