@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import tempfile
 import time
 from collections import Counter
@@ -74,6 +75,8 @@ def run_study(
             from lrlora.studies.execution.local import warm_up
 
             warm_up()
+        with postponed_interruption():  # an exception amid the initialization of its C++ part would abort the process
+            importlib.import_module("torch")
         from lrlora.studies.execution.checks import check_design, check_folder, check_inputs, with_tuned
 
         resolved = with_tuned(resolved, out)

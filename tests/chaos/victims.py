@@ -111,6 +111,11 @@ def comparable(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in _OF_ONE_RUN}
 
 
+def resumptions(out: Path) -> int:
+    """How often the cells of a completed study went on from a checkpoint."""
+    return sum(len(record["resumed_at"]) for record in Results.load(out).records)
+
+
 def check(out: Path, undisturbed: dict[str, dict[str, Any]]) -> list[str]:
     """What is wrong with a study that was killed and completed; nothing, if all is right.
 
