@@ -32,8 +32,7 @@ BLOWS = {"driver, kill -9": 5, "worker, kill -9": 3, "driver, SIGTERM": 1, "driv
 _SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 _HELD = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 130
-_LAST_WORDS_SECONDS = 10.0
-"""A driver that has recorded its last cell takes so long to end."""
+_WORKERS = 2
 _DAMAGED = 0.3
 """How often a driver that is gone finds a checkpoint damaged, where there is one."""
 
@@ -119,7 +118,7 @@ class Monkey:
             self.tally.wrong += victims.check(out, undisturbed) if not self.tally.wrong else []
             self.tally.studies += 1
             self.tally.cells += len(undisturbed)
-            self.tally.begun += len(list(notes.iterdir())) if notes.exists() else 0
+            self.tally.begun += _begun(notes)
             self.tally.resumed += victims.resumptions(out) if self.real else 0
             self.tally.seconds = time.monotonic() - began
             self.say(f"{name}: {self.tally.kills} blows so far, {self.tally.seconds:.0f} s, {self.tally.wrong}")
@@ -147,13 +146,13 @@ class Monkey:
             if whom == "worker":
                 left -= self._hit_worker(blow)
                 continue
+            begun = _begun(notes)
             os.kill(driver, _SIGNALS[signal_name])
-            began = time.monotonic()
             status = _wait(driver, 60.0)
             if status not in (-signal.SIGKILL, -signal.SIGTERM, _INTERRUPTED, 0):  # by SIGTERM: in its first moments
                 self.tally.wrong.append(f"after {blow} the driver ended with status {status}: {_said(out)}")
                 return
-            if status == 0 and time.monotonic() - began > _LAST_WORDS_SECONDS:
+            if _begun(notes) - begun > _WORKERS:
                 self.tally.wrong.append(f"{blow} was not heard: {_said(out)}")
             if status == 0:
                 return
@@ -205,7 +204,7 @@ def _drive(study: Any, out: Path, training: Any) -> None:
     with _log(out).open("w", encoding="utf-8") as log:
         from rich.console import Console
 
-        run_study(study, "smoke", out, Console(file=log), Execution(workers=2, checkpoint_minutes=0), training)
+        run_study(study, "smoke", out, Console(file=log), Execution(workers=_WORKERS, checkpoint_minutes=0), training)
 
 
 def _wait(pid: int, seconds: float) -> int | None:
@@ -218,6 +217,10 @@ def _wait(pid: int, seconds: float) -> int | None:
         if time.monotonic() >= deadline:
             return None
         time.sleep(0.005)
+
+
+def _begun(notes: Path) -> int:
+    return len(list(notes.iterdir())) if notes.exists() else 0
 
 
 def _damage(out: Path, chance: random.Random) -> int:
