@@ -1,7 +1,7 @@
 """What plain Optuna with MLflowCallback keeps of a grid under kill -9, beside which docs/RELIABILITY.md sets a study.
 
-Needs ``optuna-integration``. ``python tests/chaos/plain_optuna.py --kills 20`` prints a table. Both stores are made before
-the first kill, unless ``--from-scratch`` is given.
+Needs ``optuna-integration``. ``python tests/chaos/plain_optuna.py --kills 20`` prints a table. Both stores are made
+before the first kill, unless ``--from-scratch`` is given.
 """
 
 from __future__ import annotations
