@@ -41,7 +41,7 @@ def open_storage(out: Path, url: str | None = None) -> optuna.storages.BaseStora
         if url is not None and is_served(url):
             return patient_storage(url)
         if url is None:
-            _make(out.resolve() / "optuna.db")
+            make_store(out.resolve() / "optuna.db")
         return optuna.storages.RDBStorage(url or sqlite_address(out.resolve() / "optuna.db"))
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         where = f"--storage {masked(url)}" if url else str(out / "optuna.db")
@@ -49,8 +49,8 @@ def open_storage(out: Path, url: str | None = None) -> optuna.storages.BaseStora
         raise StudyError(f"{where}: cannot be opened: {reason}") from None
 
 
-def _make(database: Path) -> None:
-    """Make the store where there is none, whole or not at all.
+def make_store(database: Path) -> None:
+    """Make an Optuna store in a file where there is none, whole or not at all. The caller holds its folder.
 
     Optuna makes its tables one by one and never completes one that is there: where a process was killed amid that, the
     index is missing that keeps the names of studies unique.

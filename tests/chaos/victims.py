@@ -55,7 +55,7 @@ def real_study() -> Study:
             "name": "killed",
             "task": "digits",
             "backbone": "digits-vit",
-            "base": {"target_modules": ["query", "value"]},
+            "base": {"target_modules": ["q_proj", "v_proj"]},
             "variants": {"lora": {"method": "lora", "r": 4}, "lrlora": {"method": "lrlora", "r": 4}},
             "seeds": [1, 2, 3],
             "reference": "lora",
