@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from lrlora.studies.cli.main import main
+import sys
+
+try:
+    from lrlora.studies.cli.main import main
+except KeyboardInterrupt:  # Ctrl-C before the command begins
+    sys.stderr.write("lrlora: interrupted: run the same command again to continue\n")
+    sys.exit(130)
 
 __all__ = ["main"]

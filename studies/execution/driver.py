@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import tempfile
 import time
 from collections import Counter
@@ -18,7 +19,11 @@ from rich.console import Console
 
 from lrlora.studies.execution.executor import Died, Ended, Event, Executor, Handle, Record, RunCell, Started, Step
 from lrlora.studies.execution.folder import hold
-from lrlora.studies.execution.interruption import interrupted_by_termination, postponed_interruption
+from lrlora.studies.execution.interruption import (
+    check_interruption,
+    interrupted_by_termination,
+    postponed_interruption,
+)
 from lrlora.studies.execution.live import STATUS_FILE, LiveStatus
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.quiet import quiet
@@ -71,6 +76,8 @@ def run_study(
             from lrlora.studies.execution.local import warm_up
 
             warm_up()
+        with postponed_interruption():  # an exception amid the initialization of its C++ part would abort the process
+            importlib.import_module("torch")
         from lrlora.studies.execution.checks import check_design, check_folder, check_inputs, with_tuned
 
         resolved = with_tuned(resolved, out)
@@ -222,8 +229,11 @@ class Driver:
             live.write()
             if not self.running:
                 return
-            for handle, event in executor.events(_TICK_SECONDS):
-                self._take(handle, event, executor, progress, live)
+            check_interruption()
+            events = executor.events(_TICK_SECONDS)
+            with postponed_interruption():  # what has come is written, all of it
+                for handle, event in events:
+                    self._take(handle, event, executor, progress, live)
 
     def _start(self, executor: Executor, progress: StudyProgress, live: LiveStatus) -> None:
         cell, trial = self.queue.ask()
@@ -269,21 +279,20 @@ class Driver:
         cell, one = handle.cell, self.running[handle]
         outcome = outcome_of_record(record)
         final = outcome in FINAL or self.attempts[cell.id] >= ATTEMPTS
-        with postponed_interruption():
-            record["mlflow_run_id"] = one.run.run_id
-            one.run.finish(record, outcome, files)
-            one.recorded = True
-            self.queue.tell(one.trial, record["metrics"].get(self.study.metric.name), outcome)
-            del self.running[handle]
-            executor.release(handle)
-            if final:
-                from lrlora.studies.training.checkpoint import Checkpoints
+        record["mlflow_run_id"] = one.run.run_id
+        one.run.finish(record, outcome, files)
+        one.recorded = True
+        self.queue.tell(one.trial, record["metrics"].get(self.study.metric.name), outcome)
+        del self.running[handle]
+        executor.release(handle)
+        if final:
+            from lrlora.studies.training.checkpoint import Checkpoints
 
-                Checkpoints(self.out / CHECKPOINTS).clear(cell.id)
-            else:
-                self.queue.enqueue(cell)
-            progress.end(cell, record, final)
-            live.end(handle, record, final)
+            Checkpoints(self.out / CHECKPOINTS).clear(cell.id)
+        else:
+            self.queue.enqueue(cell)
+        progress.end(cell, record, final)
+        live.end(handle, record, final)
 
     def _give_back(self, executor: Executor) -> None:
         """Close the runs of the cells that run; the next command runs them again."""

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -233,13 +234,15 @@ def _started_alone() -> Iterator[None]:
     """For the start of a process: no thread pools in the server, and the user's script is not run again.
 
     multiprocessing imports ``__main__`` in each process, which runs a script without a guard once more. What is
-    registered there goes to the workers by :func:`lrlora.studies.execution.plugged.plugged_in`.
+    registered there goes to the workers by :func:`lrlora.studies.execution.plugged.plugged_in`. Ctrl-C, which a
+    terminal sends to all processes, is blocked in the server: during its imports it would end it with a traceback.
     """
     main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in _POOLS}
     sys.modules["__main__"] = ModuleType("__main__")
     os.environ.update(dict.fromkeys(_POOLS, "1"))
     try:
-        yield
+        with _interruption_blocked():
+            yield
     finally:
         sys.modules["__main__"] = main
         for name, value in before.items():
@@ -247,3 +250,17 @@ def _started_alone() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interruption_blocked() -> Iterator[None]:
+    """Block Ctrl-C here, to be heard afterwards, and for good in the processes that are started meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # beforehand: where it starts its process, it ends the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -42,11 +42,29 @@ def open_storage(out: Path, url: str | None = None) -> optuna.storages.BaseStora
     try:
         if url is not None and is_served(url):
             return patient_storage(url)
+        if url is None:
+            make_store(out.resolve() / "optuna.db")
         return optuna.storages.RDBStorage(url or sqlite_address(out.resolve() / "optuna.db"))
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         where = f"--storage {masked(url)}" if url else str(out / "optuna.db")
         reason = masked(" ".join(str(error).split("\n", 1)[0].split()))
         raise StudyError(f"{where}: cannot be opened: {reason}") from None
+
+
+def make_store(database: Path) -> None:
+    """Make an Optuna store in a file where there is none, whole or not at all. The caller holds its folder.
+
+    Optuna makes its tables one by one and never completes one that is there: where a process was killed amid that, the
+    index is missing that keeps the names of studies unique.
+    """
+    if database.exists() and database.stat().st_size > 0:
+        return
+    partial = database.with_name(f".{database.name}.partial")
+    for left in (partial, partial.with_name(f"{partial.name}-journal")):
+        left.unlink(missing_ok=True)
+    storage = optuna.storages.RDBStorage(sqlite_address(partial))
+    storage.engine.dispose()
+    partial.replace(database)
 
 
 class CellQueue:

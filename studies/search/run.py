@@ -17,6 +17,7 @@ from lrlora.studies.execution.executor import RunCell
 from lrlora.studies.execution.interruption import interrupted_by_termination
 from lrlora.studies.execution.local import LocalExecutor
 from lrlora.studies.execution.progress import StudyProgress
+from lrlora.studies.execution.queue import make_store
 from lrlora.studies.record.environment import describe_environment
 from lrlora.studies.record.tracking import Tracker
 from lrlora.studies.search.declaration import TUNE_FILE, Tune, check_tune_folder, write_tune_file
@@ -61,6 +62,7 @@ def run_tune(
     with FileLock(out / ".setup.lock"):
         tracker = Tracker.open(out, tune.name, f"Settings of {tune.study.name}, searched on the validation split.")
         tracker.check_place()
+        make_store(out.resolve() / "optuna.db")
         storage = open_storage(out)
         write_tune_file(out, check_tune_folder(out, tune) if (out / TUNE_FILE).exists() else content)
         runs, training = tune.runs_per_trial, tune.subjects[0].default.training

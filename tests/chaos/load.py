@@ -1,11 +1,13 @@
 """Times the driver with cells that do nothing: ``python tests/chaos/load.py 100 10000`` prints a table.
 
-The cells are run by an executor within this process, since a process for each would measure the forks.
+The cells are run by an executor within this process, since a process for each would measure the forks. The times of a
+cell are given in processor time too, which other processes of the machine change less.
 """
 
 from __future__ import annotations
 
 import io
+import sqlite3
 import sys
 import tempfile
 import time
@@ -82,7 +84,9 @@ def study(cells: int) -> Study:
 
 
 def measure(cells: int, folder: Path, report: bool = True) -> dict[str, float]:
-    """Returns the seconds of each part, ``cell`` for each cell and the others for all.
+    """Returns the seconds of each part, ``cell`` and ``processor`` for each cell and the others for all.
+
+    And how many cells are ``lost`` and ``doubled``, as MLflow's tables say.
 
     Args:
         cells: A multiple of 10.
@@ -110,32 +114,53 @@ def measure(cells: int, folder: Path, report: bool = True) -> dict[str, float]:
         began = time.perf_counter()
         driver = Driver(resolved, "smoke", out, Console(file=io.StringIO()), Execution(workers=WORKERS))
         lap("plan")
+        busy = time.process_time()
         with mock.patch("lrlora.studies.execution.driver.Results.load"):
             driver.go()
         lap("run")
-        found["cell"] = found["run"] / cells
+        found |= {"cell": found["run"] / cells, "processor": (time.process_time() - busy) / cells}
         again = Driver(resolved, "smoke", out, Console(file=io.StringIO()), Execution(workers=WORKERS))
         lap("open again")
         results = again.go()
         lap("load")
         assert results.complete
+        found |= count(out, cells)
+        began = time.perf_counter()
     if report:
         results.report()
         lap("report")
     return found
 
 
+def count(out: Path, cells: int) -> dict[str, float]:
+    """Returns how many cells have no finished run, and how many have more than one.
+
+    Args:
+        out: The folder of the study.
+        cells: That it has.
+    """
+    with sqlite3.connect(out / "mlflow.db") as store:
+        runs = store.execute(
+            "SELECT COUNT(*) FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid WHERE tags.key = 'lrlora.cell' "
+            "AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active' GROUP BY tags.value"
+        ).fetchall()
+    store.close()
+    return {"lost": cells - len(runs), "doubled": sum(times > 1 for (times,) in runs)}
+
+
 def main() -> None:
     """Print a row for each number of cells."""
-    print("| cells | plan (s) | run (s) | a cell (ms) | open again (s) | load (s) | report (s) |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    columns = ("cells", "plan (s)", "run (s)", "a cell (ms)", "its processor time (ms)")
+    columns += ("open again (s)", "load (s)", "report (s)", "lost", "doubled")
+    print(f"| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lrlora-load-") as folder:
         measure(10, _made(folder, "first"), report=False)  # imports
         for cells in map(int, sys.argv[1:] or ("100", "10000")):
             one = measure(cells, _made(folder, str(cells)))
             print(
-                f"| {cells} | {one['plan']:.1f} | {one['run']:.1f} | {1000 * one['cell']:.1f} "
-                f"| {one['open again']:.1f} | {one['load']:.1f} | {one['report']:.1f} |",
+                f"| {cells} | {one['plan']:.1f} | {one['run']:.1f} | {1000 * one['cell']:.0f} "
+                f"| {1000 * one['processor']:.0f} | {one['open again']:.1f} | {one['load']:.1f} "
+                f"| {one['report']:.1f} | {one['lost']:g} | {one['doubled']:g} |",
                 flush=True,
             )
 

@@ -17,6 +17,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,16 @@ from typing import Any
 import psutil
 import victims
 
+from lrlora.studies.execution.driver import CHECKPOINTS
+
 BLOWS = {"driver, kill -9": 5, "worker, kill -9": 3, "driver, SIGTERM": 1, "driver, Ctrl-C": 1}
 """Who is hit by what, and how often in ten times."""
 _SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 _HELD = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 130
+_WORKERS = 2
+_DAMAGED = 0.3
+"""How often a driver that is gone finds a checkpoint damaged, where there is one."""
 
 
 @dataclass
@@ -40,6 +46,8 @@ class Tally:
         studies: That were completed.
         cells: Of those studies.
         begun: How often a cell of fake training was begun.
+        damaged: Checkpoints, each the newest of its cell.
+        resumed: How often a cell of real training went on from a checkpoint.
         wrong: What does not hold.
         seconds: Of all.
     """
@@ -48,6 +56,8 @@ class Tally:
     studies: int = 0
     cells: int = 0
     begun: int = 0
+    damaged: int = 0
+    resumed: int = 0
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -61,6 +71,8 @@ class Tally:
         rows = [(name, str(self.blows[name])) for name in BLOWS]
         rows += [("studies completed", str(self.studies)), ("their cells", str(self.cells))]
         rows += [("cells begun", str(self.begun))] if self.begun else []
+        rows += [("resumed from a checkpoint", str(self.resumed))] if self.resumed else []
+        rows += [("checkpoints damaged", str(self.damaged))] if self.damaged else []
         rows += [("faults in the record", str(len(self.wrong))), ("seconds", f"{self.seconds:.0f}")]
         return "\n".join(["| what | number |", "| --- | ---: |", *(f"| {name} | {count} |" for name, count in rows)])
 
@@ -106,7 +118,8 @@ class Monkey:
             self.tally.wrong += victims.check(out, undisturbed) if not self.tally.wrong else []
             self.tally.studies += 1
             self.tally.cells += len(undisturbed)
-            self.tally.begun += len(list(notes.iterdir())) if notes.exists() else 0
+            self.tally.begun += _begun(notes)
+            self.tally.resumed += victims.resumptions(out) if self.real else 0
             self.tally.seconds = time.monotonic() - began
             self.say(f"{name}: {self.tally.kills} blows so far, {self.tally.seconds:.0f} s, {self.tally.wrong}")
         return self.tally
@@ -133,15 +146,20 @@ class Monkey:
             if whom == "worker":
                 left -= self._hit_worker(blow)
                 continue
+            begun = _begun(notes)
             os.kill(driver, _SIGNALS[signal_name])
             status = _wait(driver, 60.0)
             if status not in (-signal.SIGKILL, -signal.SIGTERM, _INTERRUPTED, 0):  # by SIGTERM: in its first moments
                 self.tally.wrong.append(f"after {blow} the driver ended with status {status}: {_said(out)}")
                 return
+            if _begun(notes) - begun > _WORKERS:
+                self.tally.wrong.append(f"{blow} was not heard: {_said(out)}")
             if status == 0:
                 return
             self.tally.blows[blow] += 1
             left, driver = left - 1, None
+            if self.chance.random() < _DAMAGED:
+                self.tally.damaged += _damage(out, self.chance)
 
     def _hit_worker(self, blow: str) -> int:
         """Kill a worker; returns how many were killed, which is none where none runs."""
@@ -186,7 +204,7 @@ def _drive(study: Any, out: Path, training: Any) -> None:
     with _log(out).open("w", encoding="utf-8") as log:
         from rich.console import Console
 
-        run_study(study, "smoke", out, Console(file=log), Execution(workers=2, checkpoint_minutes=0), training)
+        run_study(study, "smoke", out, Console(file=log), Execution(workers=_WORKERS, checkpoint_minutes=0), training)
 
 
 def _wait(pid: int, seconds: float) -> int | None:
@@ -199,6 +217,26 @@ def _wait(pid: int, seconds: float) -> int | None:
         if time.monotonic() >= deadline:
             return None
         time.sleep(0.005)
+
+
+def _begun(notes: Path) -> int:
+    return len(list(notes.iterdir())) if notes.exists() else 0
+
+
+def _damage(out: Path, chance: random.Random) -> int:
+    """Change a byte of the newest checkpoint of a cell; returns how many files were changed, which is one or none."""
+    files = sorted((out / CHECKPOINTS).glob("*.safetensors"))
+    if not files:
+        return 0
+    cell = chance.choice(files).name.partition("-")[0]
+    newest = max(file for file in files if file.name.startswith(f"{cell}-"))
+    try:
+        content = bytearray(newest.read_bytes())
+    except FileNotFoundError:  # its worker has not ended yet
+        return 0
+    content[chance.randrange(len(content))] ^= 1
+    newest.write_bytes(content)
+    return 1
 
 
 def _log(out: Path) -> Path:
@@ -223,6 +261,7 @@ def main() -> int:
         Fingerprints.weights = lambda self, backbone: "3"  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(prefix="lrlora-chaos-") as folder:
         options: dict[str, Any] = {"each": 12, "longest": 8.0} if asked.real else {}
+        options["say"] = partial(print, flush=True)
         tally = Monkey(Path(folder), asked.kills, asked.real, seed=asked.seed, **options).go()
     print(tally.table())
     print("\n".join(tally.wrong))

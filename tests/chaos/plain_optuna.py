@@ -1,6 +1,7 @@
 """What plain Optuna with MLflowCallback keeps of a grid under kill -9, beside which docs/RELIABILITY.md sets a study.
 
-Needs ``optuna-integration``. ``python tests/chaos/plain_optuna.py --kills 20`` prints a table.
+Needs ``optuna-integration``. ``python tests/chaos/plain_optuna.py --kills 20`` prints a table. Both stores are made
+before the first kill, unless ``--from-scratch`` is given.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ import mlflow  # noqa: E402  # these two warn when imported
 import optuna  # noqa: E402
 
 STEPS = 5
-GRID = {"r": list(range(1, 9)), "seed": [1, 2, 3]}
+GRID = {"r": list(range(1, 9)), "seed": list(range(1, 7))}
+
+
+def make_stores(folder: Path) -> None:
+    """Make the tables of both libraries."""
+    mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    optuna.storages.RDBStorage(f"sqlite:///{folder / 'optuna.db'}")
 
 
 def drive(folder: Path) -> None:
@@ -50,16 +58,18 @@ def drive(folder: Path) -> None:
     study.optimize(objective, callbacks=[callback])
 
 
-def start(folder: Path) -> int:
+def start(folder: Path, does: Callable[[Path], None] = drive) -> int:
     """Returns the process of the command, a fork of this one."""
     pid = os.fork()
     if pid:
         return pid
+    status = 1
     try:
         os.chdir(folder)  # where MLflow puts artifacts
-        drive(folder)
+        does(folder)
+        status = 0
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
 def count(folder: Path) -> dict[str, int]:
@@ -92,15 +102,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds between two kills")
+    parser.add_argument("--from-scratch", action="store_true", help="kill while tables are made, too")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     chance, kills = random.Random(0), 0
     with tempfile.TemporaryDirectory(prefix="lrlora-plain-") as name:
         folder = Path(name)
+        if not asked.from_scratch:
+            os.waitpid(start(folder, make_stores), 0)
         pid = start(folder)
         while kills < asked.kills:
             time.sleep(chance.uniform(0, asked.longest))
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended and status:
+                print(f"after {kills} kills the command ends in an error, each time")
+                return
+            if ended:
                 break
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

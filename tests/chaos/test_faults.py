@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import signal
 import sqlite3
+import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +95,25 @@ def test_the_status_file_on_a_full_disk_ends_nothing(
     monkeypatch.setattr("lrlora.studies.execution.live.write_whole", full)
     assert fakes.drive(fakes.study(CELLS), out, store, fakes.training(notes)).complete
     check_completed(out, notes, CELLS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked by a server there")
+def test_the_cells_of_a_server_that_is_killed_are_tried_again_with_a_new_one(tmp_path: Path, store: Path) -> None:
+    out, notes = tmp_path / "out", tmp_path / "notes"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not notes.exists():
+            time.sleep(0.05)
+        killed.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert fakes.drive(fakes.study(CELLS), out, store, fakes.training(notes, seconds=0.5)).complete
+    thread.join()
+    assert forkserver._forkserver._forkserver_pid != killed[0]  # type: ignore[attr-defined]
+    check_completed(out, notes, sum(fakes.notes_of(notes).values()))
 
 
 # MLflow looks at the version of its store once for each process.

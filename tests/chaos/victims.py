@@ -55,7 +55,7 @@ def real_study() -> Study:
             "name": "killed",
             "task": "digits",
             "backbone": "digits-vit",
-            "base": {"target_modules": ["query", "value"]},
+            "base": {"target_modules": ["q_proj", "v_proj"]},
             "variants": {"lora": {"method": "lora", "r": 4}, "lrlora": {"method": "lrlora", "r": 4}},
             "seeds": [1, 2, 3],
             "reference": "lora",
@@ -109,6 +109,11 @@ def expected(study: Study, folder: Path, fake: bool) -> dict[str, dict[str, Any]
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
     """A record without the fields that differ from run to run."""
     return {name: value for name, value in record.items() if name not in _OF_ONE_RUN}
+
+
+def resumptions(out: Path) -> int:
+    """How often the cells of a completed study went on from a checkpoint."""
+    return sum(len(record["resumed_at"]) for record in Results.load(out).records)
 
 
 def check(out: Path, undisturbed: dict[str, dict[str, Any]]) -> list[str]:

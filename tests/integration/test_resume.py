@@ -93,6 +93,25 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(
     assert [step for step, metrics in told if "validation/loss" in metrics] == [p["step"] for p in record["validation"]]
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
+    cells: dict[str, Cell], tmp_path: Path
+) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    expected = run_cell(cells["images"], undisturbed, lambda step, metrics: None)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", minutes=0)
+    run_until_killed(cells["images"], killed, checkpoints, 5)
+    newest = max(checkpoints.folder.iterdir())
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    record = run_cell(cells["images"], killed, lambda step, metrics: None, checkpoints)
+    assert record["resumed_at"] == [3]
+    for name in ("metrics", "train_loss", "validation"):
+        assert json.dumps(record[name]) == json.dumps(expected[name])
+
+
 def test_a_run_without_time_for_a_checkpoint_writes_none(cells: dict[str, Cell], tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints", minutes=60)
     run_cell(cells["lrlora"], tmp_path, lambda step, metrics: None, checkpoints)

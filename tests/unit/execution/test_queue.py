@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import fakes
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.queue import CellQueue, open_storage
+from lrlora.studies.record.addresses import sqlite_address
 from lrlora.studies.spec.cells import expand_cells
 
 
@@ -51,6 +55,29 @@ def test_a_study_that_grows_or_lost_its_store_keeps_what_is_done(tmp_path: Path)
         opened = queue(tmp_path, ranks, done)
         assert opened.waiting == waiting
         assert (states(opened)[TrialState.COMPLETE], states(opened)[TrialState.FAIL]) == (1, 1)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import sqlalchemy
+from lrlora.studies.execution.queue import open_storage
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+def kill(connection, cursor, statement, *others):
+    if statement.startswith("CREATE UNIQUE INDEX ix_studies_study_name"):
+        os._exit(9)
+
+open_storage(Path(sys.argv[1]))
+"""
+
+
+def test_a_driver_that_dies_while_it_makes_the_tables_leaves_no_store_without_an_index(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False).returncode == 9
+    for _ in range(2):
+        queue(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["optuna.db"]
+    assert len(optuna.get_all_study_names(sqlite_address(tmp_path / "optuna.db"))) == 1
 
 
 def test_a_store_that_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from lrlora.studies.execution.interruption import interrupted_by_termination, postponed_interruption
+from lrlora.studies.execution.interruption import (
+    check_interruption,
+    interrupted_by_termination,
+    postponed_interruption,
+)
 
 
 @pytest.fixture(autouse=True, params=[signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -32,6 +37,29 @@ def test_what_is_begun_is_ended_and_the_interruption_heard_after(number: int) ->
     with pytest.raises(KeyboardInterrupt):
         write()
     assert done == ["written"]
+
+
+class Dropped:
+    """Is interrupted when nothing can be raised."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+def test_an_interruption_that_python_drops_is_heard_at_the_next_check(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: None)
+    check_interruption()
+    Dropped(number)
+    with pytest.raises(KeyboardInterrupt):
+        check_interruption()
+    with interrupted_by_termination():
+        pass
+    check_interruption()
 
 
 def test_the_handler_is_put_back(number: int) -> None:
