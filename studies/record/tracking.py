@@ -224,8 +224,7 @@ class Tracker:
         Raises:
             StudyError: The run's record cannot be read.
         """
-        record = self.read_record(found)
-        if record is None:
+        if (record := self.read_record(found)) is None:
             raise StudyError(f"run {found.info.run_id}: has no {RESULT_FILE}")
         run = self.start_cell(cell, (record.provenance or Provenance()).as_environment())
         names = {"study": cell.study, "variant": cell.variant.name, "axes": cell.variant.axes}
@@ -301,9 +300,10 @@ class CellRun:
             outcome: What the run is tagged with, see :mod:`lrlora.studies.record.outcomes`.
             files: A folder that becomes the artifact ``adapter``, if anything is in it.
         """
-        whole = RunRecord.model_validate({"provenance": self.provenance} | dict(record))
-        record = whole.plain()
-        step = len(whole.train_loss)
+        whole = RunRecord.model_validate(record)
+        if whole.provenance is None:
+            whole.provenance = self.provenance
+        record, step = whole.plain(), len(whole.train_loss)
         final = {f"{whole.judged_on}/{name}": value for name, value in record["metrics"].items()}
         final |= {f"parameters/{name}": float(count) for name, count in record["parameters"].items()}
         final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}

@@ -20,6 +20,7 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.executor import Died, Ended, Executor, Figures, Record, RunCell, Step
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.record.tracking import CELL, CellRun, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
@@ -143,8 +144,6 @@ class Objective:
         return None
 
     def _run(self, cell: Cell, number: int, watch: Watch) -> Record:
-        from lrlora.studies.training.loop import blank_record
-
         run: CellRun | None = None
         losses: list[float | None] = []
         validation: list[dict[str, Any]] = []
@@ -170,12 +169,12 @@ class Objective:
                 try:
                     record = self.run_cell(cell, Path(files), listen)
                 except RunPrunedError as stop:
-                    record = blank_record(cell) | {"judged_on": "validation"} | _pruned(stop)
+                    record = RunRecord.of(cell, judged_on="validation", **_pruned(stop)).plain()
                     record |= {"train_loss": losses, "validation": validation}
                 except StudyError:
                     raise
                 except Exception:  # of a method or a task: the search goes on with the next trial
-                    record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
+                    record = RunRecord.of(cell, reason=traceback.format_exc()).plain()
                 record["mlflow_run_id"] = run.run_id
                 record["duration_seconds"] = record["duration_seconds"] or time.perf_counter() - started
                 # The outcome is written last: a run that is interrupted before that is run again.
@@ -197,8 +196,6 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
         files: Not used: what the worker saves is removed.
         listen: Takes steps and figures. The worker is ended if it raises.
     """
-    from lrlora.studies.training.loop import blank_record
-
     handle = executor.submit(cell)
     try:
         while True:
@@ -211,7 +208,7 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
                         return record
                     case Died(reason):
                         executor.release(handle)
-                        return blank_record(cell) | {"status": "failed", "reason": reason}
+                        return RunRecord.of(cell, reason=reason).plain()
     except BaseException:
         executor.close()
         raise

@@ -49,7 +49,9 @@ class Cell:
     """Task and backbone, where the study has several; for people."""
 
     threads: int | None = None
-    """Of torch in the process that runs it; None: as many as in this one."""
+    """PyTorch's threads in the process that runs it; None: as many as in this one."""
+    device: str | None = None
+    """The device that it runs on, ``"cpu"`` or ``"cuda"``; None: ``"cuda"`` if this process can use a GPU."""
     content: Fingerprints = field(default_factory=Fingerprints, repr=False, compare=False)
     """Reads data and weights, once for all cells of an expansion."""
 
@@ -59,7 +61,7 @@ class Cell:
 
         They are found when they are first asked for, and go along where the cell is sent to another process.
         """
-        return parts_of(self._settings, self.threads, self.content)
+        return parts_of(self._settings, self.threads, self.content, self.device)
 
     @property
     def id(self) -> str:
@@ -120,14 +122,15 @@ def expand_variants(study: Study) -> list[Variant]:
     return variants
 
 
-def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
-    """All cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
+def expand_cells(study: Study, threads: int | None = None, device: str | None = None) -> list[Cell]:
+    """Returns all cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
 
-    Within a seed they go backbone by backbone and task by task.
+    Within a seed they are in the order of backbones, and then of tasks.
 
     Args:
         study: Resolved.
-        threads: Of torch in the processes that run them; None: as many as in this one.
+        threads: PyTorch's threads in the processes that run them; None: as many as in this one.
+        device: The device that they run on, as in :class:`Cell`.
 
     Raises:
         StudyError: As :func:`expand_variants`.
@@ -142,6 +145,7 @@ def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
             backbone,
             _place(study, task, backbone),
             threads,
+            device,
             content,
         )
         for seed in study.seeds

@@ -29,13 +29,16 @@ def hash_settings(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerprints) -> Parts:
-    """The parts of a cell's identity.
+def parts_of(
+    settings: Mapping[str, Any], threads: int | None, content: Fingerprints, device: str | None = None
+) -> Parts:
+    """Returns the parts of a cell's identity.
 
     Args:
         settings: ``task``, ``backbone``, ``config``, ``training`` and ``seed``, resolved.
-        threads: Of torch in the process that runs the cell; None: as many as in this one.
+        threads: PyTorch's threads in the process that runs the cell; None: as many as in this one.
         content: Reads data and weights.
+        device: The device that the cell runs on, as for :func:`numeric_environment`.
     """
     task, config = settings["task"], settings["config"]
     parts = {"settings": hash_settings(settings), "training code": str(TRAINING_VERSION)}
@@ -47,15 +50,20 @@ def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerpr
     for what, factory in used_plugins(config, task["name"]).items():
         parts[f"plugin {what}"] = factory.__qualname__
         parts |= source_parts(factory)
-    return parts | numeric_environment(threads)
+    return parts | numeric_environment(threads, device)
 
 
-def numeric_environment(threads: int | None) -> Parts:
-    """What of machine, process and shell changes the digits of a run."""
+def numeric_environment(threads: int | None, device: str | None = None) -> Parts:
+    """Returns the properties of machine and process that change the digits of a run.
+
+    Args:
+        threads: PyTorch's threads; None: as many as in this process.
+        device: ``"cpu"`` or ``"cuda"``; None: ``"cuda"`` if this process can use a GPU.
+    """
     import torch
 
     return {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": str(threads or torch.get_num_threads()),
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
