@@ -195,6 +195,8 @@ def read_study_file(out: Path) -> dict[str, Any] | None:
         return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise StudyError(f"{out}: is a file; the folder of a study is wanted") from None
     except (OSError, ValueError) as error:
         raise StudyError(f"{path}: cannot be read: {error}") from None
 

@@ -246,10 +246,13 @@ def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def _check_plain(config: dict[str, Any], where: str) -> None:
-    try:
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"{where}: {error}; a study holds plain values (names, numbers, lists)") from None
+    for key, value in config.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise StudyError(
+                f"{where}: {key}: names, finite numbers, and lists of them are wanted (given: {str(value)[:60]})"
+            ) from None
 
 
 def name_of_settings(axes: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from lrlora.studies.decoding import read_text
+from lrlora.studies.decoding import no_such_file, read_text
 from lrlora.studies.errors import StudyError
 
 _LARGEST = 100_000
@@ -135,6 +136,8 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     Raises:
         StudyError: It does not exist, is not YAML, or holds something else.
     """
+    if not os.path.exists(path):
+        raise StudyError(no_such_file(path))
     data = parse_yaml(read_text(path, str(path)), str(path))
     if data is None:
         raise StudyError(f"{path}: is empty; keys and values are wanted")
