@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -20,7 +20,7 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        wanted = _types_in(cls.model_fields[str(info.field_name)].annotation)
+        wanted = _types_in(cast("Hashable", cls.model_fields[str(info.field_name)].annotation))
         if not wanted & {int, float} or wanted & {bool, Any}:
             return value
         for one in value if isinstance(value, list) else [value]:
