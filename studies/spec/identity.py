@@ -1,4 +1,4 @@
-"""What a cell's numbers depend on, as named parts, and how two cells of the same settings differ."""
+"""The parts of a cell's identity, and the differences between two cells of the same settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALLED = {
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of resolved settings."""
+    """Returns twelve hexadecimal digits that identify resolved settings."""
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -70,17 +70,17 @@ def numeric_environment(threads: int | None, device: str | None = None) -> Parts
 
 
 def hash_parts(parts: Mapping[str, str]) -> str:
-    """The id of a cell with these parts: twelve hexadecimal digits."""
+    """Returns the id of a cell with these parts: twelve hexadecimal digits."""
     return hash_settings(dict(parts))
 
 
 def missing_parts(parts: Mapping[str, str]) -> list[str]:
-    """The parts that could not be read, so that no cell can be recorded under them."""
+    """Returns the parts that could not be read. Without them no cell is recorded."""
     return [_said(name, {}) for name, value in parts.items() if value == MISSING]
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """By what two cells differ, each in a few words.
+    """Returns the differences between two cells, each in a few words.
 
     >>> changes({"torch": "2.12", "backbone": "a"}, {"torch": "2.13", "backbone": "b"})
     ['the weights of the backbone', 'torch (2.12, now 2.13)']
@@ -97,7 +97,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _said(name: str, plugins: Mapping[str, str]) -> str:
-    """A part for people; the method of a plugin's class is called by the plugin's name."""
+    """Returns the name of a part in messages; a method of a plugin's class has the plugin's name."""
     kind, _, rest = name.partition(" ")
     if kind == "source":
         file, _, member = rest.rpartition(" ")

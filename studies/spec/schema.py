@@ -35,7 +35,7 @@ M = TypeVar("M", bound=Strict)
 
 
 def validate(model: type[M], data: Any, where: str) -> M:
-    """Make a ``model`` out of plain data.
+    """Returns a ``model`` made of plain data.
 
     Args:
         model: The pydantic model.
@@ -94,7 +94,7 @@ def _explain(error: ValidationError, model: type[BaseModel], data: Any, where: s
 
 
 def _place(location: Sequence[str | int], data: Any, missing: bool) -> list[str | int]:
-    """A location as pydantic names it, without the names of the forms that a value may have."""
+    """Returns a location of pydantic's, without the names of the members of a union."""
     found: list[str | int] = []
     for part in location:
         if (part in data) if isinstance(data, Mapping) else (isinstance(data, list) and isinstance(part, int)):
@@ -104,7 +104,7 @@ def _place(location: Sequence[str | int], data: Any, missing: bool) -> list[str 
 
 
 def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model that stands at a location within ``model``, as pydantic names locations."""
+    """Returns the model at a location within ``model``; locations are pydantic's."""
     here: Any = model
     for part in location:
         if isinstance(here, type) and issubclass(here, BaseModel):
