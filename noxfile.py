@@ -79,12 +79,15 @@ def slow(session: nox.Session) -> None:
     session.run(shared(session, "python"), *arguments, env={"OMP_NUM_THREADS": "1"}, external=True)
 
 
+FUZZED = ("tests/property/test_fuzz_studies.py", "tests/property/test_fuzz_adapters.py")
+
+
 @nox.session(venv_backend="none")
 def fuzz(session: nox.Session) -> None:
-    """Give study files and users' files 100,000 random contents for each test; what follows -- goes to pytest."""
+    """Give study files, user files and adapters 100,000 random contents for each test; after --: for pytest."""
     env = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "LRLORA_FUZZ_EXAMPLES": "100000"}
     arguments = ("-m", "pytest", "--timeout", "0", "--numprocesses", "auto", *session.posargs)
-    session.run(shared(session, "python"), *arguments, "tests/property/test_fuzz_studies.py", env=env, external=True)
+    session.run(shared(session, "python"), *arguments, *FUZZED, env=env, external=True)
 
 
 @nox.session(venv_backend="none")

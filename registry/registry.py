@@ -187,7 +187,11 @@ class Registry(Generic[T]):
         try:
             inspect.signature(factory).bind(*arguments, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self.kind} {spec!r}: {error}; signature is {name}{inspect.signature(factory)}") from None
+            # PEFT takes "got an unexpected keyword argument" for one of its own, and tries again without end.
+            problem = str(error).removeprefix("got an ")
+            raise TypeError(
+                f"{self.kind} {spec!r}: {problem}; signature is {name}{inspect.signature(factory)}"
+            ) from None
         except ValueError:  # a class written in C may have no signature to check against
             pass
         made = factory(*arguments, **kwargs)

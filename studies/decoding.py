@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lrlora.registry import closest
 from lrlora.studies.errors import StudyError
 
 _MARKS = {
@@ -30,6 +31,16 @@ def read_text(path: Path, where: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
         raise StudyError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
     return decode_text(content, where)
+
+
+def no_such_file(path: Path) -> str:
+    """Returns a message that a file does not exist, with the folder that was searched and the nearest file in it."""
+    folder = path.parent if path.is_absolute() else Path.cwd() / path.parent
+    try:
+        near = closest(path.name, [one.name for one in folder.iterdir()])
+    except OSError:
+        return f"{path}: No such file: there is no folder {folder}"
+    return f"{path}: No such file in {folder}" + (f"; did you mean {path.with_name(near)}?" if near else "")
 
 
 def decode_text(content: bytes, where: str) -> str:

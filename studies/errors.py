@@ -41,3 +41,21 @@ def said_in_one_line() -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         raise StudyError(str(error)) from None
+
+
+@contextlib.contextmanager
+def library_errors(where: str) -> Iterator[None]:
+    """Turns an error of PyTorch or PEFT into one line: ``where``, and the first line of its message.
+
+    >>> with library_errors("study x: lora"):
+    ...     raise RuntimeError("Overflow\\nframe #0: c10::Error")
+    Traceback (most recent call last):
+    lrlora.studies.errors.StudyError: study x: lora: Overflow
+    """
+    try:
+        yield
+    except (UnknownNameError, StudyError):
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise StudyError(f"{where}: {lines[0] if lines else type(error).__name__}") from None

@@ -60,6 +60,8 @@ def read_adapter(folder: str | Path, method: str) -> PeftConfig:
         raise ExportError(f"{folder} holds no weights (no {SAFETENSORS_WEIGHTS_NAME})")
     try:
         return PeftConfig.from_pretrained(str(folder))
+    except RecursionError:  # PEFT drops the fields that it does not know, again and again where those are nested
+        raise ExportError(f"{file}: a nested field has a key that PEFT does not know") from None
     except (ValueError, TypeError) as error:
         raise ExportError(f"{file}: {one_line(error)}") from None
 

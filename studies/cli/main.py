@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lrlora.registry import BrokenPluginError, DuplicateNameError, UnknownNameError
 from lrlora.studies.cli import basis, bench, data, export, inspect, params, policy, study, train, tune, ui
-from lrlora.studies.cli.surroundings import check_encodable, explain_surroundings, prepare_output
+from lrlora.studies.cli.surroundings import check_arguments, explain_surroundings, prepare_output
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.quiet import quiet
 
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status: 0, 1 (a cell failed), 2 (a user's error) or 130."""
     prepare_output()
     try:
-        check_encodable(arguments)
+        check_arguments(arguments)
         with quiet():
             status = app(list(arguments), standalone_mode=False, prog_name="lrlora")
     except (StudyError, UnknownNameError, DuplicateNameError, BrokenPluginError) as error:

@@ -96,7 +96,7 @@ def plan_study(
         else:
             records = _records(out)
             found = plan(resolved, budget, records, _records(out / FOLDER), execution)
-            found["changed"] = describe_earlier(expand_cells(resolved, threads_per_cell), records)
+            found["changed"] = describe_earlier(expand_cells(resolved, threads_per_cell, execution.device), records)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

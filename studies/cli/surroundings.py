@@ -42,12 +42,22 @@ def prepare_output() -> None:
             reconfigure(errors="replace")
 
 
-def check_encodable(arguments: Sequence[str]) -> None:
-    """See that arguments and working folder are text: MLflow's and Optuna's databases cannot be at another path.
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check that no argument is empty, and that arguments and working folder are text.
+
+    ``--out ""``, from a shell variable that is not set, would be the working folder. MLflow's and Optuna's databases
+    cannot be at a path that is not text.
 
     Raises:
-        StudyError: One holds bytes that the locale's encoding does not have.
+        StudyError: If an argument is empty, or holds bytes that the locale's encoding does not have.
     """
+    before = ""
+    for text in arguments:
+        option, equals, value = text.partition("=")
+        if not text or (text.startswith("--") and equals and not value):
+            named = option or before
+            raise StudyError(f"the value of {named} is empty" if named.startswith("--") else "an argument is empty")
+        before = text
     for text in (*arguments, os.getcwd()):
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise StudyError(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrlora.studies.errors import StudyError, unknown_key
+from lrlora.studies.errors import StudyError, library_errors, unknown_key
 from lrlora.studies.execution.folder import check_stores
 from lrlora.studies.kinds import Kind, kind_class
 from lrlora.studies.methods import make_method
@@ -116,10 +116,8 @@ def _check_modules(variant: Variant, study: str, kind: Kind) -> None:
     check_numerics(variant.training, variant.config["method"], kind, model, where)
     if variant.training.tokens is not None and not kind.counts_tokens:
         raise StudyError(f"{where}: training.tokens={variant.training.tokens} has no effect on {kind.task.kind} tasks")
-    try:
+    with library_errors(where):
         method.adapt(model, kind.task_type)
-    except ValueError as error:
-        raise StudyError(f"{where}: {' '.join(str(error).split())}") from None
 
 
 def check_module_names(targets: object, model: nn.Module, where: str) -> None:

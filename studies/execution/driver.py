@@ -31,6 +31,7 @@ from lrlora.studies.execution.resources import Execution, choose_resources
 from lrlora.studies.record.cell_run import CellRun
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.results import Results, write_study_file
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.record.tracking import Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
@@ -146,7 +147,7 @@ class Driver:
         from lrlora.studies.record.environment import describe_environment
 
         self.study, self.out, self.console = study, out, console
-        self.cells = expand_cells(study, execution.threads_per_cell)
+        self.cells = expand_cells(study, execution.threads_per_cell, execution.device)
         self.attempts: Counter[str] = Counter()
         self.running: dict[Handle, _Running] = {}
         self.tracker = Tracker.open(out, study.name, study.question, execution.tracking_uri)
@@ -161,6 +162,8 @@ class Driver:
             "threads": self.resources.threads,
             "workers": self.resources.workers,
         }
+        if execution.device == "cpu":  # whatever GPU this machine has
+            self.environment["device"] = "cpu"
         write_study_file(out, study, budget, self.environment, self.cells)
         values = {cell: record["metrics"].get(study.metric.name) for cell, record in self.done.items()}
         storage = open_storage(out, execution.storage)
@@ -260,9 +263,7 @@ class Driver:
             case Ended(record, files):
                 self._end(handle, record, files, executor, progress, live)
             case Died(reason):
-                from lrlora.studies.training.loop import blank_record
-
-                record = blank_record(handle.cell) | {"status": "failed", "reason": reason}
+                record = RunRecord.of(handle.cell, reason=reason).plain()
                 record["duration_seconds"] = time.monotonic() - handle.submitted
                 with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing:
                     self._end(handle, record, Path(nothing), executor, progress, live)

@@ -33,9 +33,9 @@ from lrlora.studies.execution.plugged import plugged_in
 from lrlora.studies.execution.ray_cluster import connect
 from lrlora.studies.execution.resources import Execution, Resources
 from lrlora.studies.execution.worker import FILES, Order, limit_to, run_order
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.identity import changes, numeric_environment
-from lrlora.studies.training.loop import blank_record
 
 _RETRIES = 1
 """How often Ray begins a task again whose process or node was lost."""
@@ -167,7 +167,7 @@ def _work(order: Order, number: int, queue: Any) -> tuple[Record, bytes]:
         files.mkdir()
         if other := _differences(order):  # its numbers would be recorded under the id of others
             reason = f"{socket.gethostname()} gives other numbers than the driver's machine: {', '.join(other)}"
-            record = blank_record(order.cell) | {"status": "failed", "reason": reason}
+            record = RunRecord.of(order.cell, reason=reason).plain()
         else:
             record = run_order(order, files, listen)
         packed = io.BytesIO()

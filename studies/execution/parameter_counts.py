@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lrlora.studies.errors import library_errors
 from lrlora.studies.models.backbones import BACKBONES, locate
 from lrlora.studies.spec.cells import Variant
 from lrlora.studies.spec.resolved_settings import cache_of_method
@@ -23,8 +24,9 @@ def count_adapter(variant: Variant, backbone: str) -> int:
     from lrlora.studies.methods import make_method
     from lrlora.studies.models.backbones import empty_model
 
-    model = make_method(variant.config, variant.name).adapt(empty_model(backbone, classifier=True))
-    count = count_parameters(model).adapter
+    with library_errors(f"{variant.name} on {backbone}"):
+        model = make_method(variant.config, variant.name).adapt(empty_model(backbone, classifier=True))
+        count = count_parameters(model).adapter
     if cached is not None:
         cached.write(count)
     return count

@@ -37,7 +37,7 @@ def plan(
         execution: How many workers there will be.
     """
     execution = execution or Execution()
-    cells, variants = expand_cells(study, execution.threads_per_cell), expand_variants(study)
+    cells, variants = expand_cells(study, execution.threads_per_cell, execution.device), expand_variants(study)
     names = [variant.name for variant in variants]
     found: dict[str, Any] = {
         "study": study.name,
@@ -57,7 +57,7 @@ def plan(
     resources = choose_resources(execution, study, found["estimated"]["cells"])
     found["resources"] = dataclasses.asdict(resources) | {"says": str(resources)}
     if study.tune is not None and set(names) - set(study.tuned):
-        stage = expand_cells(tuning_study(study, budget), execution.threads_per_cell)
+        stage = expand_cells(tuning_study(study, budget), execution.threads_per_cell, execution.device)
         cost = _estimate(stage, tuning_records, study.seconds_per_example)
         found["tuning"] = {"budget": describe_budget(study), "planned": len(stage), "estimated": cost}
     return found

@@ -43,6 +43,13 @@ class Execution:
     reuse: bool = True
     checkpoint_minutes: float = 5.0
 
+    @property
+    def device(self) -> str | None:
+        """The device of a cell, ``"cpu"`` or ``"cuda"``; None: ``"cuda"`` if this process can use a GPU."""
+        if self.gpus_per_cell is None:
+            return None
+        return "cuda" if self.gpus_per_cell else "cpu"
+
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("threads_per_cell", 1), ("gpus_per_cell", 0)):
             value = getattr(self, name)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lrlora.studies.execution.executor import Ended, Figures, Record, RunCell, Started, Step
 from lrlora.studies.execution.plugged import Plugged
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.spec.cells import Cell
 
 FILES = "files"
@@ -102,7 +103,7 @@ def run_order(order: Order, files: Path, listen: Callable[[int, Figures], None])
         # Checked here, since what is no JSON is this cell's failure and not the driver's.
         return json.loads(json.dumps(record, allow_nan=False))
     except Exception:  # whatever a method or a task does wrong: one cell's failure is not the study's
-        return loop.blank_record(order.cell) | {"status": "failed", "reason": traceback.format_exc()}
+        return RunRecord.of(order.cell, reason=traceback.format_exc()).plain()
 
 
 def _run(order: Order, files: Path, connection: Connection) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def headline(inspection: Inspection) -> str:
     """Returns the ranks of ΔW and the number of layers with a linear φ, in a sentence or two."""
     layers = inspection.layers
     ranks = [layer.stable_rank for layer in layers if layer.stable_rank is not None]
+    if broken := [layer.module for layer in layers if not math.isfinite(layer.stable_rank or 0.0)]:
+        return f"ΔW is not finite in {len(broken)} of {len(layers)} layers, in {broken[0]} first: training diverged."
     said = f"ΔW has a stable rank of {spread(ranks)} over {len(ranks)} layers"
     if not inspection.has_transfer:
         return f"{said}. There is no φ in this method, {inspection.method}."
@@ -115,6 +118,8 @@ def spread(values: Sequence[float]) -> str:
     """Returns mean ± standard deviation."""
     if not values:
         return "–"
+    if not all(map(math.isfinite, values)):
+        return "not finite"
     return f"{fmean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 

@@ -49,9 +49,10 @@ class CellRun:
             outcome: What the run is tagged with, see :mod:`lrlora.studies.record.outcomes`.
             files: A folder that becomes the artifact ``adapter``, if anything is in it.
         """
-        whole = RunRecord.model_validate({"provenance": self.provenance} | dict(record))
-        record = whole.plain()
-        step = len(whole.train_loss)
+        whole = RunRecord.model_validate(record)
+        if whole.provenance is None:
+            whole.provenance = self.provenance
+        record, step = whole.plain(), len(whole.train_loss)
         final = {f"{whole.judged_on}/{name}": value for name, value in record["metrics"].items()}
         final |= {f"parameters/{name}": float(count) for name, count in record["parameters"].items()}
         final |= {name: record[name] for name in ("step_seconds", "peak_memory_bytes", "duration_seconds")}

@@ -14,6 +14,7 @@ from filelock import FileLock
 from lrlora.studies.errors import StudyError
 from lrlora.studies.record.environment import missing_plugins
 from lrlora.studies.record.provenance import environment_of, provenance_differences
+from lrlora.studies.record.run_record import left_out
 from lrlora.studies.record.store import DATABASE, PLACE_FILE, NothingRecordedError
 from lrlora.studies.record.versions import Coordinates, coordinates, coordinates_of, parts_of_record, told
 from lrlora.studies.spec.cells import Cell, expand_cells
@@ -108,7 +109,7 @@ class Results:
             planned=len(cells),
             environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
-            notes=[*notes, *provenance_differences(records)],
+            notes=[*notes, *left_out(records), *provenance_differences(records)],
             examples={} if tracker is None else tracker.read_examples(records),
         )
 
@@ -213,6 +214,8 @@ def read_study_file(out: Path) -> dict[str, Any] | None:
         return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise StudyError(f"{out}: is a file; the folder of a study is wanted") from None
     except (OSError, ValueError) as error:
         raise StudyError(f"{path}: cannot be read: {error}") from None
 

@@ -259,8 +259,7 @@ class Tracker:
         Raises:
             StudyError: The run's record cannot be read.
         """
-        record = self.read_record(found)
-        if record is None:
+        if (record := self.read_record(found)) is None:
             raise StudyError(f"run {found.info.run_id}: has no {RESULT_FILE}")
         run = self.start_cell(cell, (record.provenance or Provenance()).as_environment())
         names = {"study": cell.study, "variant": cell.variant.name, "axes": cell.variant.axes}

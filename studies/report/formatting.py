@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -112,6 +113,8 @@ def significant(value: float | None, digits: int = 3) -> str:
     """
     if value is None:
         return MISSING
+    if not math.isfinite(value):
+        return "not finite"
     if value == 0:
         return "0"
     if 1e-4 <= abs(value) < 1e5:

@@ -20,6 +20,7 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.executor import Died, Ended, Executor, Figures, Record, RunCell, Step
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.record.tracking import CELL, Tracker, outcome_of
 from lrlora.studies.search.space import Settings
 from lrlora.studies.search.subject import Subject
@@ -153,8 +154,6 @@ class Objective:
 
     def _run(self, cell: Cell, trial: int, watch: Watch) -> Record:
         """Train a cell and record it."""
-        from lrlora.studies.training.loop import blank_record
-
         losses: list[float | None] = []
         validation: list[dict[str, Any]] = []
         started = time.perf_counter()
@@ -176,12 +175,12 @@ class Objective:
             try:
                 record = self.run_cell(cell, Path(files), listen)
             except RunPrunedError as stop:
-                record = blank_record(cell) | {"status": "pruned", "reason": str(stop), "judged_on": "validation"}
+                record = RunRecord.of(cell, judged_on="validation", status="pruned", reason=str(stop)).plain()
                 record |= {"train_loss": losses, "validation": validation}
             except StudyError:
                 raise
             except Exception:  # of a method or a task: the search goes on with the next trial
-                record = blank_record(cell) | {"status": "failed", "reason": traceback.format_exc()}
+                record = RunRecord.of(cell, reason=traceback.format_exc()).plain()
             except KeyboardInterrupt:
                 with contextlib.suppress(Exception):
                     run.kill()
@@ -202,8 +201,6 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
         files: Not used: what the worker saves is removed.
         listen: Takes steps and figures. The worker is ended if it raises.
     """
-    from lrlora.studies.training.loop import blank_record
-
     handle, record = executor.submit(cell), None
     try:
         while record is None:
@@ -214,7 +211,7 @@ def run_in_worker(executor: Executor, cell: Cell, files: Path, listen: Callable[
                     case Ended(found):
                         record = found
                     case Died(reason):
-                        record = blank_record(cell) | {"status": "failed", "reason": reason}
+                        record = RunRecord.of(cell, reason=reason).plain()
     except BaseException:
         executor.close()
         raise

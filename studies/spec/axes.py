@@ -45,7 +45,7 @@ class Axis(Strict):
 
 
 def settings_of(axis: str) -> list[str]:
-    """The settings that an axis varies: more than one where it zips.
+    """Returns the settings that an axis varies: several if it zips.
 
     >>> settings_of("r, lora_alpha")
     ['r', 'lora_alpha']
@@ -54,7 +54,7 @@ def settings_of(axis: str) -> list[str]:
 
 
 def check_axes(axes: Mapping[str, Axis]) -> None:
-    """See that the axes can be multiplied.
+    """Checks that the axes can be multiplied.
 
     Raises:
         ValueError: A setting is on two axes, a zipped value has the wrong length, or a condition names a later axis.
@@ -83,7 +83,7 @@ def check_axes(axes: Mapping[str, Axis]) -> None:
 
 
 def expand_axes(axes: Mapping[str, Axis], base: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The product of the axes: one mapping from settings to values per variant.
+    """Returns the product of the axes: one mapping from settings to values per variant.
 
     >>> axes = {"basis": Axis(values=["sinc", "bspline"]), "degree": Axis(values=[1, 3], when={"basis": "bspline"})}
     >>> expand_axes(axes, {})

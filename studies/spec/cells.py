@@ -1,4 +1,4 @@
-"""From a declared study to its cells: one variant, one seed, everything resolved."""
+"""The variants and the cells of a declared study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lrlora.studies.spec.study import Study, TaskChoice, Training
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that is compared: a method's configuration, defaults included, and how it is trained."""
+    """What a study compares: the configuration of a method, defaults included, and its training."""
 
     name: str
     config: dict[str, Any]
@@ -38,7 +38,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a variant at a seed, on a task and a backbone. It is known by its content."""
+    """One run: a variant at a seed, on a task and a backbone. Its id is a hash of its content."""
 
     study: str
     variant: Variant
@@ -46,20 +46,22 @@ class Cell:
     task: dict[str, Any]
     backbone: str
     place: str = ""
-    """Task and backbone, where the study has several; for people."""
+    """Task and backbone for labels, if the study has several."""
 
     threads: int | None = None
-    """Of torch in the process that runs it; None: as many as in this one."""
+    """PyTorch's threads in the process that runs it; None: as many as in this one."""
+    device: str | None = None
+    """The device that it runs on, ``"cpu"`` or ``"cuda"``; None: ``"cuda"`` if this process can use a GPU."""
     content: Fingerprints = field(default_factory=Fingerprints, repr=False, compare=False)
-    """Reads data and weights, once for all cells of an expansion."""
+    """Hashes data and weights, once for all cells of an expansion."""
 
     @cached_property
     def parts(self) -> Parts:
-        """What the numbers depend on, by name; see :mod:`lrlora.studies.spec.identity`.
+        """The parts that the numbers depend on, by name; see :mod:`lrlora.studies.spec.identity`.
 
         They are found when they are first asked for, and go along where the cell is sent to another process.
         """
-        return parts_of(self._settings, self.threads, self.content)
+        return parts_of(self._settings, self.threads, self.content, self.device)
 
     @property
     def id(self) -> str:
@@ -86,13 +88,13 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """How the cell is called in progress bars and lists."""
+        """The name of the cell in progress bars and lists."""
         place = f" on {self.place}" if self.place else ""
         return f"{self.variant.name}{place} seed {self.seed}"
 
 
 def expand_variants(study: Study) -> list[Variant]:
-    """All variants of a study, baselines last.
+    """Returns all variants of a study, baselines last.
 
     Raises:
         StudyError: Two variants have one name or one configuration, the reference is none of them, or the base sets
@@ -120,14 +122,15 @@ def expand_variants(study: Study) -> list[Variant]:
     return variants
 
 
-def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
-    """All cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
+def expand_cells(study: Study, threads: int | None = None, device: str | None = None) -> list[Cell]:
+    """Returns all cells of a resolved study, seed by seed, so that an interrupted study holds whole comparisons.
 
-    Within a seed they go backbone by backbone and task by task.
+    Within a seed they are in the order of backbones, and then of tasks.
 
     Args:
         study: Resolved.
-        threads: Of torch in the processes that run them; None: as many as in this one.
+        threads: PyTorch's threads in the processes that run them; None: as many as in this one.
+        device: The device that they run on, as in :class:`Cell`.
 
     Raises:
         StudyError: As :func:`expand_variants`.
@@ -142,6 +145,7 @@ def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
             backbone,
             _place(study, task, backbone),
             threads,
+            device,
             content,
         )
         for seed in study.seeds
@@ -152,7 +156,7 @@ def expand_cells(study: Study, threads: int | None = None) -> list[Cell]:
 
 
 def expand_comparisons(study: Study, names: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of variants that a study tests: those it names, or every variant against the reference.
+    """Returns the pairs of variants that a study tests: those it names, or every variant against the reference.
 
     Args:
         study: Resolved.
@@ -166,7 +170,7 @@ def expand_comparisons(study: Study, names: Sequence[str]) -> list[tuple[str, st
 
 
 def check_comparisons(study: Study, names: Sequence[str]) -> None:
-    """See that every comparison and claim names variants.
+    """Checks that every comparison and claim names variants.
 
     Raises:
         StudyError: One does not; with the nearest that does.
@@ -230,7 +234,7 @@ def _variant(
 
 
 def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a setting; a dotted one, such as ``basis_kwargs.degree``, within another."""
+    """Sets a setting; a dotted name, such as ``basis_kwargs.degree``, is set within another."""
     *parents, last = key.split(".")
     for parent in parents:
         inner = config.get(parent) or {}
@@ -242,14 +246,17 @@ def _set(config: dict[str, Any], key: str, value: Any, where: str) -> None:
 
 
 def _check_plain(config: dict[str, Any], where: str) -> None:
-    try:
-        json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"{where}: {error}; a study holds plain values (names, numbers, lists)") from None
+    for key, value in config.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise StudyError(
+                f"{where}: {key}: names, finite numbers, and lists of them are wanted (given: {str(value)[:60]})"
+            ) from None
 
 
 def name_of_settings(axes: Mapping[str, Any]) -> str:
-    """What a variant is called: ``sinc`` where one axis of names is varied; else ``r=4,basis=sinc``."""
+    """Returns the name of a variant: ``sinc`` if the one axis has names as values, else ``r=4,basis=sinc``."""
     if len(axes) == 1:
         ((axis, value),) = axes.items()
         return value if isinstance(value, str) else f"{axis.removeprefix('training.')}={_show(value)}"

@@ -1,4 +1,4 @@
-"""What a study says before it runs: the comparisons it will test, and the claims that are judged by them."""
+"""The comparisons and the claims that a study declares before it runs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Claim(Strict):
 
 
 def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:
-    """The names that fit a pattern, by what its ``*`` stands for; by the empty text where it has none.
+    """Returns the names that fit a pattern, by what its ``*`` stands for; by the empty text where it has none.
 
     >>> matching("lora,r=*", ["lora,r=4", "lora,r=8", "sinc"])
     {'4': 'lora,r=4', '8': 'lora,r=8'}
@@ -115,7 +115,7 @@ def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def pairs(of: str, against: str, names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """The pairs of variants that two patterns mean: what ``*`` stands for, the variant, and its partner.
+    """Returns the pairs of variants that two patterns match: what ``*`` stands for, the variant, and its partner.
 
     A fixed partner serves every variant; a variant is not compared with itself.
 

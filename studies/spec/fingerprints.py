@@ -1,4 +1,4 @@
-"""Fingerprints of what a cell is made of besides its settings: its data, and the weights of its backbone."""
+"""Hashes of the data of a task and of the weights of a backbone."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.spec.value_cache import CachedValue, version_of
 
 MISSING = "missing"
-"""Stands for data or weights that are not here yet: no recorded cell has it."""
+"""The hash of data or weights that are not on this machine yet. No recorded cell has it."""
 
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".json", ".txt", ".model"}
 
 
 @dataclass
 class Fingerprints:
-    """Reads each content once. The cells of one expansion share an object, so that a later one reads anew."""
+    """Hashes each content once. The cells of one expansion share an object; the next expansion hashes again."""
 
     _data: dict[str, dict[str, str]] = field(default_factory=dict)
     _weights: dict[str, str] = field(default_factory=dict)
 
     def data(self, task: Mapping[str, Any]) -> dict[str, str]:
-        """A hash of each split of a task, by its name.
+        """Returns a hash of each split of a task, by the name of the split.
 
         The hash is of the examples as read, so it changes with the files and with the code that reads them, and not
         with the files' times. For built-in tasks it is cached in the user's cache folder, by the files' content.
@@ -43,7 +43,7 @@ class Fingerprints:
         return self._data[key]
 
     def weights(self, backbone: str) -> str:
-        """A hash of the files of a backbone; of one on the Hugging Face hub, its commit there.
+        """Returns a hash of the files of a backbone; for one on the Hugging Face hub, its commit.
 
         Files are hashed again when their size or times differ from when they were hashed last.
         """
@@ -71,7 +71,7 @@ def _read_splits(task: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _source_of_data(task: Mapping[str, Any]) -> str:
-    """What the examples of a built-in task follow from: its options, files, and the code that reads them."""
+    """Returns the sources of the examples of a built-in task: its options, its files, and the code that reads them."""
     import lrlora.studies.tasks as readers
 
     code = sorted(Path(readers.__file__).parent.glob("*.py"))
@@ -111,7 +111,7 @@ def _read_weights(backbone: str) -> str:
 
 
 def hash_values(value: Any) -> str:
-    """A hash of nested values, numbers and arrays among them, that is the same in every process."""
+    """Returns a hash of nested values that is the same in every process."""
     digest = hashlib.sha256()
     _feed(value, digest)
     return digest.hexdigest()[:16]

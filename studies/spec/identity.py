@@ -1,4 +1,4 @@
-"""What a cell's numbers depend on, as named parts, and how two cells of the same settings differ."""
+"""The parts of a cell's identity, and the differences between two cells of the same settings."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ _CALLED = {
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of resolved settings."""
+    """Returns twelve hexadecimal digits that identify resolved settings."""
     canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerprints) -> Parts:
-    """The parts of a cell's identity.
+def parts_of(
+    settings: Mapping[str, Any], threads: int | None, content: Fingerprints, device: str | None = None
+) -> Parts:
+    """Returns the parts of a cell's identity.
 
     Args:
         settings: ``task``, ``backbone``, ``config``, ``training`` and ``seed``, resolved.
-        threads: Of torch in the process that runs the cell; None: as many as in this one.
+        threads: PyTorch's threads in the process that runs the cell; None: as many as in this one.
         content: Reads data and weights.
+        device: The device that the cell runs on, as for :func:`numeric_environment`.
     """
     task, config = settings["task"], settings["config"]
     parts = {"settings": hash_settings(settings), "training code": str(TRAINING_VERSION)}
@@ -47,32 +50,37 @@ def parts_of(settings: Mapping[str, Any], threads: int | None, content: Fingerpr
     for what, factory in used_plugins(config, task["name"]).items():
         parts[f"plugin {what}"] = factory.__qualname__
         parts |= source_parts(factory)
-    return parts | numeric_environment(threads)
+    return parts | numeric_environment(threads, device)
 
 
-def numeric_environment(threads: int | None) -> Parts:
-    """What of machine, process and shell changes the digits of a run."""
+def numeric_environment(threads: int | None, device: str | None = None) -> Parts:
+    """Returns the properties of machine and process that change the digits of a run.
+
+    Args:
+        threads: PyTorch's threads; None: as many as in this process.
+        device: ``"cpu"`` or ``"cuda"``; None: ``"cuda"`` if this process can use a GPU.
+    """
     import torch
 
     return {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
         "threads": str(threads or torch.get_num_threads()),
         "torch": ".".join(torch.__version__.split(".")[:2]),
     }
 
 
 def hash_parts(parts: Mapping[str, str]) -> str:
-    """The id of a cell with these parts: twelve hexadecimal digits."""
+    """Returns the id of a cell with these parts: twelve hexadecimal digits."""
     return hash_settings(dict(parts))
 
 
 def missing_parts(parts: Mapping[str, str]) -> list[str]:
-    """The parts that could not be read, so that no cell can be recorded under them."""
+    """Returns the parts that could not be read. Without them no cell is recorded."""
     return [_said(name, {}) for name, value in parts.items() if value == MISSING]
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """By what two cells differ, each in a few words.
+    """Returns the differences between two cells, each in a few words.
 
     >>> changes({"torch": "2.12", "backbone": "a"}, {"torch": "2.13", "backbone": "b"})
     ['the weights of the backbone', 'torch (2.12, now 2.13)']
@@ -89,7 +97,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 
 def _said(name: str, plugins: Mapping[str, str]) -> str:
-    """A part for people; the method of a plugin's class is called by the plugin's name."""
+    """Returns the name of a part in messages; a method of a plugin's class has the plugin's name."""
     kind, _, rest = name.partition(" ")
     if kind == "source":
         file, _, member = rest.rpartition(" ")

@@ -9,7 +9,7 @@ from lrlora.studies.spec.study import IN_BUDGETS, Study, Training
 
 
 def study_schema() -> dict[str, Any]:
-    """The schema of a study file, short forms included, with the settings of every built-in method."""
+    """Returns the schema of a study file, short forms included, with the settings of every built-in method."""
     schema = Study.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A study of lrlora"
@@ -31,7 +31,7 @@ def study_schema() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """Those of a variant: its method, the fields of that, and how it is trained."""
+    """Returns the properties of a variant: the method, its fields, and the training."""
     fields: dict[str, Any] = {"method": {"enum": sorted(METHODS.names())}}
     for name in METHODS.names():
         known = getattr(METHODS.get(name), "fields", None)

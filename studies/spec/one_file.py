@@ -1,4 +1,4 @@
-"""Two study files of one name: the second must not take the place of the first in a folder's record."""
+"""A check that a study file of the same name does not replace another one in the record of a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lrlora.studies.spec.study import Study
 
 
 def check_one_file(saved: Mapping[str, Any], there: Study, here: Study, where: str) -> None:
-    """See that a study from another file than the one a folder was run with keeps that one's variants.
+    """Checks that a study from another file than the folder's keeps the variants of the folder's study.
 
     Whoever changes a file, or lays ``--set`` over it, may leave variants out. Their runs stay in the record.
 

@@ -1,4 +1,4 @@
-"""``--set a.b=c``: reading such lines, and laying them over a configuration."""
+"""Reads ``--set a.b=c`` and applies it to a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrlora.studies.spec.plain_yaml import parse_yaml
 
 
 def parse_overrides(lines: Iterable[str]) -> dict[str, Any]:
-    """Read ``key=value`` lines; keys may be dotted, values are YAML.
+    """Reads ``key=value`` lines; keys may be dotted, values are YAML.
 
     >>> parse_overrides(["training.steps=10", "seeds=[1, 2]", "base.basis=sinc"])
     {'training.steps': 10, 'seeds': [1, 2], 'base.basis': 'sinc'}
@@ -33,7 +33,7 @@ def parse_overrides(lines: Iterable[str]) -> dict[str, Any]:
 def expand_shortcuts(
     overrides: Mapping[str, Any], shortcuts: Mapping[str, str], known: Iterable[str]
 ) -> dict[str, Any]:
-    """Overrides with a study's short names written out.
+    """Returns overrides with the short names of a study replaced by the keys.
 
     >>> expand_shortcuts({"bases": ["sinc"], "seeds": [1]}, {"bases": "axes.basis"}, ["axes", "seeds"])
     {'axes.basis': ['sinc'], 'seeds': [1]}
@@ -52,7 +52,7 @@ def expand_shortcuts(
 def apply_overrides(
     data: Mapping[str, Any], overrides: Mapping[str, Any], known: Iterable[str], nested: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Lay dotted overrides over nested data; the data passed in stays as it is.
+    """Returns nested data with dotted overrides applied; the data passed in is not changed.
 
     Args:
         data: Nested mappings.

@@ -1,7 +1,8 @@
-"""Reading YAML as people mean it: what YAML 1.1 would change without a word is refused, or stays as it is written."""
+"""Reads YAML. What YAML 1.1 would read otherwise than it is written is refused, or kept as text."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from lrlora.studies.decoding import read_text
+from lrlora.studies.decoding import no_such_file, read_text
 from lrlora.studies.errors import StudyError
 
 _LARGEST = 100_000
-"""Values that a document may hold, those counted that it repeats by aliases."""
+"""The largest number of values of a document; those repeated by aliases count."""
 
 _DEEPEST = 50
-"""Lists and mappings within each other."""
+"""The largest depth of nested lists and mappings."""
 
 _OCTAL = re.compile(r"^[-+]?0[0-9_]")
 _TAG = "tag:yaml.org,2002:"
@@ -39,7 +40,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _check_values(self, root: Node) -> None:
-        """See that a document is plain and finite, before anything is made of it."""
+        """Checks that a document is plain and finite, before any object is made."""
         sizes: dict[int, int] = {}
         above: set[int] = set()
 
@@ -65,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         size(root)
 
     def _check_scalar(self, node: ScalarNode) -> None:
-        """See that a value is what its tag says, and without quotes what it looks like."""
+        """Checks that a value fits its tag, and is read as it looks if it has no quotes."""
         text, tag = node.value, node.tag.removeprefix(_TAG)
         meant = self.resolve(ScalarNode, text, (True, False)).removeprefix(_TAG)  # type: ignore[no-untyped-call]
         if tag not in ("str", meant) and (tag, meant) != ("float", "int"):
@@ -79,7 +80,7 @@ class _Loader(yaml.SafeLoader):
             raise _refused(f"{text} is a number to base 8 to YAML; write it without the 0, or in quotes", node)
 
     def _check_keys(self, node: Node, seen: set[int]) -> None:
-        """See that no key stands twice, before merge keys lay one mapping over another."""
+        """Checks that no key is given twice, before merge keys are applied."""
         if id(node) in seen:
             return
         seen.add(id(node))
@@ -110,7 +111,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Read YAML.
+    """Reads YAML.
 
     >>> parse_yaml("{rate: 1e-3, names: [a, 2024-01-01]}", "here")
     {'rate': 0.001, 'names': ['a', '2024-01-01']}
@@ -130,11 +131,13 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_yaml_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
+    """Reads a YAML file that holds a mapping.
 
     Raises:
         StudyError: It does not exist, is not YAML, or holds something else.
     """
+    if not os.path.exists(path):
+        raise StudyError(no_such_file(path))
     data = parse_yaml(read_text(path, str(path)), str(path))
     if data is None:
         raise StudyError(f"{path}: is empty; keys and values are wanted")

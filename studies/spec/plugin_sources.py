@@ -21,7 +21,7 @@ _TOP = "module-level"
 
 @lru_cache(maxsize=256)
 def source_parts(factory: Callable[..., Any]) -> dict[str, str]:
-    """What a plugin's numbers depend on, as names with hashes or versions.
+    """Returns the parts that a plugin's numbers depend on, as names with hashes or versions.
 
     Files outside of installed packages count definition by definition, together with the files that they import.
     Comments, docstrings and formatting do not count. Installed packages count by name and version, and only those
@@ -52,7 +52,7 @@ def source_parts(factory: Callable[..., Any]) -> dict[str, str]:
 
 
 def file_members(path: Path) -> dict[str, str]:
-    """A hash of each function, method and class of a file, and one of its other statements."""
+    """Returns a hash of each function, method and class of a file, and one of its other statements."""
     tree = ast.parse(path.read_bytes())
     members: dict[str, list[ast.AST]] = {}
     for node in tree.body:
@@ -70,7 +70,7 @@ def file_members(path: Path) -> dict[str, str]:
 
 
 def _plain(node: Any) -> str:
-    """A syntax tree as text, the same for all versions of Python, without docstrings."""
+    """Returns a syntax tree as text, the same for all versions of Python, without docstrings."""
     if isinstance(node, list):
         return f"[{','.join(map(_plain, node))}]"
     if not isinstance(node, ast.AST):
@@ -89,7 +89,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _with_imports(module: str, path: Path, seen: dict[Path, None] | None = None) -> dict[Path, None]:
-    """A file and all files outside of installed packages that it imports, wherever the imports stand."""
+    """Returns a file and all files outside of installed packages that it imports, also within functions."""
     seen = {} if seen is None else seen
     if path in seen:
         return seen
@@ -102,7 +102,7 @@ def _with_imports(module: str, path: Path, seen: dict[Path, None] | None = None)
 
 
 def _imported(module: str, path: Path) -> Iterator[str]:
-    """The names of modules that a file may import: those named, and the packages around them."""
+    """Returns the names of the modules that a file imports, and of the packages that hold them."""
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_bytes())):
         names: list[str] = []
@@ -118,7 +118,7 @@ def _imported(module: str, path: Path) -> Iterator[str]:
 
 
 def _file_of(module: str) -> Path | None:
-    """The file of a module, which is looked for, but not imported, where it is not loaded."""
+    """Returns the file of a module. A module that is not loaded is searched for and not imported."""
     loaded = sys.modules.get(module)
     origin = getattr(loaded, "__file__", None)
     if loaded is None:
@@ -145,7 +145,7 @@ def _packages(module: str) -> dict[str, str]:
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
-    """Short names of files: with the folder, where two have one name."""
+    """Returns short names of files: with the folder if two have the same name."""
     several = {path.name for path in paths if [other.name for other in paths].count(path.name) > 1}
     return {path: f"{path.parent.name}/{path.name}" if path.name in several else path.name for path in paths}
 

@@ -11,7 +11,7 @@ from lrlora.studies.spec.value_cache import CachedValue, cached_by_code
 
 
 def resolve_settings(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """All settings of a method, defaults included, as plain data.
+    """Returns all settings of a method, defaults included, as plain data.
 
     Args:
         config: ``{"method": name, field: value, ...}``, as declared.

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from lrlora.studies.errors import StudyError, unknown_key
 
 
 class Strict(BaseModel):
-    """A model that refuses keys it does not know and values that are not finite."""
+    """A model that refuses unknown keys, numbers that are not finite or too large, and true and false as numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        wanted = _types_in(cast("Hashable", cls.model_fields[str(info.field_name)].annotation))
+        if not wanted & {int, float} or wanted & {bool, Any}:
+            return value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, bool):
+                raise ValueError(f"a number is wanted (given: {str(one).lower()})")
+            if isinstance(one, int) and abs(one) >= 2**63:
+                raise ValueError("a number below 2**63 is wanted")
+        return value
 
 
 M = TypeVar("M", bound=Strict)
 
 
 def validate(model: type[M], data: Any, where: str) -> M:
-    """Make a ``model`` out of plain data.
+    """Returns a ``model`` made of plain data.
 
     Args:
         model: The pydantic model.
@@ -42,8 +56,18 @@ _WANTED = {
     "model_type": "keys and values are wanted",
     "model_attributes_type": "keys and values are wanted",
     "list_type": "a list is wanted",
+    "string_type": "text is wanted",
+    "string_pattern_mismatch": "a name is wanted that has only A to Z, a to z, 0 to 9, '.', '_' and '-'",
+    "int_type": "a whole number is wanted",
+    "int_parsing": "a whole number is wanted",
+    "int_from_float": "a whole number is wanted",
+    "float_type": "a number is wanted",
+    "float_parsing": "a number is wanted",
+    "finite_number": "a finite number is wanted",
+    "bool_type": "true or false is wanted",
+    "bool_parsing": "true or false is wanted",
 }
-"""What pydantic says in the words of Python, in those of a file, by its type of error."""
+"""The messages for types of pydantic's errors, in the words of a YAML file."""
 
 
 def _explain(error: ValidationError, model: type[BaseModel], data: Any, where: str) -> StudyError:
@@ -70,7 +94,7 @@ def _explain(error: ValidationError, model: type[BaseModel], data: Any, where: s
 
 
 def _place(location: Sequence[str | int], data: Any, missing: bool) -> list[str | int]:
-    """A location as pydantic names it, without the names of the forms that a value may have."""
+    """Returns a location of pydantic's, without the names of the members of a union."""
     found: list[str | int] = []
     for part in location:
         if (part in data) if isinstance(data, Mapping) else (isinstance(data, list) and isinstance(part, int)):
@@ -80,7 +104,7 @@ def _place(location: Sequence[str | int], data: Any, missing: bool) -> list[str 
 
 
 def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
-    """The model that stands at a location within ``model``, as pydantic names locations."""
+    """Returns the model at a location within ``model``; locations are pydantic's."""
     here: Any = model
     for part in location:
         if isinstance(here, type) and issubclass(here, BaseModel):
@@ -91,6 +115,13 @@ def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[Bas
         if get_origin(here) in (Union, types.UnionType):
             here = next((option for option in get_args(here) if option is not type(None)), None)
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+@cache
+def _types_in(annotation: Any) -> frozenset[Any]:
+    """Returns the types that an annotation is made of, for example ``int`` and ``None`` of ``int | None``."""
+    arguments = get_args(annotation)
+    return frozenset().union(*map(_types_in, arguments)) if arguments else frozenset([annotation])
 
 
 def _item_type(container: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A study as it is declared: what is varied, against what, over which seeds, at which budgets.
+"""A study as it is declared: axes, baselines, seeds, budgets and a metric.
 
 Nothing here trains, downloads or imports a framework, so a study can be listed and planned at once.
 """
@@ -98,7 +98,7 @@ class TaskChoice(Strict):
 
     @property
     def label(self) -> str:
-        """How it is called: its name, with its options where it has any."""
+        """The name of the task, with its options if it has any."""
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.options.items())})" if self.options else self.name
 
     @model_validator(mode="before")
@@ -219,7 +219,7 @@ class Study(Strict):
 
     @classmethod
     def load(cls, source: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Study:
-        """A study from the catalog or from a YAML file.
+        """Returns a study from the catalog or from a YAML file.
 
         Args:
             source: A catalog name such as ``"basis"``, or the path of a YAML file.
@@ -238,7 +238,7 @@ class Study(Strict):
     def from_dict(
         cls, data: Mapping[str, Any], overrides: Iterable[str] | Mapping[str, Any] = (), where: str = "study"
     ) -> Study:
-        """A study from plain data; see :meth:`load`."""
+        """Returns a study made of plain data; see :meth:`load`."""
         chosen = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
         shortcuts = data.get("shortcuts") or {}
         if isinstance(shortcuts, Mapping):
@@ -249,7 +249,7 @@ class Study(Strict):
         return study
 
     def resolve(self, budget: str) -> Study:
-        """The study at a budget: default < file < budget < overrides.
+        """Returns the study at a budget: default < file < budget < overrides.
 
         Raises:
             StudyError: No such budget.
@@ -267,7 +267,7 @@ class Study(Strict):
         return resolved
 
     def with_seeds(self, seeds: list[int]) -> Study:
-        """The same study on these seeds, which :attr:`given_as` then names."""
+        """Returns the same study on other seeds, which :attr:`given_as` then names."""
         if seeds == self.seeds:
             return self
         study = self.model_copy(update={"seeds": seeds})
@@ -276,7 +276,7 @@ class Study(Strict):
 
     @property
     def given_as(self) -> dict[str, Any]:
-        """The name or file that this was loaded from, and what was laid over it: how to have it again, at a budget."""
+        """The name or file that the study was loaded from, and the overrides."""
         return {"source": self._source or self.name, "overrides": dict(self._overrides)}
 
     @property
@@ -293,7 +293,7 @@ class Study(Strict):
         console: Console | None = None,
         execution: Execution | None = None,
     ) -> Results:
-        """Run what is missing of the study and return its record.
+        """Runs the missing cells of the study and returns its record.
 
         Args:
             budget: One of ``budgets``.
@@ -311,7 +311,7 @@ class Study(Strict):
 
 
 def is_catalog_name(source: str | Path) -> bool:
-    """Whether a study is meant by its catalog name, not by a path.
+    """Returns whether a study is given by its catalog name, not by a path.
 
     Raises:
         StudyError: It is neither; with the nearest name.
@@ -325,16 +325,16 @@ def is_catalog_name(source: str | Path) -> bool:
 
 
 def default_out(name: str, budget: str) -> Path:
-    """Where a study's record goes unless said otherwise."""
+    """Returns the default folder of a study's record."""
     return Path("runs") / f"{name}-{budget}"
 
 
 IN_BUDGETS = ("seeds", "task", "backbone", "tune")
-"""What a budget may change beside the training."""
+"""The keys of a budget besides those of the training."""
 
 
 def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A budget's changes to the training, and to the rest."""
+    """Returns the changes of a budget to the training, and those to other keys."""
     others = {key: value for key, value in changes.items() if key in IN_BUDGETS}
     training = {key: value for key, value in changes.items() if key not in others}
     for key in training:
@@ -347,7 +347,7 @@ def _split_budget(changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A study's file, laid over the one that it ``extends``, if any: training and budgets key by key, the rest whole.
+    """Reads a study's file and applies it to the one that it ``extends``: training and budgets by key, the rest whole.
 
     Raises:
         StudyError: One of the files cannot be read, or they extend each other in a circle.
@@ -368,7 +368,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _extended(path: Path, below: str) -> Path:
-    """The file that a study's file extends: one of the catalogue by its name, or one by a path from where this one is.
+    """Returns the file that a study's file extends: a name of the catalog, or a path relative to the file.
 
     Raises:
         StudyError: It looks like a name of the catalogue and is none; with the nearest.

@@ -1,4 +1,4 @@
-"""What the tuning stage of a study and ``lrlora tune`` share: a variant as it is tuned, the choice, the budget."""
+"""The parts that the tuning stage of a study and ``lrlora tune`` share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which plugins a cell uses."""
+"""The plugins that a cell uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def used_plugins(config: Mapping[str, Any], task: str) -> dict[str, Callable[..., Any]]:
-    """The classes that are not built in, by what they are, as ``{"basis my_bump": MyBump}``.
+    """Returns the classes that are not built in, by kind and name, as ``{"basis my_bump": MyBump}``.
 
     Args:
         config: Of the method. Every text in it that names a basis, an engine or a policy counts, however deep.

@@ -1,4 +1,4 @@
-"""Small values in the user's cache folder, and the key of those that follow from lrlora's own code."""
+"""Small values in the user's cache folder; some are keyed by a hash of lrlora's code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 _ROOMS = ("lrlora", "lrlora.bases", "lrlora.registry", "lrlora.studies")
 _LIBRARIES = ("torch", "peft", "transformers", "pydantic")
 _REGISTER = {"peft", "lrlora.bases", "lrlora.engines", "lrlora.policies"}
-"""Modules without which nothing can be registered that a method's settings name."""
+"""Modules that are imported whenever something is registered that settings of a method may name."""
 
 _CACHING: ContextVar[bool] = ContextVar("caching", default=False)
 
@@ -41,7 +41,7 @@ class CachedValue:
             return None
 
     def write(self, value: Any) -> None:
-        """Write the value. A cache that cannot be written costs time and nothing else."""
+        """Writes the value. A cache that cannot be written costs time only."""
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(dir=self._path.parent)
@@ -52,7 +52,7 @@ class CachedValue:
 
 @contextlib.contextmanager
 def caching_by_code() -> Iterator[None]:
-    """Let :func:`cached_by_code` cache within the block, for a command that loads no plugin.
+    """Lets :func:`cached_by_code` cache within the block, for a command that loads no plugin.
 
     It does not if other code than lrlora's may count: if plugins are installed, or if a module is imported already with
     which something can have been registered.
@@ -75,7 +75,7 @@ def cached_by_code(*key: Any) -> CachedValue | None:
 
 @lru_cache(maxsize=1)
 def _hash_of_code() -> str:
-    """A hash of all source files of lrlora, and of the versions of the libraries below it."""
+    """Returns a hash of all source files of lrlora, and of the versions of the libraries below it."""
     digest = hashlib.sha256(platform.python_version().encode())
     for library in _LIBRARIES:
         digest.update(f"{library} {version_of(library)};".encode())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from lrlora.registry import Registry
-from lrlora.studies.errors import StudyError
+import inspect
+
+from lrlora.registry import Registry, parse_spec
+from lrlora.studies.errors import StudyError, unknown_key
 from lrlora.studies.tasks.task import SPLITS, Columns, Documents, Examples, Images, Questions, Task, draw
 
 TASKS: Registry[Task] = Registry(
@@ -29,13 +31,19 @@ __all__ = ["SPLITS", "TASKS", "Columns", "Documents", "Examples", "Images", "Que
 
 
 def make_task(name: str, options: dict[str, object] | None = None) -> Task:
-    """The task called ``name``; nothing is loaded or downloaded yet.
+    """Returns the task called ``name``. Nothing is loaded or downloaded yet.
 
     Raises:
         UnknownNameError: No such task.
         StudyError: The options do not fit it.
     """
+    options = options or {}
     try:
-        return TASKS.create(name, **(options or {}))
+        known = inspect.signature(TASKS.get(parse_spec(name)[0])).parameters
+        if not any(one.kind is one.VAR_KEYWORD for one in known.values()):
+            for option in options:
+                if option not in known:
+                    raise unknown_key(option, known, f"task {name}")
+        return TASKS.create(name, **options)
     except TypeError as error:
         raise StudyError(str(error)) from None

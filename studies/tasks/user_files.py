@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lrlora.studies.decoding import read_text
+from lrlora.studies.decoding import no_such_file, read_text
 from lrlora.studies.errors import StudyError
 from lrlora.studies.tasks.table import Table
 
@@ -38,8 +38,10 @@ def check_files(files: Mapping[str, str | None], endings: Iterable[str], task: s
             found, folder = Path(file).is_file(), Path(file).is_dir()
         except OSError as error:
             raise StudyError(f"{where}: {file}: {error.strerror or error}") from None
+        if folder:
+            raise StudyError(f"{where}: {file}: is a folder")
         if not found:
-            raise StudyError(f"{where}: {file}: {'is a folder' if folder else 'No such file'}")
+            raise StudyError(f"{where}: {no_such_file(Path(file))}")
 
 
 def check_column_names(task: str, **columns: object) -> None:

@@ -19,6 +19,7 @@ from lrlora.studies.kinds import Kind
 from lrlora.studies.methods import Method, make_method
 from lrlora.studies.record.predictions import FILE as PREDICTIONS
 from lrlora.studies.record.predictions import save_predictions
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.study import Training
 from lrlora.studies.training.checkpoint import Checkpoints
@@ -36,49 +37,7 @@ _NORMS_KEPT = 10
 """Number of gradient norms that are recorded before a divergence."""
 
 Record = dict[str, Any]
-"""The record of a run; the keys are those of result.json."""
-
-
-def blank_record(cell: Cell) -> Record:
-    """Returns the record of a cell before anything is known of its outcome."""
-    variant = cell.variant
-    return {
-        "cell": cell.id,
-        "study": cell.study,
-        "variant": variant.name,
-        "axes": variant.axes,
-        "method": variant.config["method"],
-        "seed": cell.seed,
-        "task": cell.task if cell.task["options"] else cell.task["name"],
-        "backbone": cell.backbone,
-        "config": variant.config,
-        "training": variant.training.used(),
-        "status": "failed",
-        "diverged_at": None,
-        "divergence": None,
-        "reason": None,
-        "judged_on": "test",
-        "chance": None,
-        "metrics": {},
-        "train_metrics": {},
-        "predictions": None,
-        "parameters": {},
-        "step_seconds": 0.0,
-        "peak_memory_bytes": 0,
-        "peak_memory_source": "",
-        "train_loss": [],
-        "learning_rate": [],
-        "grad_norm": [],
-        "validation": [],
-        "resumed_at": [],
-        "examples_seen": 0,
-        "tokens_seen": 0,
-        "tokens_per_second": None,
-        "layers": [],
-        "snapshots": [],
-        "mlflow_run_id": "",
-        "duration_seconds": 0.0,
-    }
+"""The fields of a :class:`lrlora.studies.record.run_record.RunRecord`."""
 
 
 def run_cell(
@@ -101,7 +60,7 @@ def run_cell(
         Exception: What the listener raises.
     """
     started = time.perf_counter()
-    record = blank_record(cell)
+    record = RunRecord.of(cell).plain()
     heard = _Listener(listener)
     run = _Run(cell, record, adapter_folder, heard, checkpoints)
     try:

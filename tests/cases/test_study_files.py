@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from lrlora.studies.errors import StudyError
+from lrlora.studies.execution.checks import check_design
+from lrlora.studies.execution.plan import plan
 from lrlora.studies.search.declaration import check_tune_folder, declare, write_tune_file
 from lrlora.studies.spec.cells import expand_variants
 from lrlora.studies.spec.claims import Claim
@@ -167,3 +169,61 @@ def test_a_relative_claim_on_a_partner_of_zero_is_said_and_not_tested() -> None:
     assert (verdict.outcome, verdict.found, verdict.p) == ("not tested", None, None)
     assert "0 in 2 pairs" in verdict.note
     assert judge([0.0, 0.1, 0.2, 0.01], [0.5, 0.6, 0.7, 0.5]).outcome == "supported"
+
+
+# -- values -------------------------------------------------------------------------------------------------
+
+ODD_VALUES: dict[str, tuple[dict[str, Any], str]] = {
+    "true as a number": ({"training": {"steps": True}}, "training.steps: a number is wanted (given: true)"),
+    "true as a seed": ({"seeds": [2, True]}, "seeds: a number is wanted (given: true)"),
+    "true in a budget": ({"budgets": {"smoke": {"steps": True}}}, "steps: a number is wanted (given: true)"),
+    "a huge number": ({"training": {"steps": 10**23}}, "training.steps: a number below 2**63 is wanted"),
+    "a huge rank": ({"base": {"method": "lora", "r": 10**20}}, "lora: r: a number below 2**63 is wanted"),
+    "a huge rank of ours": ({"base": {"method": "lrlora", "r": 10**20}}, "lrlora on digits-vit: "),
+    "half a step": ({"training": {"steps": 1.5}}, "training.steps: a whole number is wanted (given: 1.5)"),
+    "a word as a rate": ({"training": {"learning_rate": "fast"}}, "learning_rate: a number is wanted (given: 'fast')"),
+    "nan": ({"training": {"learning_rate": float("nan")}}, "learning_rate: a finite number is wanted (given: nan)"),
+    "nan of a method": ({"base": {"method": "lora", "lora_alpha": float("nan")}}, "lora: lora_alpha: names, finite"),
+    "a word as a flag": ({"training": {"gradient_checkpointing": "maybe"}}, "true or false is wanted"),
+    "a slash in the name": ({"name": "a/b"}, "name: a name is wanted that has only A to Z"),
+    "a number as a name": ({"name": 5}, "name: text is wanted (given: 5)"),
+    "an option misspelt": ({"task": {"name": "files", "trian": "a.csv"}}, "unknown key 'trian'; did you mean 'train'?"),
+}
+
+
+def _planned(plain: dict[str, Any]) -> dict[str, Any]:
+    study = Study.from_dict(plain, where="t.yaml").resolve("smoke")
+    check_design(study)
+    return plan(study, "smoke")
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES)
+def test_an_odd_value_is_refused_in_one_line(odd: str) -> None:
+    changes, says = ODD_VALUES[odd]
+    plain = {"name": "x", **parse_yaml(DIGITS, "t.yaml"), **changes}
+    with pytest.raises(StudyError) as refused:
+        _planned(plain)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_rate_in_quotes_or_without_a_dot_is_a_number() -> None:
+    for rate in ("1e-3", "'1e-3'", "1E-3", ".001"):
+        study = Study.from_dict(parse_yaml(f"name: x\ntraining: {{learning_rate: {rate}}}", "t.yaml"))
+        assert study.training.learning_rate == 1e-3
+
+
+def test_a_file_that_is_not_there_has_its_folder_and_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine.yaml", f"name: x{DIGITS}".replace("digits", "{name: files, train: data.csv}", 1))
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(StudyError, match=r"mine\.yml: No such file in .*; did you mean mine\.yaml\?"):
+        Study.load("mine.yml")
+    write(tmp_path / "elsewhere" / "dat.csv", "")
+    monkeypatch.chdir("elsewhere")
+    with pytest.raises(StudyError, match=r"data\.csv: No such file in .*elsewhere; did you mean dat\.csv\?"):
+        check_design(Study.load("../mine.yaml").resolve("smoke"))
+    with pytest.raises(StudyError, match=r"gone/a\.yaml: No such file: there is no folder .*elsewhere/gone"):
+        Study.load("gone/a.yaml")

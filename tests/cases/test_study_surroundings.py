@@ -96,3 +96,24 @@ def test_what_is_wrong_with_the_program_keeps_its_traceback() -> None:
 def test_an_argument_that_is_no_text_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.run(["study", "status", os.fsdecode(b"r\xfcn")]) == 2
     assert "not text in this locale's encoding" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["study", "run", "x.yaml", "--out", ""], "the value of --out is empty"),
+        (["study", "run", "x.yaml", "--out="], "the value of --out is empty"),
+        (["study", "status", ""], "an argument is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_folder(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.run(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("name: x\n")
+    assert command_line.run(["study", "status", str(tmp_path / "a.yaml")]) == 2
+    assert "is a file; the folder of a study is wanted" in " ".join(capsys.readouterr().err.split())

@@ -49,11 +49,11 @@ class Immediately(Executor):
 
     def events(self, timeout: float) -> list[tuple[Handle, Event]]:
         """See :meth:`Executor.events`."""
-        from lrlora.studies.training.loop import blank_record
+        from lrlora.studies.record.run_record import RunRecord
 
         handle = self._running.popleft()
         metrics = {"accuracy": (handle.cell.seed % 97) / 97, "loss": 1.0}
-        record = blank_record(handle.cell) | {"status": "finished", "metrics": metrics, "train_loss": [1.0]}
+        record = RunRecord.of(handle.cell).plain() | {"status": "finished", "metrics": metrics, "train_loss": [1.0]}
         events = [Started(1, "here"), Step(1, {"train/loss": 1.0}), Ended(record, self._folder)]
         return [(handle, event) for event in events]
 

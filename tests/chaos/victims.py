@@ -76,7 +76,7 @@ def fake_training(notes: Path, seconds: float = 0.0) -> RunCell:
 
 
 def _walk(cell: Cell, folder: Path, listen: Any, *, notes: Path, seconds: float) -> dict[str, Any]:
-    from lrlora.studies.training.loop import blank_record
+    from lrlora.studies.record.run_record import RunRecord
 
     notes.mkdir(parents=True, exist_ok=True)
     (notes / f"{cell.id}-{time.time_ns()}").touch()
@@ -87,7 +87,7 @@ def _walk(cell: Cell, folder: Path, listen: Any, *, notes: Path, seconds: float)
         time.sleep(seconds)
     (folder / "adapter.txt").write_text(cell.label)
     metrics = {"accuracy": chance.random(), "loss": losses[-1]}
-    return blank_record(cell) | {"status": "finished", "metrics": metrics, "train_loss": losses}
+    return RunRecord.of(cell).plain() | {"status": "finished", "metrics": metrics, "train_loss": losses}
 
 
 def expected(study: Study, folder: Path, fake: bool) -> dict[str, dict[str, Any]]:

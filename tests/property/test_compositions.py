@@ -266,7 +266,7 @@ def test_the_bound_of_the_grid_reaches_parts_that_take_one_and_do_not_say() -> N
         ({"first": 3, "second": "sinc"}, "sum, part 'first': a basis is a name or an instance of Basis, not int 3"),
         (
             {"first": "sinc", "second": {"basis": "scaled", "part": {"basis": "bspline", "order": 2}}},
-            "sum, part 'second': scaled, part 'part': basis 'bspline': got an unexpected keyword argument 'order'",
+            "sum, part 'second': scaled, part 'part': basis 'bspline': unexpected keyword argument 'order'",
         ),
         (
             {"first": "sinc", "second": {"basis": "scaled", "part": "sinc", "factor": 0}},

@@ -51,7 +51,7 @@ def training(notes: Path, acts: Mapping[str, str] | None = None, seconds: float 
 def _train(
     cell: Cell, folder: Path, listen: Any, *, notes: Path, acts: Mapping[str, str], seconds: float
 ) -> dict[str, Any]:
-    from lrlora.studies.training.loop import blank_record
+    from lrlora.studies.record.run_record import RunRecord
 
     notes.mkdir(parents=True, exist_ok=True)
     first = not list(notes.glob(f"{cell.id}-*"))
@@ -79,7 +79,7 @@ def _train(
         found = {"status": "diverged", "diverged_at": STEPS, "reason": "the loss is not finite"}
     if act == "not json":
         found["metrics"] = {"accuracy": object()}
-    return blank_record(cell) | found | {"train_loss": losses}
+    return RunRecord.of(cell).plain() | found | {"train_loss": losses}
 
 
 def drive(
@@ -160,19 +160,19 @@ def notes_of(notes: Path) -> Counter[str]:
 def look_up(cell: Cell, folder: Path, listen: Any, *, names: tuple[str, ...]) -> dict[str, Any]:
     """Count the bases of these names."""
     from lrlora.bases import BASES
-    from lrlora.studies.training.loop import blank_record
+    from lrlora.studies.record.run_record import RunRecord
 
     found = float(len([BASES.get(name) for name in names]))
-    return blank_record(cell) | {"status": "finished", "metrics": {"accuracy": found}}
+    return RunRecord.of(cell).plain() | {"status": "finished", "metrics": {"accuracy": found}}
 
 
 def count_threads(cell: Cell, folder: Path, listen: Any) -> dict[str, Any]:
     """Use PyTorch, say something, and tell the number of threads."""
     import torch
 
-    from lrlora.studies.training.loop import blank_record
+    from lrlora.studies.record.run_record import RunRecord
 
     torch.ones(500, 500) @ torch.ones(500, 500)
     print("a word of the method")
     listen(1, {"train/loss": torch.tensor(0.5)})
-    return blank_record(cell) | {"status": "finished", "metrics": {"accuracy": torch.get_num_threads()}}
+    return RunRecord.of(cell).plain() | {"status": "finished", "metrics": {"accuracy": torch.get_num_threads()}}

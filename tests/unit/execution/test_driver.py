@@ -25,6 +25,7 @@ from lrlora.studies.execution.driver import run_study
 from lrlora.studies.execution.interruption import interrupted_by_termination
 from lrlora.studies.execution.resources import Execution
 from lrlora.studies.record.results import read_study_file
+from lrlora.studies.spec.cells import expand_cells
 
 # What MLflow's tables say of the future, when they are first made.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
@@ -56,6 +57,22 @@ def test_every_cell_is_run_once_by_a_process_of_its_own(tmp_path: Path, store: P
     assert again.complete
     assert fakes.notes_of(notes) == {record["cell"]: 1 for record in again.records}, "what is done is not run again"
     check_record(out, 6)
+
+
+def test_a_cell_without_a_gpu_is_recorded_as_one_of_the_cpu(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "H100")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    results = fakes.drive(fakes.study(1), tmp_path / "out", store, fakes.training(tmp_path), gpus_per_cell=0)
+    (provenance,) = [record["provenance"] for record in results.records]
+    assert (provenance["parts"]["device"], provenance["machine"]["device"]) == ("cpu", "cpu")
+    devices = [
+        expand_cells(fakes.study(1), 1, Execution(gpus_per_cell=gpus).device)[0].parts["device"] for gpus in (0, 1)
+    ]
+    assert devices == ["cpu", "cuda"]
+    assert expand_cells(fakes.study(1), 1)[0].parts["device"] == "cuda"
 
 
 ENDS = {

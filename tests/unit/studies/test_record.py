@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +28,6 @@ from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import Cell, expand_cells
 from lrlora.studies.spec.fingerprints import Fingerprints
 from lrlora.studies.spec.study import Study
-from lrlora.studies.training.loop import blank_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore:The ``noload`` loader strategy")
 OLD = Path(__file__).parent / "data" / "old_study"
@@ -50,7 +50,7 @@ def study(name: str = "tiny", **changes: Any) -> Study:
 
 def finished(cell: Cell, accuracy: float = 0.5) -> dict[str, Any]:
     figures = {"metrics": {"accuracy": accuracy, "loss": float("inf")}, "train_loss": [1.0, 0.5]}
-    return blank_record(cell) | {"status": "finished"} | figures
+    return RunRecord.of(cell).plain() | {"status": "finished"} | figures
 
 
 def record(tracker: Tracker, cell: Cell, accuracy: float = 0.5, **environment: Any) -> str:
@@ -269,6 +269,32 @@ def test_a_folder_of_the_first_version_is_reported_and_not_gone_on_with(old_fold
 def test_what_is_no_record_is_refused_with_the_field() -> None:
     with pytest.raises(StudyError, match=r"run 7: is no record of a run: seed: "):
         RunRecord.read('{"cell": "x", "study": "s", "variant": "v", "method": "m", "seed": "one"}', "run 7")
+    for text in ("[]", "{", "null", "nothing"):
+        with pytest.raises(StudyError, match="run 7: is no record of a run: ") as error:
+            RunRecord.read(text, "run 7")
+        assert "\n" not in str(error.value)
+
+
+def test_a_record_with_a_field_of_another_version_is_read_without_it(tmp_path: Path) -> None:
+    cells = expand_cells(study())
+    tracker = begun(tmp_path, cells)
+    runs = [record(tracker, cells[0], packages={"lrlora": "99.0"})]
+    runs.append(record(tracker, cells[1], packages={"lrlora": version("lrlora")}))
+    files = [tmp_path / "artifacts" / run / "artifacts" / "result.json" for run in runs]
+    texts = [file.read_text() for file in files]
+    for file, text in zip(files, texts, strict=True):
+        plain = json.loads(text)
+        assert "left_out" not in plain
+        file.write_text(json.dumps(plain | {"colour": 1, "provenance": plain["provenance"] | {"moon": 2}}))
+    with pytest.raises(StudyError, match=rf"run {runs[1]}: is no record of a run: (colour|provenance\.moon): "):
+        Results.load(tmp_path)
+    files[1].write_text(texts[1])
+    results = Results.load(tmp_path)
+    assert [record["metrics"]["accuracy"] for record in results.records] == [0.5, 0.5]
+    said = [
+        note for note in results.notes if note.startswith("1 of 2 records were written by lrlora 99.0: fields that")
+    ]
+    assert [note.endswith("(colour, provenance.moon).") for note in said] == [True]
 
 
 SECRET = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=6).map(lambda text: f"Zq{text}")

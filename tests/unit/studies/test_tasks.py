@@ -124,7 +124,7 @@ def test_what_is_wrong_with_files_is_said_in_one_line(tmp_path: Path, rows: list
         ({"train": good, "text": "sy", "label": "kind"}, "no column 'sy'; did you mean 'say'?"),
         ({"train": one_class, "text": "say", "label": "kind"}, "one class only"),
         ({"train": str(broken)}, "line 1: column 2: not JSON"),
-        ({"trian": good}, "signature is files(train"),
+        ({"trian": good}, "unknown key 'trian'; did you mean 'train'?"),
     ):
         with pytest.raises(StudyError) as caught:
             make_task("files", dict(options)).prepare(lambda _: None)

@@ -101,7 +101,7 @@ def test_what_is_wrong_with_texts_is_said_in_one_line(tmp_path: Path) -> None:
         ({"train": str(latin)}, "line 1: byte 0xfc is not UTF-8"),
         ({"train": write(tmp_path / "one.txt", "One paragraph.")}, "no paragraph is left for the"),
         ({"train": write(tmp_path / "a.jsonl", [{"txt": "x"}])}, "no column 'text'; did you mean 'txt'?"),
-        ({"trian": "x"}, "signature is text-files(train"),
+        ({"trian": "x"}, "unknown key 'trian'; did you mean 'train'?"),
     ):
         with pytest.raises(StudyError) as caught:
             make_task("text-files", dict(options)).prepare(print)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.checks import check_folder
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.search import run
 from lrlora.studies.search.declaration import Tune, declare
 from lrlora.studies.search.outcome import Outcome, load_outcome
@@ -34,7 +35,6 @@ from lrlora.studies.spec.cells import Cell, expand_variants
 from lrlora.studies.spec.fingerprints import Fingerprints
 from lrlora.studies.spec.study import Study
 from lrlora.studies.training.history import StepListener
-from lrlora.studies.training.loop import blank_record
 
 # What MLflow's tables say of the future, when they are first made.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore:The ``noload`` loader strategy")
@@ -99,7 +99,7 @@ def formula(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
             now = {"accuracy": figure * step / steps, "loss": 1 - figure}
             validation.append({"step": step, **now})
             listen(step, {f"validation/{name}": value for name, value in now.items()})
-    record = blank_record(cell) | {"status": "finished", "judged_on": "validation", "train_loss": [1.0] * steps}
+    record = RunRecord.of(cell).plain() | {"status": "finished", "judged_on": "validation", "train_loss": [1.0] * steps}
     return record | {"metrics": {"accuracy": figure, "loss": 1 - figure}, "validation": validation}
 
 
@@ -210,7 +210,11 @@ def test_a_trial_whose_process_died_is_retried_under_its_index_with_its_settings
 def test_a_run_that_diverges_is_a_bad_result_and_no_crash(tmp_path: Path) -> None:
     def wild(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
         if cell.variant.training.learning_rate != 1e-3:
-            return blank_record(cell) | {"status": "diverged", "diverged_at": 1, "reason": "the loss is not finite"}
+            return RunRecord.of(cell).plain() | {
+                "status": "diverged",
+                "diverged_at": 1,
+                "reason": "the loss is not finite",
+            }
         return formula(cell, folder, listen)
 
     outcome = run_tune(declared(tmp_path, "lora"), tmp_path / "out", console=QUIET, run_cell=wild)
@@ -326,7 +330,7 @@ def test_a_study_of_the_catalogue_is_extended_by_its_name(tmp_path: Path) -> Non
 
 def formula_without_validations(cell: Cell, folder: Path, listen: StepListener) -> dict[str, Any]:
     figures = {"accuracy": accuracy(cell), "loss": 1 - accuracy(cell)}
-    return blank_record(cell) | {"status": "finished", "judged_on": "validation", "metrics": figures}
+    return RunRecord.of(cell).plain() | {"status": "finished", "judged_on": "validation", "metrics": figures}
 
 
 @pytest.mark.parametrize(
