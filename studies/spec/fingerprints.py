@@ -9,6 +9,7 @@ import pickle
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,23 @@ _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".json", ".txt", ".m
 class Fingerprints:
     """Hashes each content once. The cells of one expansion share an object; the next expansion hashes again."""
 
-    _data: dict[str, dict[str, str]] = field(default_factory=dict)
+    _data: dict[str, _Data] = field(default_factory=dict)
     _weights: dict[str, str] = field(default_factory=dict)
 
-    def data(self, task: Mapping[str, Any]) -> dict[str, str]:
-        """Returns a hash of each split of a task, by the name of the split.
+    def data(self, task: Mapping[str, Any], split: str) -> str:
+        """Returns a hash of a split of a task. Other splits are not read.
 
         The hash is of the examples as read, so it changes with the files and with the code that reads them, and not
         with the files' times. For built-in tasks it is cached in the user's cache folder, by the files' content.
 
         Args:
             task: ``name`` and ``options``.
+            split: ``train``, ``validation`` or ``test``.
         """
         key = json.dumps(task, sort_keys=True, default=str)
         if key not in self._data:
-            self._data[key] = _read_splits(task)
-        return self._data[key]
+            self._data[key] = _Data(task)
+        return self._data[key].of(split)
 
     def weights(self, backbone: str) -> str:
         """Returns a hash of the files of a backbone; for one on the Hugging Face hub, its commit.
@@ -52,22 +54,44 @@ class Fingerprints:
         return self._weights[backbone]
 
 
-def _read_splits(task: Mapping[str, Any]) -> dict[str, str]:
-    from lrlora.studies.tasks import SPLITS, TASKS, make_task
+class _Data:
+    """The hashes of the splits of one task, each read when it is asked for."""
 
-    built_in = task["name"] in TASKS and TASKS.entry(task["name"]).origin == "built-in"
-    cached = CachedValue(_source_of_data(task)) if built_in else None
-    if cached is not None and isinstance(known := cached.read(), dict):
-        return known
-    try:
-        made = make_task(task["name"], task["options"])
-        labels = list(made.labels)
-        found = {split: hash_values([labels, made.split(split)]) for split in SPLITS}
-    except Exception:  # whatever a task of a plugin does where its data are not there yet
-        return dict.fromkeys(SPLITS, MISSING)
-    if cached is not None:
-        cached.write(found)
-    return found
+    def __init__(self, task: Mapping[str, Any]) -> None:
+        self._task = task
+        self._found: dict[str, str] = {}
+
+    def of(self, split: str) -> str:
+        if split not in self._found:
+            self._found[split] = self._read(split)
+        return self._found[split]
+
+    def _read(self, split: str) -> str:
+        cached = None if self._source is None else CachedValue(f"{self._source} {split}")
+        if cached is not None and isinstance(known := cached.read(), str):
+            return known
+        try:
+            found = hash_values([list(self._made.labels), self._made.split(split)])
+        except Exception:  # whatever a task of a plugin does where its data are not there yet
+            return MISSING
+        if cached is not None:
+            cached.write(found)
+        return found
+
+    @cached_property
+    def _made(self) -> Any:
+        from lrlora.studies.tasks import make_task
+
+        return make_task(self._task["name"], self._task["options"])
+
+    @cached_property
+    def _source(self) -> str | None:
+        """What the examples of a built-in task follow from; None for others."""
+        from lrlora.studies.tasks import TASKS
+
+        name = self._task["name"]
+        built_in = name in TASKS and TASKS.entry(name).origin == "built-in"
+        return _source_of_data(self._task) if built_in else None
 
 
 def _source_of_data(task: Mapping[str, Any]) -> str:

@@ -40,12 +40,14 @@ def parts_of(
         content: Reads data and weights.
         device: The device that the cell runs on, as for :func:`numeric_environment`.
     """
+    from lrlora.studies.tasks import SPLITS
+
     task, config = settings["task"], settings["config"]
     parts = {"settings": hash_settings(settings), "training code": str(TRAINING_VERSION)}
-    for split, found in content.data(task).items():
+    for split in SPLITS:
         # A tuning stage leaves the test split alone.
         if split != "test" or settings["training"].get("test_examples") != 0:
-            parts[f"data {split}"] = found
+            parts[f"data {split}"] = content.data(task, split)
     parts["backbone"] = content.weights(settings["backbone"])
     for what, factory in used_plugins(config, task["name"]).items():
         parts[f"plugin {what}"] = factory.__qualname__

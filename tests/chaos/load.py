@@ -105,7 +105,7 @@ def measure(cells: int, folder: Path, report: bool = True) -> dict[str, float]:
         began = time.perf_counter()
 
     with (
-        mock.patch.object(Fingerprints, "data", return_value={"train": "1", "test": "2"}),
+        mock.patch.object(Fingerprints, "data", return_value="1"),
         mock.patch.object(Fingerprints, "weights", return_value="3"),
         mock.patch.object(Driver, "_executor", return_value=Immediately(nothing)),
         hold(out, resolved, "smoke"),

@@ -257,7 +257,7 @@ def main() -> int:
     if not asked.real:
         from lrlora.studies.spec.fingerprints import Fingerprints
 
-        Fingerprints.data = lambda self, task: {"train": "1", "test": "2"}  # type: ignore[method-assign]
+        Fingerprints.data = lambda self, task, split: split  # type: ignore[method-assign]
         Fingerprints.weights = lambda self, backbone: "3"  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(prefix="lrlora-chaos-") as folder:
         options: dict[str, Any] = {"each": 12, "longest": 8.0} if asked.real else {}

@@ -30,7 +30,7 @@ def known_content(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither data nor weights are needed where nothing is trained."""
     from lrlora.studies.spec.fingerprints import Fingerprints
 
-    monkeypatch.setattr(Fingerprints, "data", lambda self, task: {"train": "1", "test": "2"})
+    monkeypatch.setattr(Fingerprints, "data", lambda self, task, split: split)
     monkeypatch.setattr(Fingerprints, "weights", lambda self, backbone: "3")
 
 

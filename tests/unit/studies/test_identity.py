@@ -160,6 +160,23 @@ def test_the_test_split_is_no_part_of_a_cell_that_leaves_it_alone(place: Path) -
     assert "data test" not in cell(place, training={"test_examples": 0}).parts
 
 
+def test_a_tuning_stage_needs_no_test_split(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lrlora.studies.tasks
+
+    class OfTraining:
+        labels = ("a", "b")
+
+        def split(self, name: str) -> list[str]:
+            if name == "test":
+                raise AssertionError("the test split was read")
+            return [name]
+
+    monkeypatch.setattr(lrlora.studies.tasks, "make_task", lambda *_: OfTraining())
+    parts = cell(place, training={"test_examples": 0}).parts
+    assert MISSING not in (parts["data train"], parts["data validation"])
+    assert cell(place).parts["data test"] == MISSING
+
+
 def test_data_that_are_not_there_are_said_to_be_missing(place: Path) -> None:
     here = cell(place)
     (place / "model" / "config.json").unlink()

@@ -38,7 +38,7 @@ ENVIRONMENT = {"python": "3.11", "packages": {"torch": "2.12.0"}, "git": {"commi
 def data(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Fingerprints of data and backbone, so that none is read; a test may change them."""
     found = {"train": "one", "validation": "two", "test": "three"}
-    monkeypatch.setattr(Fingerprints, "data", lambda self, task: dict(found))
+    monkeypatch.setattr(Fingerprints, "data", lambda self, task, split: found.get(split, split))
     monkeypatch.setattr(Fingerprints, "weights", lambda self, backbone: "four")
     return found
 

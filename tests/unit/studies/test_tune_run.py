@@ -74,7 +74,7 @@ def _ready_made_stores(stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained, so that no data are read."""
-    monkeypatch.setattr(Fingerprints, "data", lambda self, task: {"train": "one"})
+    monkeypatch.setattr(Fingerprints, "data", lambda self, task, split: "one")
     monkeypatch.setattr(Fingerprints, "weights", lambda self, backbone: "two")
 
 
