@@ -148,13 +148,13 @@ class PowerLaw(Spectral):
 
 
 class LowRank(Spectral):
-    """The first ``rank`` singular values are equal and the others 0."""
+    """The first ``rank`` singular values are equal and the others 0; by default an eighth of them."""
 
     name = "matrix-low-rank"
 
-    def __init__(self, rank: int = 16, size: int = SIZE, seed: int = 0) -> None:
+    def __init__(self, rank: int | None = None, size: int = SIZE, seed: int = 0) -> None:
         super().__init__(size, seed)
-        self.rank = whole(self.name, "rank", rank, 1, self.size)
+        self.rank = max(1, self.size // 8) if rank is None else whole(self.name, "rank", rank, 1, self.size)
 
     def values(self) -> Matrix:
         """See :meth:`Spectral.values`."""

@@ -18,8 +18,8 @@ from lrlora.studies.kinds.planted import rank_correlation
 from lrlora.studies.methods import make_method
 from lrlora.studies.tasks import TASKS, make_task
 from lrlora.studies.tasks.matrices import ENTRY
+from lrlora.studies.testing import check_task
 from lrlora.studies.training.starts import WITH_FACTORS, start_from_svd
-from lrlora.testing import run_checks
 
 MATRICES = [entry.name for entry in TASKS if entry.name.startswith("matrix-") and entry.name != "matrix-minilm"]
 sizes, seeds = st.integers(8, 24), st.integers(0, 2**20)
@@ -96,7 +96,7 @@ def test_fewer_examples_are_the_beginning_of_more(few: int, many: int, seed: int
 
 @pytest.mark.parametrize("name", [*MATRICES, "matrix-minilm", "planted", "random-labels"])
 def test_every_probe_passes_the_checks_of_a_task(name: str) -> None:
-    assert [outcome for outcome in run_checks(make_task(name)) if not outcome.ok] == []
+    assert {outcome.status for outcome in check_task(name)} == {"passed", "not applicable"}
 
 
 # -- bounds -------------------------------------------------------------------------------------------------
@@ -120,8 +120,8 @@ def test_a_ratio_is_below_one_only_for_an_error_below_its_bound(error: float, bo
     assert error < bound or ratio >= 1
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=9, unique=True))
-def test_rank_correlation_sees_order_alone(ranks: list[float]) -> None:
+@given(st.lists(st.integers(1, 10**4), min_size=2, max_size=9, unique=True))
+def test_rank_correlation_sees_order_alone(ranks: list[int]) -> None:
     assert rank_correlation([(rank, rank**3) for rank in ranks]) == pytest.approx(1)
     assert rank_correlation([(rank, -rank) for rank in ranks]) == pytest.approx(-1)
     assert rank_correlation([(rank, 1.0) for rank in ranks]) == 0
