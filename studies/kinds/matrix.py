@@ -9,9 +9,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lrlora.studies.errors import StudyError
 from lrlora.studies.kinds.classification import rows_of
 from lrlora.studies.kinds.kind import Metrics, Rows
 from lrlora.studies.kinds.probe import Regression
+from lrlora.studies.models.backbones import config_of
 from lrlora.studies.models.weights import FLOAT32, Weights
 from lrlora.studies.tasks.matrices import MatrixTask
 
@@ -38,9 +40,14 @@ class Matrix(Regression):
     metrics: ClassVar[Metrics] = {"svd_ratio": "minimize", **Regression.metrics}
     task: MatrixTask
 
+    def __init__(self, task: MatrixTask, backbone: str) -> None:
+        super().__init__(task, backbone)
+        if (depth := config_of(backbone).depth) != 1:
+            raise StudyError(f"backbone {backbone!r} has {depth} layers, and matrix tasks fit one; take linear")
+
     def shape(self) -> dict[str, Any]:
         """See :meth:`ProbeKind.shape`."""
-        return {"width": len(self.task.weight), "depth": 1, "residual": False}
+        return {"width": len(self.task.weight)}
 
     def load(self, weights: Weights = FLOAT32) -> ProbeModel:
         """See :meth:`Kind.load`. The weight is that of the task."""

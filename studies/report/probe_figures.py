@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from lrlora.studies.report.figure_parts import WIDTH, PlotText, short_name
 from lrlora.studies.report.palette import INK, Look, looks
-from lrlora.studies.report.svg import drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import FONT_SIZE, drawing_style, inline_svg, new_figure
 from lrlora.studies.stats.source import Record, finite, label
 from lrlora.studies.stats.summary import StudySummary
 
 COLUMNS = 3
+WIDE = 1.55 * WIDTH
 PANEL = 150.0
 """Height of a row of panels, in points."""
+
+TOP = 1.5
+"""Ratios to the SVD bound above this are not drawn: there, a method is not a way to save parameters."""
 
 Curve = list[tuple[float, float]]
 """Parameters and the mean of a metric, by parameters."""
@@ -32,7 +36,7 @@ def probe_figures(summary: StudySummary) -> list[PlotText]:
             "svd_ratio",
             "error / SVD bound",
             "Relative error of the fit over the SVD bound: the least error of a matrix whose factors have as many "
-            "parameters. Below the line, the method fits better than any such matrix.",
+            f"parameters. Below the line, the method fits better than any such matrix; above {TOP} nothing is drawn.",
         ),
         _curves(
             summary,
@@ -92,7 +96,7 @@ def _curves(summary: StudySummary, metric: str, y: str, caption: str) -> PlotTex
     with drawing_style(name):
         columns = min(COLUMNS, len(panels))
         rows = -(-len(panels) // columns)
-        figure = new_figure(WIDTH * 1.6, 60 + PANEL * rows)
+        figure = new_figure(WIDE, 60 + PANEL * rows)
         grid = figure.subplots(rows, columns, sharex=True, sharey=metric == "svd_ratio", squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
@@ -100,11 +104,9 @@ def _curves(summary: StudySummary, metric: str, y: str, caption: str) -> PlotTex
             axes.set_title(_title(task))
             _draw(axes, lines[task], style)
             _reference_lines(axes, metric, records)
-            if place % columns == 0:
-                axes.set_ylabel(y)
-            if place + columns >= len(panels):
-                axes.set_xlabel("trained parameters")
-                axes.tick_params(labelbottom=True)
+            axes.tick_params(labelbottom=place + columns >= len(panels))
+        figure.supxlabel("trained parameters", fontsize=FONT_SIZE)
+        figure.supylabel(y, fontsize=FONT_SIZE)
         _legend(figure, grid.flat[0], names)
         svg = inline_svg(figure, f"{y} against trained parameters")
     seeds = max(len({record["seed"] for record in records}) for records in panels.values())
@@ -112,8 +114,8 @@ def _curves(summary: StudySummary, metric: str, y: str, caption: str) -> PlotTex
 
 
 def _draw(axes: Any, lines: dict[str, Curve], style: dict[str, Look]) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xscale("log", base=4)
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
     for name, curve in lines.items():
         look = style[name]
@@ -133,9 +135,10 @@ def _draw(axes: Any, lines: dict[str, Curve], style: dict[str, Look]) -> None:
 def _reference_lines(axes: Any, metric: str, records: Sequence[Record]) -> None:
     axes.set_ylim(bottom=0)
     if metric == "svd_ratio":
+        axes.set_ylim(0, TOP)
         axes.axhline(1, color=INK, linewidth=0.8)
         return
-    record = records[0]
+    record = max(records, key=lambda record: float(record["metrics"]["memorised"]))
     examples = record["metrics"]["memorised"] / max(record["metrics"]["accuracy"], 1e-12)
     axes.axhline(examples, color=INK, linewidth=0.8)
     if (chance := finite(record.get("chance"))) is not None:
@@ -182,18 +185,16 @@ def planted_figure(summary: StudySummary) -> PlotText | None:
     with drawing_style("planted"):
         columns = min(COLUMNS, len(panels))
         rows = -(-len(panels) // columns)
-        figure = new_figure(WIDTH * 1.6, 40 + PANEL * rows)
+        figure = new_figure(WIDE, 40 + PANEL * rows)
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for place, (axes, (name, points)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
             _planted_panel(axes, points, style[name], largest)
             axes.set_title(short_name(name.removeprefix("method=")))
-            if place % columns == 0:
-                axes.set_ylabel("learned")
-            if place + columns >= len(panels):
-                axes.set_xlabel("planted stable rank")
-                axes.tick_params(labelbottom=True)
+            axes.tick_params(labelbottom=place + columns >= len(panels))
+        figure.supxlabel("planted stable rank", fontsize=FONT_SIZE)
+        figure.supylabel("learned stable rank", fontsize=FONT_SIZE)
         svg = inline_svg(figure, "learned against planted stable rank")
     caption = (
         "Stable rank of the learned ΔW of each layer against that of the update planted there; a point per layer and "
@@ -203,7 +204,7 @@ def planted_figure(summary: StudySummary) -> PlotText | None:
 
 
 def _planted_panel(axes: Any, points: list[tuple[float, float]], look: Look, largest: float) -> None:
-    ticks = [2**k for k in range(12) if 2**k <= largest]
+    ticks = [2**k for k in range(12) if 2**k <= 1.01 * largest]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.plot([1, largest], [1, largest], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))

@@ -64,7 +64,7 @@ class Planted(Task):
         import numpy as np
 
         generator = np.random.default_rng([self.layout, 0])
-        found = []
+        found: list[Matrix] = []
         for rank in generator.permutation(self.ranks):
             left, right = (orthogonal(generator, self.width, int(rank)) for _ in range(2))
             # A weight of variance 1 / width has a norm of about √width.

@@ -100,11 +100,28 @@ def test_full_fine_tuning_memorises_what_it_is_given(tmp_path: Path) -> None:
         (probe("random-labels", LORA, train_examples=9), "training.train_examples=9: capacity tasks take all examples"),
         (probe("random-labels", LORA, backbone="linear"), "takes vectors of 128 numbers, and capacity tasks give 64"),
         (probe("planted", LORA, backbone="linear"), "has 1 layers of width 128, and task planted has 8 ranks"),
+        (probe(SMALL, LORA, backbone="residual-mlp"), "has 8 layers, and matrix tasks fit one; take linear"),
+        (
+            probe(SMALL, LORA, backbone="digits-vit"),
+            "takes images, and matrix tasks give vectors; take for example linear",
+        ),
         (probe(SMALL, LORA, tokens=5), "training.tokens=5 has no effect on matrix tasks"),
         (probe(SMALL, LORA, dtype="bfloat16"), "training.dtype=bfloat16: backbone 'linear' is drawn in float32"),
         (probe(SMALL, {"method": "frozen"}), "has no head called classifier or score"),
     ],
-    ids=["vera", "pissa", "no updates", "few examples", "linear", "ranks", "tokens", "dtype", "frozen"],
+    ids=[
+        "vera",
+        "pissa",
+        "no updates",
+        "few examples",
+        "linear",
+        "ranks",
+        "mlp",
+        "images",
+        "tokens",
+        "dtype",
+        "frozen",
+    ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(study: Study, says: str) -> None:
     check_design(study)
