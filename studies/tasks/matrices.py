@@ -202,7 +202,8 @@ class Sparse(DrawnMatrix):
 class HighFrequency(DrawnMatrix):
     """A sine of a matrix of rank 1: the entry is sin(2π · ``frequency`` · x_j · y_k), x and y uniform on [−1, 1].
 
-    Its rank is high, and an elementwise function of a matrix of rank 1 gives it exactly: the best case for φ(BA).
+    Its numerical rank is about four times the frequency, and an elementwise function of a matrix of rank 1 gives it
+    exactly: the best case for φ(BA).
     """
 
     name = "matrix-high-frequency"
