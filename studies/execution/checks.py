@@ -18,6 +18,7 @@ from lrlora.studies.spec.study import Study
 from lrlora.studies.tasks import make_task
 from lrlora.studies.training.encoding import kind_for
 from lrlora.studies.training.numerics import check_numerics
+from lrlora.studies.training.starts import check_svd_start
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,10 +115,12 @@ def _check_modules(variant: Variant, study: str, kind: Kind) -> None:
     model = kind.empty()
     check_module_names(variant.config.get("target_modules"), model, where)
     check_numerics(variant.training, variant.config["method"], kind, model, where)
-    if variant.training.tokens is not None and not kind.counts_tokens:
-        raise StudyError(f"{where}: training.tokens={variant.training.tokens} has no effect on {kind.task.kind} tasks")
+    if (problem := kind.problem_with(variant.training.model_dump())) is not None:
+        raise StudyError(f"{where}: {problem}")
     with library_errors(where):
         method.adapt(model, kind.task_type)
+    if variant.training.start == "svd":
+        check_svd_start(kind, variant.config, where)
 
 
 def check_module_names(targets: object, model: nn.Module, where: str) -> None:

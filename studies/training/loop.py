@@ -32,6 +32,7 @@ from lrlora.studies.training.memory import PeakMemory, is_out_of_memory
 from lrlora.studies.training.numerics import train_in_float32, weights_of
 from lrlora.studies.training.resume import CheckpointTimer, Progress, ResumableTrainer
 from lrlora.studies.training.snapshots import Snapshots
+from lrlora.studies.training.starts import start_from_svd
 
 _NORMS_KEPT = 10
 """Number of gradient norms that are recorded before a divergence."""
@@ -114,7 +115,7 @@ class _Run:
         Args:
             started: Start of the run by ``time.perf_counter``.
         """
-        from lrlora.analysis import count_parameters, layer_report
+        from lrlora.analysis import count_parameters, layer_report, stable_rank
 
         cell, record, recorder = self.cell, self.record, self.recorder
         method = make_method(cell.variant.config, cell.variant.name)
@@ -128,6 +129,9 @@ class _Run:
         set_seed(cell.seed)
         model = method.adapt(backbone, kind.task_type)
         train_in_float32(model)
+        updates = kind.known_updates()
+        if self.training.start == "svd":
+            start_from_svd(model, updates)
         record["parameters"] = dataclasses.asdict(count_parameters(model))
 
         with tempfile.TemporaryDirectory(prefix="lrlora-") as folder:
@@ -159,7 +163,8 @@ class _Run:
             (self.folder / PREDICTIONS).unlink(missing_ok=True)
             return
         lines = layer_report(model, pretrained=lambda: kind.load(weights))
-        record["layers"] = [dataclasses.asdict(line) for line in lines]
+        known = {module: {"target_stable_rank": stable_rank(update)} for module, update in updates.items()}
+        record["layers"] = [dataclasses.asdict(line) | known.get(line.module, {}) for line in lines]
         method.save(model, self.folder)
         record["status"] = "finished"
 
@@ -239,7 +244,7 @@ class _Run:
             eval_dataset=encode_split(cell.task, cell.backbone, length, "validation", training.validation_examples),
             data_collator=kind.collator(),
             compute_loss_func=kind.loss,
-            compute_metrics=lambda found: kind.compute_metrics(found.predictions, found.label_ids),
+            compute_metrics=lambda found: _metrics(kind, model, found.predictions, found.label_ids),
             preprocess_logits_for_metrics=kind.scores,
             callbacks=[self.recorder, limits, snapshots, *timers, *method.callbacks(model, training.steps)],
             optimizers=_optimizers(method, model, training, limits),
@@ -247,6 +252,11 @@ class _Run:
         trainer.remove_callback(PrinterCallback)  # the runner shows progress
         trainer.progress = Progress(method, self.recorder, limits, snapshots)
         return trainer
+
+
+def _metrics(kind: Kind, model: torch.nn.Module, scores: Any, labels: Any) -> dict[str, float]:
+    found = kind.compute_metrics(scores, labels)
+    return found | kind.model_metrics(model, found)
 
 
 def _divergence(trainer: WatchingTrainer, recorder: StepRecorder) -> Record | None:
