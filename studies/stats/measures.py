@@ -26,6 +26,11 @@ SMALLEST_EFFECTS = {
     "loss": 0.01,
     "diverged": 0.1,
     "nonlinear_fraction": 0.01,
+    "active_basis": 0.05,
+    "svd_ratio": 0.01,
+    "relative_error": 0.01,
+    "rank_correlation": 0.1,
+    "memorised": 0.005,
     "stable_rank": 0.5,
     "stable_rank_std": 0.5,
 }

@@ -7,7 +7,7 @@ import pytest
 from lrlora.studies.catalog import catalog_names
 from lrlora.studies.spec.cells import check_comparisons, expand_cells, expand_variants
 from lrlora.studies.spec.study import Study
-from lrlora.studies.stats.measures import is_measure
+from lrlora.studies.stats.measures import SMALLEST_EFFECTS, is_measure
 
 PAPER = {
     "basis",
@@ -68,3 +68,11 @@ def test_smoke_is_small_and_seeds_are_the_papers(name: str) -> None:
     assert len(cells) <= 12
     assert max(cell.variant.training.steps for cell in cells) <= 10
     assert study.resolve("full").seeds[:3] == [42, 123, 456]
+
+
+@pytest.mark.parametrize("name", catalog_names())
+def test_every_claim_has_a_smallest_effect_of_interest(name: str) -> None:
+    study = Study.load(name).resolve("quick")
+    for claim in study.claims:
+        known = claim.relative or (claim.metric or study.metric.name) in SMALLEST_EFFECTS
+        assert claim.margin or claim.smallest_effect or known, claim.says
