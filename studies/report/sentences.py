@@ -100,7 +100,11 @@ def caveats(summary: StudySummary) -> list[str]:
             "Cells without a finished partner are excluded from the paired difference of "
             f"{listed([variant.name for variant in lost])}: it is conditional on both runs of a pair finishing."
         )
-    notes += [f'The claim "{one.claim.says}" is not tested: {one.note}.' for one in summary.verdicts if one.note]
+    untested: dict[str, list[str]] = {}
+    for verdict in summary.verdicts:
+        if verdict.note:
+            untested.setdefault(verdict.note, []).append(f'"{verdict.claim.says}"')
+    notes += [f"Not settled: {listed(claims)}: {why}." for why, claims in untested.items()]
     if " or " in summary.split:
         notes.append(f"The cells are not all evaluated on the same split ({summary.split}): do not compare them.")
     if len(notes_on_memory := sorted({str(r.get("peak_memory_source")) for r in summary.records})) > 1:
@@ -123,10 +127,11 @@ def resolution(summary: StudySummary) -> list[str]:
     if detectable:
         low, high = scale.value(min(detectable)), scale.value(max(detectable))
         unit = scale.difference_unit
-        with_spread = _span(sorted({found.n for found in tested}))
+        counts = sorted({found.n for found in tested})
+        with_spread = "1 pair" if counts == [1] else f"{_span(counts)} pairs"
         size = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the variant,"
         notes.append(
-            f"With {with_spread} pairs per comparison and the spread observed, a single paired t-test at 5 % detects "
+            f"With {with_spread} per comparison and the spread observed, a single test at 5 % detects "
             f"a true difference of {size} with 80 % power; the correction for several comparisons lowers that power."
         )
     elif pairs[-1] == 1:
@@ -153,14 +158,19 @@ def resolution(summary: StudySummary) -> list[str]:
 
 
 def _shared_split(summary: StudySummary, scale: Scale) -> list[str]:
-    """Returns what intervals over seeds do not cover, and the size of one test example in the metric."""
+    """Returns the size of one test example in the metric, and what intervals cover."""
     sizes = {(record.get("training") or {}).get("test_examples") for record in summary.records}
     if summary.metric != "accuracy" or len(sizes) != 1 or not isinstance(size := sizes.pop(), int) or size < 1:
         return []
+    covered = {comparison.difference.examples is not None for comparison in summary.comparisons}
+    covers = "the variation over seeds, not over test examples"
+    if covered == {True} and {comparison.difference.n for comparison in summary.comparisons} == {1}:
+        covers = "the sampling of test examples, not the variation over seeds"
+    elif covered == {True}:
+        covers = "the variation over seeds and the sampling of test examples"
     return [
         f"All runs are evaluated on the same {size} test examples, where one example is "
-        f"{scale.value(1 / size)}{scale.difference_unit}. The intervals cover the variation over seeds, "
-        "not over test examples."
+        f"{scale.value(1 / size)}{scale.difference_unit}. The intervals cover {covers}."
     ]
 
 
@@ -245,6 +255,9 @@ def _standing(comparison: VariantComparison, scale: Scale) -> str:
     found, reference = comparison.difference, comparison.against
     apart = f"{scale.value(abs(found.mean))}{scale.difference_unit}"
     side = f"{apart} {'above' if found.mean > 0 else 'below'} {reference}" if found.mean else f"equal to {reference}"
+    if found.n == 1 and found.low is not None:
+        interval = scale.interval(found.low, found.high)
+        return f"is {side} on one {comparison.unit}; the 95 % interval {interval} covers the sampling of test examples."
     if found.n == 1:
         return f"is {side} on one {comparison.unit}: without repetition there is no interval."
     if found.low is None:
