@@ -121,9 +121,8 @@ def _is_true(outcome: Outcome, effect: float) -> bool:
 DESIGNS = tuple(
     Design(seeds, examples, effect=effect, of_run=of_run)
     for seeds in (3, 5, 10, 20)
-    for examples in (200, 1000, 4000)
+    for examples, of_run in ((200, 0.0), (200, 0.3), (1000, 0.05), (4000, 0.0), (4000, 0.1))
     for effect in (0.0, SMALLEST, PUBLISHED)
-    for of_run in (0.0, 0.05, 0.3)
 )
 """No effect, and effects at the two margins, where errors are most frequent."""
 
