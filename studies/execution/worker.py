@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tqdm import tqdm
+
 from lrlora.studies.execution.executor import Ended, Figures, Record, RunCell, Started, Step
 from lrlora.studies.execution.plugged import Plugged
 from lrlora.studies.record.run_record import RunRecord
@@ -72,6 +74,8 @@ def work(order: Order, connection: Connection) -> None:
     for folder in (temporary, files):
         folder.mkdir(parents=True)
     tempfile.tempdir = str(temporary)
+    # By default tqdm makes one for several processes, which at the end would be reported as leaked.
+    tqdm.set_lock(threading.RLock())
     connection.send(Started(os.getpid(), socket.gethostname()))
     connection.send(Ended(_run(order, files, connection), files))
     sys.stdout.flush()
