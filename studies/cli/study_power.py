@@ -58,6 +58,7 @@ def _recorded(
     Raises:
         StudyError: There is no such record; with the command that makes it.
     """
+    from lrlora.registry import closest
     from lrlora.studies.catalog import catalog_names
     from lrlora.studies.errors import StudyError
     from lrlora.studies.execution.checks import check_folder
@@ -73,6 +74,10 @@ def _recorded(
         if _seeds(results) < 2:
             raise StudyError(_no_pilot(results.study, results.given_as, results.budget, folder, pilot, results))
         return results
+    if "/" in study and not folder.suffix and not folder.exists():
+        near = closest(folder.name, [one.parent.name for one in folder.parent.glob(f"*/{STUDY_FILE}")])
+        hint = "" if near is None else f"; did you mean {folder.parent / near}?"
+        raise StudyError(f"{study}: no study was run here{hint}")
     resolved = Study.load(study, settings).resolve(budget)
     folder = out or default_out(resolved.name, budget)
     if not resolved.claims:

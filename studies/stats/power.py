@@ -267,4 +267,4 @@ def _mean_squares(points: Array, df: float) -> Array:
 def _points() -> tuple[NDArray[np.float64], ...]:
     """Points evenly spread over the unit cube, by coordinate: multiples of the powers of the root of g⁴ = g + 1."""
     root = 1.2207440846057596
-    return tuple((0.5 + np.arange(_DRAWS) * root**-power) % 1.0 for power in (1, 2, 3))
+    return tuple(np.asarray((0.5 + np.arange(_DRAWS) * root**-power) % 1.0, np.float64) for power in (1, 2, 3))
