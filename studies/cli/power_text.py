@@ -140,7 +140,7 @@ def _takes(found: ClaimPower, need: Mapping[str, Any], again: bool) -> str:
         return f"more than {found.spread.most:,} {verdict.unit}s{now}"
     upper = need["seeds_upper"]
     bound = "" if upper == need["seeds"] else f" (at most {upper:,})" if upper is not None else " (or not reachable)"
-    cells = "no more cells" if not need["cells"] else f"{need['cells']:,} {'' if again else 'more '}cells"
+    cells = plural(need["cells"], "cell" if again else "more cell") if need["cells"] else "no more cells"
     time = f", {duration(need['seconds'])} of computation" if need["cells"] else ""
     return f"{plural(need['seeds'], verdict.unit)}{bound}, {cells}{time}{now}"
 
