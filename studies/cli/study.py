@@ -1,4 +1,4 @@
-"""``lrlora study``: list, plan, run, status, report, export, compare, claims."""
+"""``lrlora study``: list, plan, run, status, power, report, export, compare, claims."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrlora.studies.cli import study_status
+from lrlora.studies.cli import study_power, study_status
 from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
 from lrlora.studies.cli.running import (
     Address,
@@ -149,6 +149,7 @@ def run_study(
 
 
 app.command("status")(study_status.show_status)
+app.command("power")(study_power.show_power)
 
 
 @app.command("report")

@@ -6,7 +6,7 @@ follow from seeds alone miss the difference on all examples, where 5 % should (d
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,14 +80,35 @@ def smallest_level(variances: Variances, distance: float) -> float:
     return high
 
 
-def _variance_of_examples(differences: Array) -> float:
-    """What the sampling of examples adds to the variance of the mean, beyond what the seed means show; 0 or more."""
+@dataclass(frozen=True)
+class MeanSquares:
+    """Mean squares of a two-way layout of seeds and examples.
+
+    Attributes:
+        seed: MS_seed, with S − 1 degrees of freedom; 0 for one seed.
+        example: MS_example, with E − 1 degrees of freedom.
+        rest: MS_rest, with (S − 1)(E − 1) degrees of freedom; 0 for one seed.
+    """
+
+    seed: float
+    example: float
+    rest: float
+
+
+def mean_squares(differences: Array) -> MeanSquares:
+    """Returns the mean squares of ``differences``, ``(seeds, examples)``; of at least two examples."""
     seeds, examples = differences.shape
     of_seeds = differences.mean(axis=1, keepdims=True)
     of_examples = differences.mean(axis=0, keepdims=True)
     whole = differences.mean()
     between = float(seeds * ((of_examples - whole) ** 2).sum() / (examples - 1))
     if seeds == 1:
-        return between / examples
+        return MeanSquares(0.0, between, 0.0)
     rest = float(((differences - of_seeds - of_examples + whole) ** 2).sum() / ((seeds - 1) * (examples - 1)))
-    return max(0.0, between - rest) / (seeds * examples)
+    return MeanSquares(float(examples * ((of_seeds - whole) ** 2).sum() / (seeds - 1)), between, rest)
+
+
+def _variance_of_examples(differences: Array) -> float:
+    """What the sampling of examples adds to the variance of the mean, beyond what the seed means show; 0 or more."""
+    found = mean_squares(differences)
+    return max(0.0, found.example - found.rest) / differences.size

@@ -42,7 +42,7 @@ class Variances:
 
     def half_width(self, alpha: float) -> float:
         """Returns half the length of the interval."""
-        return math.sqrt(sum(_quantile(alpha, df) ** 2 * variance for variance, df in self.parts))
+        return math.sqrt(sum(quantile(alpha, df) ** 2 * variance for variance, df in self.parts))
 
     @property
     def turned(self) -> Variances:
@@ -100,5 +100,6 @@ class Exact:
 
 
 @lru_cache(maxsize=4096)
-def _quantile(alpha: float, df: int) -> float:
+def quantile(alpha: float, df: int) -> float:
+    """Returns the two-sided critical value of the t distribution at level ``alpha``."""
     return -float(special.stdtrit(df, alpha / 2))

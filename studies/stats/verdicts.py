@@ -77,9 +77,19 @@ def examine(
     return [_test(claim, runs, reference, claim.metric or metric, alpha, len(claims)) for claim in claims]
 
 
-def _test(
+def observe(
     claim: Claim, runs: pd.DataFrame, reference: str | None, metric: str, alpha: float, family: int
-) -> ClaimVerdict:
+) -> tuple[ClaimVerdict, np.ndarray | None]:
+    """Returns a claim before its test, and its differences, ``(repetitions, examples)``; None where there are none.
+
+    Args:
+        claim: As declared.
+        runs: See :func:`lrlora.studies.stats.runs.with_places`.
+        reference: The partner of a claim that names none.
+        metric: The metric that is compared.
+        alpha: Of the family.
+        family: Number of claims of the study.
+    """
     stars = claim.pairs(runs["variant"].unique(), reference) if claim.kind != "contrast" else []
     compared = tuple((of, against) for _, of, against in stars)
     involved = {*claim.weights, *(name for pair in compared for name in pair)}
@@ -87,7 +97,8 @@ def _test(
     untested = ClaimVerdict(claim, metric, unit, compared, level=alpha / family)
     if claim.relative and (zeros := sum(_zero_partners(runs, of, against, metric) for of, against in compared)):
         # Without these pairs the test would be one of the others only.
-        return replace(untested, note=f"{metric} of the partner is 0 in {zeros} pairs, to which nothing is relative")
+        note = f"{metric} of the partner is 0 in {zeros} pairs, to which nothing is relative"
+        return replace(untested, note=note), None
     if claim.kind == "contrast":
         columns = [_by_repetition(_values(runs, name, metric, unit), unit) for name in claim.weights]
     else:
@@ -96,13 +107,18 @@ def _test(
     shared = _shared(columns)
     weights = _weights(claim, stars, len(columns)) if shared else None
     if weights is None:
-        return untested
+        return untested, None
     differences = np.asarray(sum(weight * column for weight, column in zip(weights, shared, strict=True)))
-    found = _difference(differences, metric)
     smallest = claim.smallest_effect or (SMALLEST_RELATIVE if claim.relative else SMALLEST_EFFECTS.get(metric))
-    published = _published(claim, metric, weights)
-    verdict = replace(untested, found=found, smallest=smallest, published=published)
-    return verdict if found is None else _decided(verdict, found, alpha, family)
+    return replace(untested, smallest=smallest, published=_published(claim, metric, weights)), differences
+
+
+def _test(
+    claim: Claim, runs: pd.DataFrame, reference: str | None, metric: str, alpha: float, family: int
+) -> ClaimVerdict:
+    observed, differences = observe(claim, runs, reference, metric, alpha, family)
+    found = None if differences is None else _difference(differences, metric)
+    return observed if found is None else _decided(replace(observed, found=found), found, alpha, family)
 
 
 def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, family: int) -> ClaimVerdict:
@@ -116,7 +132,7 @@ def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, famil
         return verdict
     if found.n == 1 and not isinstance(uncertainty, Exact):
         return replace(verdict, note="one seed: the interval covers the test examples only")
-    question = _question(verdict, turn)
+    question = question_of(verdict, turn)
     uncertainty = uncertainty if turn > 0 else uncertainty.turned
     outcome, remarks = question.outcome(turn * found.mean, uncertainty, alpha / family)
     p = None
@@ -125,7 +141,8 @@ def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, famil
     return replace(verdict, outcome=outcome, remarks=remarks, p=p)
 
 
-def _question(verdict: ClaimVerdict, turn: float) -> Question:
+def question_of(verdict: ClaimVerdict, turn: float) -> Question:
+    """Returns what is asked of the difference of a claim, times ``turn``, so that what is claimed is positive."""
     claim = verdict.claim
     if claim.kind == "equivalence":
         return Question("within", claim.margin)

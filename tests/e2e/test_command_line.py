@@ -49,6 +49,10 @@ BAD_INPUT = [
     pytest.param(["train", "gone.yaml"], "gone.yaml: No such file", id="train"),
     pytest.param(["study", "status", "out"], "no study was run here", id="status"),
     pytest.param(["study", "report", "out"], "no study was run here", id="report"),
+    pytest.param(["study", "power", "bases"], "did you mean 'basis'?", id="power"),
+    pytest.param(["study", "power", "basis", "--budget", "quik"], "did you mean 'quick'?", id="power budget"),
+    pytest.param(["study", "power", "basis"], "run a pilot (12 cells, about", id="power without a pilot"),
+    pytest.param(["study", "power", "basis", "--pilot", "1"], "--pilot", id="power of one seed"),
     pytest.param(["ui", "out"], "no study was run here", id="ui"),
     pytest.param(["data", "fetch", "sarcsm"], "did you mean 'sarcasm'?", id="data"),
 ]

@@ -111,3 +111,21 @@ def test_bad_input_gets_one_line(
     said = capsys.readouterr().err
     assert line in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_a_pilot_is_run_and_says_what_claims_need(studies: Path) -> None:
+    refused = command.run("study", "power", "first", cwd=studies)
+    assert refused.status == 2
+    assert "one seed does not tell the spread; run a pilot" in refused.output
+    assert "lrlora study run first.yaml --budget smoke --out first --set 'seeds=[1, 2]'" in refused.output
+    arguments = ("study", "power", "first.yaml", "--budget", "smoke", "--out", "pilot")
+    ended = command.run(*arguments, "--run", "--json", "power.json", cwd=studies)
+    assert ended.status == 0, ended.output
+    found = json.loads((studies / "power.json").read_text(encoding="utf-8"))
+    (claim,) = found["claims"]
+    assert (found["seeds"], claim["pairs"], claim["examples"]) == (2, 2, 8)
+    assert [need["outcome"] for need in claim["needs"]][:2] == ["supported", "no effect of that size"]
+    assert "first at budget smoke, 2 seeds; for 80 % power" in ended.output
+    again = command.run("study", "power", "pilot", cwd=studies)
+    assert again.status == 0
+    assert again.output in ended.output
