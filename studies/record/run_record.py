@@ -83,6 +83,7 @@ class RunRecord(BaseModel):
         layers: Of the trained adapter, see :func:`lrlora.analysis.layer_report`.
         snapshots: Looks at the layers during the run.
         reused_from: The MLflow run that this record was taken from, where the cell was not run for this study.
+        taken_from: The MLflow run, of another store, whose record was taken from a file.
         provenance: None in records of lrlora 0.1.0.
     """
 
@@ -122,6 +123,7 @@ class RunRecord(BaseModel):
     mlflow_run_id: str = ""
     duration_seconds: float = 0.0
     reused_from: str | None = None
+    taken_from: str | None = None
     provenance: Provenance | None = None
 
     @classmethod
