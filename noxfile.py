@@ -23,6 +23,7 @@ nox.options.sessions = ["lint", "types", "tests", "package"]
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
+RESULTS = ROOT / "docs" / "results"
 CLAIMS = ("<!-- claims -->", "<!-- end of claims -->")
 
 SHORT = ("training.steps=40", "training.train_examples=640", "training.test_examples=300")
@@ -147,16 +148,20 @@ def examples(session: nox.Session) -> None:
 def reproduction(session: nox.Session) -> None:
     """Run the studies of docs/REPRODUCTION.md, write their reports and its table; what follows -- names some of them.
 
-    Hours on two cores. What was run before, or begun, in runs/reproduction goes on where it stopped.
+    Hours on two cores. What was run before, or begun, in runs/reproduction goes on where it stopped. Cells whose
+    records are in docs/results/NAME.records are not run again; the records of each run are written there.
     """
     if unknown := sorted(set(session.posargs) - REPRODUCTION.keys()):
         session.error(f"no run is named {unknown[0]!r}; there are: {', '.join(REPRODUCTION)}")
     lrlora, folder = shared(session, "lrlora"), ROOT / "runs" / "reproduction"
     for name in session.posargs or REPRODUCTION:
         chosen = [word for setting in REPRODUCTION[name][1:] for word in ("--set", setting)]
-        arguments = (REPRODUCTION[name][0], "--budget", "quick", "--out", str(folder / name), *chosen)
+        records = RESULTS / f"{name}.records"
+        reuse = ("--reuse", str(records)) if records.exists() else ()
+        arguments = (REPRODUCTION[name][0], "--budget", "quick", "--out", str(folder / name), *chosen, *reuse)
         session.run(lrlora, "study", "run", *arguments, external=True)
-    write_reproduction(session, folder)
+        session.run(lrlora, "study", "export", str(folder / name), "--records", str(records), external=True)
+    write_reproduction(session)
 
 
 @nox.session(venv_backend="none")
@@ -240,14 +245,14 @@ def cuda_devices() -> int:
     return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
-def write_reproduction(session: nox.Session, folder: Path) -> None:
-    """A page in docs/results for every run in the folder that has begun, and the table of docs/REPRODUCTION.md."""
+def write_reproduction(session: nox.Session) -> None:
+    """From the records in docs/results, write a page beside each and the table of docs/REPRODUCTION.md."""
     lrlora, page = shared(session, "lrlora"), ROOT / "docs" / "REPRODUCTION.md"
-    runs = [str(folder / name) for name in REPRODUCTION if (folder / name / "study.json").exists()]
-    for run in runs:
-        out = ROOT / "docs" / "results" / f"{Path(run).name}.html"
-        session.run(lrlora, "study", "export", run, "--format", "html", "--out", str(out), external=True)
-    found = session.run(lrlora, "study", "claims", *runs, "--markdown", external=True, silent=True)
+    files = [file for name in REPRODUCTION if (file := RESULTS / f"{name}.records").exists()]
+    for file in files:
+        out = str(file.with_suffix(".html"))
+        session.run(lrlora, "study", "export", str(file), "--format", "html", "--out", out, external=True)
+    found = session.run(lrlora, "study", "claims", *map(str, files), "--markdown", external=True, silent=True)
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(CLAIMS[0])
     after = rest.partition(CLAIMS[1])[2]

@@ -20,6 +20,7 @@ Plugin = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study.")]
+Recorded = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="The folder of a study, or a file of its records.")]
 
 
 def load_plugins(plugins: list[str] | None) -> None:

@@ -44,8 +44,14 @@ TrackingUri = Annotated[
         help="Address of the MLflow store; by default mlflow.db in the folder. env: MLFLOW_TRACKING_URI of the shell.",
     ),
 ]
-Reuse = Annotated[
-    bool, typer.Option("--reuse/--no-reuse", help="Use results of the same cell from other studies in the store.")
+ReuseFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reuse", metavar="FILE", help="Take cells from a file that study export --records wrote. Repeatable."
+    ),
+]
+NoReuse = Annotated[
+    bool, typer.Option("--no-reuse", help="Do not take cells that other studies in the same store have finished.")
 ]
 CheckpointMinutes = Annotated[float, typer.Option(help="Minutes between checkpoints of a cell.")]
 Address = Annotated[
@@ -81,15 +87,22 @@ def run_and_report(study: Study, budget: str, out: Path, execution: Execution | 
     return 1 if failed else 0
 
 
-def show_report(results: Results) -> None:
-    """Write the report, print its table, and print where it is and how to open it."""
+def show_report(results: Results, out: Path | None = None) -> None:
+    """Write the report, print its table, and print where it is and how to open it.
+
+    Args:
+        results: What it is about.
+        out: Its folder; by default in the study's, or beside a file of records.
+    """
     from lrlora.studies.record.store import Place
 
     console = Console()
-    folder = results.report()
+    folder = results.report(out)
     results.print_summary(console)
     _say("", console)
     _say(f"report:  {folder / 'index.html'}", console)
+    if results.out.is_file():
+        return
     place = Place.read(results.out)
     if place is not None and place.address is not None:
         _say(f"record:  {place.address}", console)

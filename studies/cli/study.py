@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrlora.studies.cli import study_power, study_status
-from lrlora.studies.cli.options import Folder, Json, Plugin, Set, load_plugins
+from lrlora.studies.cli.options import Json, Plugin, Recorded, Set, load_plugins
+from lrlora.studies.cli.records import export_records
 from lrlora.studies.cli.running import (
     Address,
     CellTimeout,
     CheckpointMinutes,
     ExecutorName,
     GpusPerCell,
-    Reuse,
+    NoReuse,
+    ReuseFiles,
     Storage,
     ThreadsPerCell,
     TrackingUri,
@@ -117,7 +119,8 @@ def run_study(
     checkpoint_minutes: CheckpointMinutes = 5.0,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
-    reuse: Reuse = True,
+    reuse: ReuseFiles = None,
+    no_reuse: NoReuse = False,
     executor: ExecutorName = "local",
     address: Address = None,
     settings: Set = None,
@@ -140,7 +143,8 @@ def run_study(
         executor=executor,
         address=address,
         tracking_uri=tracking_uri,
-        reuse=reuse,
+        reuse=not no_reuse,
+        reuse_files=tuple(reuse or ()),
         checkpoint_minutes=checkpoint_minutes,
     )
     loaded = Study.load(study, settings or ())
@@ -154,7 +158,13 @@ app.command("power")(study_power.show_power)
 
 @app.command("report")
 def write_report(
-    folder: Folder,
+    folder: Recorded,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder to write; by default report in the study's, or NAME-report beside a file."
+        ),
+    ] = None,
     keep_old: Annotated[
         bool, typer.Option("--keep-old", help="Report cells as they were run before code or data changed.")
     ] = False,
@@ -164,22 +174,39 @@ def write_report(
     from lrlora.studies.cli.running import show_report
 
     load_plugins(plugin)
-    show_report(_load_ended(folder, keep_old))
+    show_report(_load_ended(folder, keep_old), out)
 
 
 @app.command("export")
 def export_report(
-    folder: Folder,
-    format: Annotated[str, typer.Option(metavar="FORMAT", help="latex, csv, json, md or html.")] = "latex",
+    folder: Recorded,
+    format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="latex, csv, json, md or html; by default latex.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file to write; by default the terminal.")
     ] = None,
+    records: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the records of the cells instead, as one file.")
+    ] = None,
     plugin: Plugin = None,
 ) -> None:
-    """Write the report in one format: LaTeX tables, CSV, JSON, Markdown or HTML. Every row names its MLflow runs."""
+    """Write the report in one format: LaTeX tables, CSV, JSON, Markdown or HTML. Every row names its MLflow runs.
+
+    With --records write the records of all cells as one file, with the results of every test example and without
+    weights. lrlora study run --reuse takes cells from it on any machine, and report, export, compare and claims read
+    it in place of a folder.
+    """
     from lrlora.studies.errors import StudyError, unknown_key
     from lrlora.studies.report.writing import FORMATS, report_text
 
+    if records is not None:
+        if format is not None or out is not None:
+            raise StudyError("--records: writes records and no report; leave out --format and --out")
+        load_plugins(plugin)
+        _say(export_records(folder, records))
+        return
+    format = format or "latex"
     if format not in FORMATS:
         raise StudyError(str(unknown_key(format, FORMATS, "--format")).replace("unknown key", "unknown format", 1))
     load_plugins(plugin)
@@ -188,8 +215,8 @@ def export_report(
 
 @app.command("compare")
 def compare_two(
-    first: Folder,
-    second: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the other study.")],
+    first: Recorded,
+    second: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="The other study.")],
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write an HTML page.")] = None,
     plugin: Plugin = None,
     as_json: Json = False,
@@ -213,7 +240,9 @@ def compare_two(
 
 @app.command("claims")
 def list_claims(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders of studies.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR|FILE...", help="The folders of studies, or files of their records.")
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table, with the commands.")] = False,
     plugin: Plugin = None,
     as_json: Json = False,

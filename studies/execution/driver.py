@@ -12,6 +12,7 @@ import importlib
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,12 @@ from lrlora.studies.execution.live import STATUS_FILE, LiveStatus
 from lrlora.studies.execution.progress import StudyProgress
 from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.execution.resources import Execution, choose_resources
+from lrlora.studies.record.archive import Archive
 from lrlora.studies.record.cell_run import CellRun
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.results import Results, write_study_file
 from lrlora.studies.record.run_record import RunRecord
+from lrlora.studies.record.taken import match, take_from_file
 from lrlora.studies.record.tracking import Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
 from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
@@ -150,11 +153,13 @@ class Driver:
         self.cells = expand_cells(study, execution.threads_per_cell, execution.device)
         self.attempts: Counter[str] = Counter()
         self.running: dict[Handle, _Running] = {}
+        files = {file: Archive.read(file) for file in execution.reuse_files}
         self.tracker = Tracker.open(out, study.name, study.question, execution.tracking_uri)
         self.tracker.check_place()
         self.done = self._take_over()
         if execution.reuse:
             self._reuse()
+        self._take_from(files)
         self._clear_checkpoints()
         missing = len(self.cells) - len(self.done)
         self.resources = choose_resources(execution, study, missing)
@@ -339,6 +344,15 @@ class Driver:
             self.done[cell] = self.tracker.reuse(missing[cell], run).plain()
         if found:
             _say(self.console, f"{len(found)} cells are taken from other studies of the store (--no-reuse runs them)")
+
+    def _take_from(self, files: Mapping[Path, Archive]) -> None:
+        """Take the cells that are missing and that files of records hold."""
+        for file, archive in files.items():
+            if missing := [cell for cell in self.cells if cell.id not in self.done]:
+                found, said = match(missing, archive)
+                _say(self.console, f"{file}: {said}")
+                for cell in found:
+                    self.done[cell.id] = take_from_file(self.tracker, cell, archive).plain()
 
 
 def _say(console: Console, line: str) -> None:

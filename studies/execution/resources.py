@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.spec.study import Study
@@ -29,6 +30,7 @@ class Execution:
         tracking_uri: Address of the MLflow store; None is ``mlflow.db`` in the study's folder, and ``env`` what the
             shell's ``MLFLOW_TRACKING_URI`` says.
         reuse: Take cells that another study of the same store has finished.
+        reuse_files: Files of records that cells are taken from, see :mod:`lrlora.studies.record.archive`.
         checkpoint_minutes: Time between the checkpoints of a cell, from which an interrupted one goes on.
     """
 
@@ -41,6 +43,7 @@ class Execution:
     address: str | None = None
     tracking_uri: str | None = None
     reuse: bool = True
+    reuse_files: tuple[Path, ...] = ()
     checkpoint_minutes: float = 5.0
 
     @property

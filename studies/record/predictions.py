@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +30,11 @@ def save_predictions(folder: Path, loss: Sequence[float] | Any, correct: Sequenc
     columns = {"example": np.arange(len(loss), dtype=np.int32), "loss": np.asarray(loss, np.float32)}
     if correct is not None:
         columns["correct"] = np.asarray(correct, bool)
+    return save_columns(folder, columns)
+
+
+def save_columns(folder: Path, columns: Mapping[str, np.ndarray]) -> str:
+    """Write the arrays of another run's file; returns the name of the file in ``folder``."""
     np.savez_compressed(folder / FILE, allow_pickle=False, **columns)
     return FILE
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock
 
 from lrlora.studies.errors import StudyError
+from lrlora.studies.record.archive import Archive
 from lrlora.studies.record.environment import missing_plugins
 from lrlora.studies.record.provenance import environment_of, provenance_differences
 from lrlora.studies.record.run_record import left_out
@@ -37,7 +38,7 @@ class Results:
         study: As it was run.
         budget: That it was run at.
         records: Plain data, see :class:`lrlora.studies.record.run_record.RunRecord`.
-        out: Its folder.
+        out: Its folder, or the file of records that it was read from.
         planned: Number of cells of the design.
         environment: In which the records were made.
         given_as: How to have the study again.
@@ -64,19 +65,20 @@ class Results:
         keep_old: bool = False,
         tracker: Tracker | None = None,
     ) -> Results:
-        """Read the record of a study from its folder. Neither its data nor its backbone need to be there.
+        """Read the record of a study. Neither its data nor its backbone need to be there.
 
         Args:
-            out: The folder.
+            out: Its folder, or a file of its records, see :mod:`lrlora.studies.record.archive`.
             tracking_uri: The address of its store, where that needs a password.
             keep_old: Take the records of earlier versions in place of the current ones, where there are any.
             tracker: The driver's, which waits for a server that is away; by default one that does not.
 
         Raises:
-            StudyError: There is no study in that folder, or one with plugins that are not here; it says which.
+            StudyError: There is no study, or one with plugins that are not here; it says which.
         """
         out = Path(out)
-        saved = read_study_file(out)
+        source: Tracker | Archive | None = Archive.read(out) if out.is_file() else tracker
+        saved = source.study if isinstance(source, Archive) else read_study_file(out)
         if saved is None:
             raise StudyError(f"{out}: no study was run here (no {STUDY_FILE})")
         study = Study.from_dict(saved["study"], where=str(out / STUDY_FILE))
@@ -92,9 +94,9 @@ class Results:
         names = [cell.variant.name for cell in cells]
         claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
         study = study.model_copy(update={"claims": claims})
-        if tracker is None and is_recorded(out):
-            tracker = _reading(out, study.name, tracking_uri)
-        recorded = {} if tracker is None else tracker.read_results()
+        if source is None and is_recorded(out):
+            source = _reading(out, study.name, tracking_uri)
+        recorded = {} if source is None else source.read_results()
         records, earlier = _chosen(cells, recorded, saved.get("cells"))
         notes = told(earlier.differences, "report")
         if keep_old:
@@ -110,7 +112,7 @@ class Results:
             environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
             notes=[*notes, *left_out(records), *provenance_differences(records)],
-            examples={} if tracker is None else tracker.read_examples(records),
+            examples={} if source is None else source.read_examples(records),
         )
 
     @property
@@ -118,10 +120,24 @@ class Results:
         """Whether every planned cell has been run, finished or not."""
         return len(self.records) == self.planned
 
-    def report(self) -> Path:
-        """Write the report and return its folder; the page is index.html in it."""
+    def report(self, folder: Path | None = None) -> Path:
+        """Write the report and return its folder; the page is index.html in it.
+
+        Args:
+            folder: By default ``report`` in the study's folder, and for ``NAME.records`` ``NAME-report`` beside it.
+
+        Raises:
+            StudyError: If the folder that was given cannot be written.
+        """
         from lrlora.studies.report.writing import write_report
 
+        if self.out.is_file():
+            folder = folder or self.out.with_name(f"{self.out.stem}-report")
+        if folder is not None:
+            try:
+                return write_report(self, folder)
+            except OSError as error:
+                raise StudyError(f"{folder}: cannot be written: {error.strerror or error}") from None
         # One at a time: two processes that share a study end at about the same moment.
         with FileLock(self.out / ".report.lock"):
             return write_report(self)

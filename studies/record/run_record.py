@@ -88,6 +88,7 @@ class RunRecord(BaseModel):
         layers: Measures of the trained adapter, see :func:`lrlora.analysis.layer_report`.
         snapshots: Measures of the layers during the run.
         reused_from: The MLflow run that this record was taken from, if the cell was not run for this study.
+        taken_from: The MLflow run, of another store, whose record was taken from a file.
         provenance: None in records of lrlora 0.1.0.
         left_out: Fields of a record of another version that this one does not know; not written.
     """
@@ -130,6 +131,7 @@ class RunRecord(BaseModel):
     mlflow_run_id: str = ""
     duration_seconds: float = 0.0
     reused_from: str | None = None
+    taken_from: str | None = None
     provenance: Provenance | None = None
     left_out: list[str] = Field(default_factory=list)
 

@@ -259,19 +259,11 @@ class Tracker:
         Raises:
             StudyError: The run's record cannot be read.
         """
+        from lrlora.studies.record.taken import take
+
         if (record := self.read_record(found)) is None:
             raise StudyError(f"run {found.info.run_id}: has no {RESULT_FILE}")
-        run = self.start_cell(cell, (record.provenance or Provenance()).as_environment())
-        names = {"study": cell.study, "variant": cell.variant.name, "axes": cell.variant.axes}
-        source = {
-            "mlflow_run_id": run.run_id,
-            "reused_from": record.reused_from or found.info.run_id,
-            "provenance": record.provenance,
-        }
-        record = record.model_copy(update=names | source)
-        with tempfile.TemporaryDirectory(prefix="lrlora-") as nothing:
-            run.finish(record.plain(), found.data.tags[OUTCOME], Path(nothing))
-        return record
+        return take(self, cell, record, {"reused_from": record.reused_from or found.info.run_id})
 
     def close_stale(self, run: Run) -> None:
         """Mark the run of a process that died as killed."""

@@ -27,16 +27,23 @@ WRITERS: Mapping[str, tuple[str, Callable[[StudySummary], str]]] = {
 FORMATS = tuple(WRITERS)
 
 
-def write_report(results: Results) -> Path:
-    """Write the report of a study, complete or partial, and return its folder, ``results.out / "report"``.
+def write_report(results: Results, folder: Path | None = None) -> Path:
+    """Write the report of a study, complete or partial, and return its folder.
 
     No file is replaced before all are written: a call that is interrupted before leaves the previous report.
+
+    Args:
+        results: The study's cells as they stand.
+        folder: By default ``results.out / "report"``. In another folder the page has no links to the study's.
 
     Raises:
         OSError: The folder cannot be written.
     """
     summary = summarise(results)
-    return write_files(results.out / FOLDER, {name: write(summary) for name, write in WRITERS.values()})
+    files = {name: write(summary) for name, write in WRITERS.values()}
+    if folder is not None:
+        files[WRITERS["html"][0]] = page_html(summary, alone=True)
+    return write_files(folder or results.out / FOLDER, files)
 
 
 def report_text(results: Results, format: str) -> str:
