@@ -12,8 +12,10 @@ import importlib
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -33,8 +35,11 @@ from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.record.results import Results, write_study_file
 from lrlora.studies.record.tracking import Tracker, outcome_of
 from lrlora.studies.record.versions import describe_earlier
-from lrlora.studies.spec.cells import expand_cells, expand_variants, name_of_settings
+from lrlora.studies.spec.cells import Cell, expand_cells, expand_variants, name_of_settings
 from lrlora.studies.spec.study import Study
+
+if TYPE_CHECKING:
+    from lrlora.studies.execution.deciding import Deciding, UntilDecided
 
 ATTEMPTS = 2
 """How often one command tries a cell that ends in an unexpected error."""
@@ -52,6 +57,7 @@ def run_study(
     console: Console | None = None,
     execution: Execution | None = None,
     run_cell: RunCell | None = None,
+    until: UntilDecided | None = None,
 ) -> Results:
     """Run the missing cells of a study.
 
@@ -63,6 +69,7 @@ def run_study(
         execution: How many workers, and where.
         run_cell: Trains a cell in place of :func:`lrlora.studies.training.loop.run_cell`, and then neither data nor
             backbones are looked at.
+        until: Add seeds until the claims are decided; None: run the seeds that are declared.
 
     Raises:
         ValueError, ImportError: The study cannot be run as it is written; nothing has been written.
@@ -82,6 +89,8 @@ def run_study(
 
         resolved = with_tuned(resolved, out)
         check_design(resolved)
+        if until is not None:
+            until.check(resolved)
         choose_resources(execution, resolved, cells=1)
         resolved = check_folder(out, resolved)
         if run_cell is None:
@@ -89,7 +98,7 @@ def run_study(
         missing = [variant.name for variant in expand_variants(resolved) if variant.name not in resolved.tuned]
         if resolved.tune is not None and missing:
             resolved = _tune(resolved, budget, out, console, execution, run_cell)
-        return Driver(resolved, budget, out, console, execution, run_cell).go()
+        return Driver(resolved, budget, out, console, execution, run_cell, until).go()
 
 
 def _tune(
@@ -131,6 +140,7 @@ class Driver:
         console: Where progress is shown.
         execution: How many workers, and where.
         run_cell: As for :func:`run_study`.
+        until: As for :func:`run_study`.
     """
 
     def __init__(
@@ -141,19 +151,22 @@ class Driver:
         console: Console,
         execution: Execution,
         run_cell: RunCell | None = None,
+        until: UntilDecided | None = None,
     ) -> None:
         from lrlora.studies.execution.queue import CellQueue, open_storage, store_name
         from lrlora.studies.record.environment import describe_environment
 
-        self.study, self.out, self.console = study, out, console
-        self.cells = expand_cells(study, execution.threads_per_cell)
+        self.study, self.budget, self.out, self.console = study, budget, out, console
+        self._execution, self._run_cell = execution, run_cell
         self.attempts: Counter[str] = Counter()
         self.running: dict[Handle, _Running] = {}
         self.tracker = Tracker.open(out, study.name, study.question, execution.tracking_uri)
         self.tracker.check_place()
+        self.deciding = self._begin_deciding(until)
+        self.cells = expand_cells(study, execution.threads_per_cell) if self.deciding is None else self.deciding.cells
         self.done = self._take_over()
-        if execution.reuse:
-            self._reuse()
+        if self.deciding is None:
+            self._reuse(self.cells)
         self._clear_checkpoints()
         missing = len(self.cells) - len(self.done)
         self.resources = choose_resources(execution, study, missing)
@@ -161,12 +174,12 @@ class Driver:
             "threads": self.resources.threads,
             "workers": self.resources.workers,
         }
-        write_study_file(out, study, budget, self.environment, self.cells)
+        self._write_study_file()
         values = {cell: record["metrics"].get(study.metric.name) for cell, record in self.done.items()}
         storage = open_storage(out, execution.storage)
         name = store_name(study.name, out if execution.storage else None)
-        self.queue = CellQueue(storage, name, study.metric.direction, self.cells, values)
-        self._execution, self._run_cell = execution, run_cell
+        sampler = None if self.deciding is None else self.deciding.sampler
+        self.queue = CellQueue(storage, name, study.metric.direction, self.cells, values, sampler)
 
     def go(self) -> Results:
         """Run until no cell waits.
@@ -174,19 +187,21 @@ class Driver:
         Raises:
             KeyboardInterrupt: It was interrupted; the cells that ran have been given back.
         """
-        missing = [cell for cell in self.cells if cell.id not in self.done]
-        steps = sum(cell.variant.training.steps for cell in missing)
+        self._ask_for_more()
+        missing = self.queue.cells_waiting
+        steps, cells = sum(cell.variant.training.steps for cell in missing), len(self.done) + len(missing)
         if missing and self.done:
-            _say(self.console, f"{len(self.done)} of {len(self.cells)} cells are done; going on with the others")
+            others = "others" if self.deciding is None else "next"
+            _say(self.console, f"{len(self.done)} of {cells} cells are done; going on with the {others}")
         counts = Counter(str(record["status"]) for record in self.done.values())
         if missing:
             with (
                 contextlib.closing(self._executor()) as executor,
-                StudyProgress(self.console, steps, len(self.cells), len(self.done)) as progress,
+                StudyProgress(self.console, steps, cells, len(self.done)) as progress,
             ):
                 resources = str(dataclasses.replace(self.resources, workers=executor.workers))
-                progress.say(f"{len(missing)} cells on {resources}")
-                live = LiveStatus(self.out / STATUS_FILE, self.study.name, resources, len(self.cells), counts, steps)
+                progress.say(f"{'cells' if self.deciding else f'{len(missing)} cells'} on {resources}")
+                live = LiveStatus(self.out / STATUS_FILE, self.study.name, resources, cells, counts, steps)
                 try:
                     self._run_all(executor, progress, live)
                 except BaseException:
@@ -195,10 +210,14 @@ class Driver:
                     raise
                 finally:
                     (self.out / STATUS_FILE).unlink(missing_ok=True)
+                    if self.deciding is not None:
+                        self.deciding.write()
+        if self.deciding is not None:
+            _say(self.console, self.deciding.conclude(self.queue.study))
         results = Results.load(self.out, tracker=self.tracker)
         ended = Counter(record["status"] for record in results.records)
         summary = {f"cells/{status}": float(ended[status]) for status in ("finished", "diverged", "failed")}
-        self.tracker.finish_study(summary | {"cells/planned": float(len(self.cells))}, results.complete)
+        self.tracker.finish_study(summary | {"cells/planned": float(results.planned)}, results.complete)
         return results
 
     def _executor(self) -> Executor:
@@ -223,7 +242,7 @@ class Driver:
 
     def _run_all(self, executor: Executor, progress: StudyProgress, live: LiveStatus) -> None:
         while True:
-            while len(self.running) < executor.workers and self.queue.waiting:
+            while len(self.running) < executor.workers and (self.queue.waiting or self._ask_for_more(progress, live)):
                 with postponed_interruption():
                     self._start(executor, progress, live)
             live.write()
@@ -234,6 +253,34 @@ class Driver:
             with postponed_interruption():  # what has come is written, all of it
                 for handle, event in events:
                     self._take(handle, event, executor, progress, live)
+
+    def _begin_deciding(self, until: UntilDecided | None) -> Deciding | None:
+        if until is None:
+            return None
+        from lrlora.studies.execution.deciding import Deciding
+
+        return Deciding(self.study, until, self.out, self._execution.threads_per_cell, self.tracker)
+
+    def _ask_for_more(self, progress: StudyProgress | None = None, live: LiveStatus | None = None) -> bool:
+        """Enqueue the cells of the next run, if the study goes on until its claims are decided; False without one."""
+        while self.deciding is not None and (cells := self.deciding.next_cells(self.queue.study)):
+            self._write_study_file()
+            for cell in self._reuse(cells):
+                self.queue.record(cell, self.done[cell.id]["metrics"].get(self.study.metric.name))
+                self.deciding.add(cell, self.done[cell.id])
+            missing = [cell for cell in cells if cell.id not in self.done]
+            for cell in missing:
+                self.queue.enqueue(cell)
+                if progress is not None and live is not None:
+                    progress.add(cell)
+                    live.add(cell)
+            if missing:
+                return True
+        return False
+
+    def _write_study_file(self) -> None:
+        study, cells = (self.study, self.cells) if self.deciding is None else self.deciding.so_far()
+        write_study_file(self.out, study, self.budget, self.environment, cells)
 
     def _start(self, executor: Executor, progress: StudyProgress, live: LiveStatus) -> None:
         cell, trial = self.queue.ask()
@@ -289,6 +336,9 @@ class Driver:
             from lrlora.studies.training.checkpoint import Checkpoints
 
             Checkpoints(self.out / CHECKPOINTS).clear(cell.id)
+            if self.deciding is not None:
+                self.deciding.add(cell, record)
+                self.deciding.write()
         else:
             self.queue.enqueue(cell)
         progress.end(cell, record, final)
@@ -319,6 +369,10 @@ class Driver:
                 done[cell] = record
         for line in describe_earlier(self.cells, recorded):
             _say(self.console, line)
+        if self.deciding is not None:
+            for one in self.cells:
+                if one.id in done:
+                    self.deciding.add(one, done[one.id])
         return {cell.id: done[cell.id] for cell in self.cells if cell.id in done}
 
     def _clear_checkpoints(self) -> None:
@@ -330,14 +384,15 @@ class Driver:
             for cell in left:
                 Checkpoints(self.out / CHECKPOINTS).clear(cell)
 
-    def _reuse(self) -> None:
-        """Take the cells that are missing and that another study of the store has finished."""
-        missing = {cell.id: cell for cell in self.cells if cell.id not in self.done}
-        found = self.tracker.find_finished(missing)
+    def _reuse(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Take those of the missing cells that another study of the store has finished; returns them."""
+        missing = {cell.id: cell for cell in cells if cell.id not in self.done} if self._execution.reuse else {}
+        found = self.tracker.find_finished(missing) if missing else {}
         for cell, run in found.items():
             self.done[cell] = self.tracker.reuse(missing[cell], run).plain()
         if found:
             _say(self.console, f"{len(found)} cells are taken from other studies of the store (--no-reuse runs them)")
+        return [missing[cell] for cell in found]
 
 
 def _say(console: Console, line: str) -> None:

@@ -24,7 +24,7 @@ STUDIES = (
     ("authoring", "inspection", "search", "testing"),
     ("bench",),
     ("execution", "report"),
-    ("training",),
+    ("training", "sampling"),
     ("record", "stats"),
     ("spec",),
     ("methods",),
