@@ -78,7 +78,7 @@ def until_decided(until: str | None, max_hours: float | None, max_seeds: int | N
                 raise StudyError(f"{option} {value:g}: needs --until decided")
         return None
     if until != "decided":
-        raise StudyError(f"--until {until}: decided")
+        raise StudyError(f"--until {until}: the only word is decided")
     from lrlora.studies.execution.deciding import UntilDecided
 
     return UntilDecided(max_hours, **({} if max_seeds is None else {"max_seeds": max_seeds}))
