@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -31,7 +32,10 @@ def export_records(source: Path, file: Path) -> str:
             stages.append(Results.load(source / FOLDER))
         records = [record for stage in stages for record in stage.records]
         examples = {run: arrays for stage in stages for run, arrays in stage.examples.items()}
-        archive = Archive.of(read_study_file(source) or {}, records, examples)
+        saved = read_study_file(source) or {}
+        if (sequential := stages[0].sequential) is not None:
+            saved["sequential"] = asdict(sequential)
+        archive = Archive.of(saved, records, examples)
     if not archive.records:
         raise StudyError(f"{source}: no cell has ended yet; go on with: lrlora study run")
     archive.write(file)

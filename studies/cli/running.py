@@ -12,6 +12,7 @@ from rich.console import Console
 from lrlora.studies.errors import StudyError
 
 if TYPE_CHECKING:
+    from lrlora.studies.execution.deciding import UntilDecided
     from lrlora.studies.execution.resources import Execution
     from lrlora.studies.record.results import Results
     from lrlora.studies.spec.study import Study
@@ -58,6 +59,35 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Address of the Ray cluster; by default a new one on this machine."),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(metavar="decided", help="Add seeds until every claim is settled, or could hardly be settled."),
+]
+MaxHours = Annotated[
+    float | None,
+    typer.Option(metavar="HOURS", help="With --until: time of all commands together after which no cell is begun."),
+]
+MaxSeeds = Annotated[
+    int | None, typer.Option(metavar="N", help="With --until: the most seeds of a variant, 3 to 20; by default 20.")
+]
+
+
+def until_decided(until: str | None, max_hours: float | None, max_seeds: int | None) -> UntilDecided | None:
+    """Returns when a study ends whose claims are to be decided; None for one of the declared seeds.
+
+    Raises:
+        StudyError: ``--until`` is another word, or it is missing; one line.
+    """
+    if until is None:
+        for option, value in (("--max-hours", max_hours), ("--max-seeds", max_seeds)):
+            if value is not None:
+                raise StudyError(f"{option} {value:g}: needs --until decided")
+        return None
+    if until != "decided":
+        raise StudyError(f"--until {until}: the only word is decided")
+    from lrlora.studies.execution.deciding import UntilDecided
+
+    return UntilDecided(max_hours, **({} if max_seeds is None else {"max_seeds": max_seeds}))
 
 
 def worker_count(workers: str) -> int | None:
@@ -71,13 +101,15 @@ def worker_count(workers: str) -> int | None:
     return None if workers == "auto" else int(workers)
 
 
-def run_and_report(study: Study, budget: str, out: Path, execution: Execution | None = None) -> int:
+def run_and_report(
+    study: Study, budget: str, out: Path, execution: Execution | None = None, until: UntilDecided | None = None
+) -> int:
     """Run a study, write its report, and print where they are.
 
     Returns:
         The exit status: 0, or 1 if a cell failed.
     """
-    results = study.run(budget, out, Console(stderr=True), execution)
+    results = study.run(budget, out, Console(stderr=True), execution, until)
     if results.records:
         show_report(results)
     failed = [record for record in results.records if record["status"] == "failed"]

@@ -19,11 +19,14 @@ from lrlora.studies.cli.running import (
     CheckpointMinutes,
     ExecutorName,
     GpusPerCell,
+    MaxHours,
+    MaxSeeds,
     NoReuse,
     ReuseFiles,
     Storage,
     ThreadsPerCell,
     TrackingUri,
+    Until,
     Workers,
     worker_count,
 )
@@ -123,13 +126,16 @@ def run_study(
     no_reuse: NoReuse = False,
     executor: ExecutorName = "local",
     address: Address = None,
+    until: Until = None,
+    max_hours: MaxHours = None,
+    max_seeds: MaxSeeds = None,
     settings: Set = None,
     plugin: Plugin = None,
 ) -> None:
     """Run the cells of a study that have not been run, and write its report. To resume after an interruption, run the
-    same command again.
+    same command again. With --until decided, seeds are added where claims are open.
     """
-    from lrlora.studies.cli.running import run_and_report
+    from lrlora.studies.cli.running import run_and_report, until_decided
     from lrlora.studies.execution.resources import Execution
     from lrlora.studies.spec.study import Study, default_out
 
@@ -149,7 +155,8 @@ def run_study(
     )
     loaded = Study.load(study, settings or ())
     loaded.resolve(budget)
-    raise typer.Exit(run_and_report(loaded, budget, out or default_out(loaded.name, budget), execution))
+    place, end = out or default_out(loaded.name, budget), until_decided(until, max_hours, max_seeds)
+    raise typer.Exit(run_and_report(loaded, budget, place, execution, end))
 
 
 app.command("status")(study_status.show_status)

@@ -58,7 +58,9 @@ def _show(folder: Path, as_json: bool) -> None:
     from lrlora.studies.execution.progress import describe
     from lrlora.studies.record.results import Results, read_study_file
     from lrlora.studies.record.versions import coordinates, coordinates_of
+    from lrlora.studies.report.claim_table import state_of
     from lrlora.studies.spec.cells import expand_cells
+    from lrlora.studies.stats.summary import summarise
 
     results = Results.load(folder)
     driver, live = read_live(folder)
@@ -69,6 +71,9 @@ def _show(folder: Path, as_json: bool) -> None:
     cells = [
         (cell, current.get(place := coordinates_of(cell)), ended.get(place)) for cell in expand_cells(results.study)
     ]
+    paths = summarise(results).paths
+    if results.sequential is not None:  # what else is missing may never be needed
+        cells = [one for one in cells if one[2] is not None or one[1] in running]
     if as_json:
         states = [
             {
@@ -81,6 +86,7 @@ def _show(folder: Path, as_json: bool) -> None:
             for cell, id_, record in cells
         ]
         found = {"study": results.study.name, "budget": results.budget, "cells": states, "driver": driver, "live": live}
+        found["claims"] = [{"claim": path.claim.says, "state": state_of(path)} for path in paths]
         print(json.dumps(found, indent=1))
         return
 
@@ -98,6 +104,8 @@ def _show(folder: Path, as_json: bool) -> None:
         f"{len(results.records)} of {results.planned} cells of {results.study.name} ({results.budget}) have been run"
     )
     console.print(counts, markup=False, highlight=False)
+    if paths:
+        console.print(_table(("claim", "state"), [(path.claim.says, state_of(path)) for path in paths]))
     for line in [*_lines(driver, live), *results.notes]:
         console.print(line, markup=False, highlight=False)
 

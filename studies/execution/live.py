@@ -12,6 +12,7 @@ from typing import Any
 from lrlora.studies.execution.executor import Handle
 from lrlora.studies.execution.folder import write_whole
 from lrlora.studies.execution.progress import describe
+from lrlora.studies.spec.cells import Cell
 
 STATUS_FILE = "status.json"
 _WRITE_SECONDS = 0.5
@@ -39,13 +40,18 @@ class LiveStatus:
         self, path: Path, study: str, resources: str, cells: int, counts: Mapping[str, int], steps: int
     ) -> None:
         self._path, self._steps = path, steps
-        self._head = {"study": study, "resources": resources, "cells": cells}
+        self._head: dict[str, Any] = {"study": study, "resources": resources, "cells": cells}
         self._counts = dict(counts)
         self._running: dict[Handle, dict[str, Any]] = {}
         self._ended: deque[dict[str, str]] = deque(maxlen=_ENDED_KEPT)
         self._made = 0  # steps of cells that have ended in this command
         self._began = time.monotonic()
         self._written = 0.0
+
+    def add(self, cell: Cell) -> None:
+        """A cell was added to the study."""
+        self._head["cells"] += 1
+        self._steps += cell.variant.training.steps
 
     def begin(self, handle: Handle) -> None:
         """A cell was given to a worker."""

@@ -25,7 +25,7 @@ class StudyProgress:
     """
 
     def __init__(self, console: Console, steps: int, cells: int, done: int) -> None:
-        self._cells, self._done = cells, done
+        self._cells, self._done, self._steps = cells, done, steps
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,6 +50,13 @@ class StudyProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def add(self, cell: Cell) -> None:
+        """A cell was added to the study."""
+        self._cells += 1
+        self._steps += cell.variant.training.steps
+        self._bars.update(self._all, total=self._steps)
+        self._describe()
 
     def begin(self, cell: Cell, worker: str = "") -> None:
         """A cell starts.

@@ -1,7 +1,8 @@
 """Optuna's part: every cell that is run is a trial with fixed parameters, known by the cell's id.
 
-The design is expanded before anything runs, and the driver is the only process that writes here. Optuna's samplers
-never choose anything. Cells wait in memory: Optuna reads all waiting trials each time that it is asked for one.
+The design is expanded before anything runs, and the driver is the only process that writes here. The sampler is asked
+only by studies that go on until their claims are decided, see :mod:`lrlora.studies.execution.deciding`; in others all
+cells wait from the beginning. They wait in memory: Optuna reads all waiting trials each time that it is asked for one.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class CellQueue:
         direction: ``"maximize"`` or ``"minimize"``.
         cells: All cells of the design.
         done: For each cell that is recorded, its metric (None if it diverged).
+        sampler: Chooses the cells that are enqueued; None: all that are not recorded are, at once.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class CellQueue:
         direction: Literal["maximize", "minimize"],
         cells: Sequence[Cell],
         done: Mapping[str, float | None],
+        sampler: optuna.samplers.BaseSampler | None = None,
     ) -> None:
         self.cells = {cell.id: cell for cell in cells}
         self._space = _search_space(cells)
@@ -92,17 +95,22 @@ class CellQueue:
             storage=storage,
             study_name=_study_name(name, self._space),
             direction=direction,
-            sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: all parameters of all trials are fixed
+            sampler=sampler or optuna.samplers.RandomSampler(seed=0),  # which is never asked
             load_if_exists=True,
         )
         self._storage, self._id = self.study._storage, self.study._study_id
         self._take_over(done)
-        self._queue = deque(cell for cell in cells if cell.id not in done)
+        self._queue = deque(cell for cell in cells if cell.id not in done) if sampler is None else deque[Cell]()
 
     @property
     def waiting(self) -> int:
         """How many cells wait."""
         return len(self._queue)
+
+    @property
+    def cells_waiting(self) -> list[Cell]:
+        """The cells that wait, in order."""
+        return list(self._queue)
 
     def enqueue(self, cell: Cell) -> None:
         """Put a cell at the end of the queue."""
@@ -125,6 +133,11 @@ class CellQueue:
         else:
             self._storage.set_trial_state_values(trial, TrialState.COMPLETE, [value])
 
+    def record(self, cell: Cell, value: float | None) -> None:
+        """Add the trial of a cell that was recorded before: with its metric, or None if it diverged."""
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        self.study.add_trial(self._trial(cell, state, value, {OUTCOME: RECORDED}))
+
     def _take_over(self, done: Mapping[str, float | None]) -> None:
         """End what a dead driver left, and add what it recorded and did not tell."""
         told: set[str] = set()
@@ -139,8 +152,7 @@ class CellQueue:
                 told.add(cell)
         for id_, cell in self.cells.items():
             if id_ in done and id_ not in told:
-                state = TrialState.FAIL if done[id_] is None else TrialState.COMPLETE
-                self.study.add_trial(self._trial(cell, state, done[id_], {OUTCOME: RECORDED}))
+                self.record(cell, done[id_])
 
     def _trial(
         self, cell: Cell, state: TrialState, value: float | None = None, told: Mapping[str, str] | None = None

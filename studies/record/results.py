@@ -16,6 +16,7 @@ from lrlora.studies.record.archive import Archive
 from lrlora.studies.record.environment import missing_plugins
 from lrlora.studies.record.provenance import environment_of, provenance_differences
 from lrlora.studies.record.run_record import left_out
+from lrlora.studies.record.sequential import Sequential
 from lrlora.studies.record.store import DATABASE, PLACE_FILE, NothingRecordedError
 from lrlora.studies.record.versions import Coordinates, coordinates, coordinates_of, parts_of_record, told
 from lrlora.studies.spec.cells import Cell, expand_cells
@@ -45,6 +46,7 @@ class Results:
         notes: What differs between the records that should not, and what was left out.
         examples: By the record's ``mlflow_run_id``, the results of every test example, see
             :mod:`lrlora.studies.record.predictions`; of runs that kept them.
+        sequential: Of a study that goes on until its claims are decided: its seeds, and how far it is.
     """
 
     study: Study
@@ -56,6 +58,7 @@ class Results:
     given_as: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     examples: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sequential: Sequential | None = None
 
     @classmethod
     def load(
@@ -103,16 +106,24 @@ class Results:
             records = [earlier.records.get(coordinates(record), record) for record in records]
             records += [old for place, old in earlier.records.items() if place not in set(map(coordinates, records))]
             notes = [f"{len(earlier.records)} of the records are of an earlier version of their cell (--keep-old)."]
+        sequential = Sequential.of(saved, out) if isinstance(source, Archive) else Sequential.read(out)
         return cls(
             study=study,
             budget=saved["budget"],
             records=records,
             out=out,
-            planned=len(cells),
+            # What is planned is what the claims need, which depends on the results.
+            planned=len(cells) if sequential is None else len(records),
             environment=environment_of(records, saved.get("environment", {})),
             given_as=saved.get("given_as", {}),
-            notes=[*notes, *left_out(records), *provenance_differences(records)],
+            notes=[
+                *([sequential.note] if sequential is not None else []),
+                *notes,
+                *left_out(records),
+                *provenance_differences(records),
+            ],
             examples={} if source is None else source.read_examples(records),
+            sequential=sequential,
         )
 
     @property

@@ -64,6 +64,29 @@ def take_from_file(tracker: Tracker, cell: Cell, archive: Archive) -> RunRecord:
     return take(tracker, cell, record, source, archive.examples.get(cell.id))
 
 
+def take_from_files(
+    tracker: Tracker, cells: Sequence[Cell], files: Mapping[Path, Archive]
+) -> tuple[list[tuple[Cell, RunRecord]], list[str]]:
+    """Record the cells that files hold.
+
+    Args:
+        tracker: Of the study that takes them.
+        cells: Those that are missing.
+        files: What each file holds; the first that has a cell gives it.
+
+    Returns:
+        The cells that were taken with their records, and a line for each file.
+    """
+    taken: list[tuple[Cell, RunRecord]] = []
+    said, missing = [], {cell.id: cell for cell in cells}
+    for file, archive in files.items():
+        if missing:
+            found, line = match(list(missing.values()), archive)
+            said.append(f"{file}: {line}")
+            taken += [(missing.pop(cell.id), take_from_file(tracker, cell, archive)) for cell in found]
+    return taken, said
+
+
 def match(cells: Sequence[Cell], archive: Archive) -> tuple[list[Cell], str]:
     """Find the cells whose results a file holds.
 

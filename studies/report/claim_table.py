@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lrlora.studies.report.formatting import MISSING, Scale, probability
 from lrlora.studies.report.table import Table, make_table, runs_by_claim
 from lrlora.studies.spec.claims import Claim
+from lrlora.studies.stats.sequential import ClaimPath, Look
 from lrlora.studies.stats.summary import StudySummary
 from lrlora.studies.stats.verdicts import ClaimVerdict
 
@@ -27,6 +30,41 @@ def claim_table(summary: StudySummary) -> Table | None:
         return None
     words, runs = {"Source", "Verdict"}, runs_by_claim(summary)
     return make_table("claims", "The claims of the study.", rows, words=words, wraps={"Claim", *words}, runs=runs)
+
+
+def look_table(summary: StudySummary) -> Table | None:
+    """Returns the interval of each claim by the number of seeds, as far as it was followed; None if there is none."""
+    after = sorted({look.seeds for path in summary.paths for look in path.looks})
+    rows = []
+    for path in summary.paths:
+        row = {"Claim": path.claim.says, "State": state_of(path)}
+        shown = {look.seeds: _interval(look) for look in path.looks}
+        rows.append(row | {f"{seeds} seeds": shown.get(seeds, "") for seeds in after})
+    if not rows:
+        return None
+    caption = "The looks at each claim: the difference with the interval at the level of the look."
+    return make_table("looks", caption, rows, words={"State"}, wraps={"Claim", "State"})
+
+
+def state_of(path: ClaimPath) -> str:
+    """Returns whether a claim is settled, and after how many seeds."""
+    seen = f"{path.looks[-1].seeds} seeds" if path.looks else "no look"
+    return {
+        "settled": f"settled after {seen}",
+        "futile": f"given up after {seen}",
+        "undecided": f"undecided after {seen}",
+        "open": f"open after {seen}",
+    }[path.state]
+
+
+def _interval(look: Look) -> str:
+    found, interval = look.verdict.found, look.interval
+    if found is None:
+        return MISSING
+    scale = claim_scale(look.verdict)
+    return scale.found(
+        replace(found, low=None if interval is None else interval[0], high=None if interval is None else interval[1])
+    )
 
 
 def claim_scale(verdict: ClaimVerdict) -> Scale:

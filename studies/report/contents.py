@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from lrlora.studies.report.cell_tables import cell_table, divergence_table
-from lrlora.studies.report.claim_table import claim_table
+from lrlora.studies.report.claim_table import claim_table, look_table
 from lrlora.studies.report.cost_tables import cost_table, layer_table, measured_table
 from lrlora.studies.report.design_facts import design_facts, provenance_facts
 from lrlora.studies.report.figures import all_figures
@@ -39,7 +39,7 @@ def sections(summary: StudySummary, *, figures: Figures | None = None, alone: bo
     again = [("run again", reproduce_command(summary))]
     found: dict[str, list[Part | None]] = {
         "Design": [design_facts(summary), tuned and Folded("The settings that tuning chose", tuned)],
-        "Verdicts": [claim_table(summary)],
+        "Verdicts": [claim_table(summary), look_table(summary)],
         "Results": [
             result_table(summary),
             place_table(summary),

@@ -81,6 +81,23 @@ def summary_json(summary: StudySummary) -> str:
             asdict(replace(one, claim=None)) | {"claim": one.claim.model_dump(), "runs": runs}  # type: ignore[arg-type]
             for one, runs in zip(summary.verdicts, runs_by_claim(summary), strict=True)
         ],
+        "looks": [
+            {
+                "claim": path.claim.says,
+                "state": path.state,
+                "looks": [
+                    {
+                        "seeds": look.seeds,
+                        "level": look.verdict.level,
+                        "mean": look.verdict.found.mean if look.verdict.found else None,
+                        "interval": look.interval,
+                        "outcome": look.verdict.outcome,
+                    }
+                    for look in path.looks
+                ],
+            }
+            for path in summary.paths
+        ],
         "cells": [{key: record.get(key) for key in CELL_FIELDS} for record in summary.records],
         "environment": summary.environment,
         "command": reproduce_command(summary),

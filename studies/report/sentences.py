@@ -17,6 +17,7 @@ from lrlora.studies.report.formatting import (
 from lrlora.studies.stats.comparisons import VariantComparison
 from lrlora.studies.stats.measures import STANDARD_ERRORS
 from lrlora.studies.stats.runs import unit_means
+from lrlora.studies.stats.sequential import LOOKS
 from lrlora.studies.stats.source import flatten
 from lrlora.studies.stats.summary import StudySummary, VariantSummary
 
@@ -25,6 +26,12 @@ VERDICT = (
     "tested at 5 % over their number. Supported and contradicted: the interval excludes 0. No effect of that size: it "
     "lies within ± the smallest effect of interest, the margin. Smaller than published: it excludes the published "
     "effect. p is the level of the family at which the verdict would just hold"
+)
+
+LOOK = (
+    f"a claim is looked at after {listed([str(seeds) for seeds in LOOKS])} seeds, each time at an equal share of its "
+    "level; the first look that settles it gives the verdict, and one that would hardly be settled with all seeds is "
+    "given up"
 )
 
 
@@ -87,6 +94,11 @@ def caveats(summary: StudySummary) -> list[str]:
             f"{'is' if missing == 1 else 'are'} not recorded."
         )
     notes += summary.notes
+    if summary.paths:
+        notes.append(
+            "Seeds were added where claims were open. The verdicts allow for that; the p values and 95 % intervals of "
+            "the comparisons do not."
+        )
     notes += [_unfinished(variant) for variant in summary.variants if variant.finished < variant.recorded]
     notes += _untrained([variant for variant in summary.variants if variant.at_chance])
     notes += _linear([variant for variant in summary.variants if variant.is_linear])
@@ -221,6 +233,7 @@ def definitions(summary: StudySummary) -> list[tuple[str, str]]:
         ),
         ("p", "two-sided; Holm: corrected over all comparisons of the study"),
         *([("verdict", VERDICT)] if summary.verdicts else []),
+        *([("look", LOOK)] if summary.paths else []),
         ("detectable", "the true difference that such a test detects with 80 % power, given the observed spread"),
         ("stable rank", "‖ΔW‖_F² / σ_max(ΔW)², averaged over seeds per layer; mean ± standard deviation over layers"),
         ("nonlinear fraction", "‖ΔW − c·BA‖_F / ‖ΔW‖_F at the best constant c; 0 means that φ is linear"),
@@ -247,6 +260,8 @@ def reproduce_command(summary: StudySummary) -> str:
     words = ["lrlora", "study", "run", str(summary.given_as.get("source") or summary.name), "--budget", summary.budget]
     for key, value in summary.given_as.get("overrides", {}).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    if summary.paths:
+        words += ["--until", "decided"]
     return shlex.join(words)
 
 

@@ -93,6 +93,10 @@ class Claim(Strict):
             return [(star, name, "") for star, name in matching(self.of, names).items()]
         return pairs(self.of, self.against or reference or "", names)
 
+    def variants(self, names: Iterable[str], reference: str | None) -> set[str]:
+        """The variants that this claim is decided on."""
+        return {*self.weights, *(name for _, *pair in self.pairs(names, reference) for name in pair if name)}
+
     def is_about(self, names: Iterable[str], reference: str | None) -> bool:
         """Whether there are variants to decide it on."""
         names = list(names)

@@ -22,6 +22,7 @@ from lrlora.studies.spec.schema import Strict, validate
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lrlora.studies.execution.deciding import UntilDecided
     from lrlora.studies.execution.resources import Execution
     from lrlora.studies.record.results import Results
 
@@ -297,6 +298,7 @@ class Study(Strict):
         out: str | Path | None = None,
         console: Console | None = None,
         execution: Execution | None = None,
+        until: UntilDecided | None = None,
     ) -> Results:
         """Runs the missing cells of the study and returns its record.
 
@@ -305,14 +307,15 @@ class Study(Strict):
             out: Where optuna.db, mlflow.db and the artifacts are; by default ``runs/<name>-<budget>``.
             console: Where progress is shown; by default the terminal.
             execution: How many workers, and where; by default one for each core, with one thread each.
+            until: Add seeds until the claims are decided; by default the declared seeds are run.
 
         Raises:
             StudyError: The study cannot be run as it is written; nothing has been written.
         """
-        from lrlora.studies.execution.driver import run_study
+        from lrlora.studies.execution.run import run_study
 
         folder = Path(out) if out is not None else default_out(self.name, budget)
-        return run_study(self, budget, folder, console, execution)
+        return run_study(self, budget, folder, console, execution, until=until)
 
 
 def is_catalog_name(source: str | Path) -> bool:

@@ -1,6 +1,7 @@
 """Error rates of verdicts and coverage of intervals, by simulation of whole studies::
 
     python -m lrlora.studies.stats.simulation --studies 10000
+    python -m lrlora.studies.stats.simulation --studies 1000 --until-decided
 
 A study has a reference and a few variants, trained with the same seeds and evaluated on the same examples. An example
 is answered rightly if a sum exceeds 0: its easiness, what the variant is better by, and normal deviations of the
@@ -10,7 +11,7 @@ variant on this example, of the run, and of the run on this example. Each deviat
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from scipy import stats
 
 from lrlora.studies.stats.crossed import mean_difference
 from lrlora.studies.stats.outcomes import Outcome, Question
-from lrlora.studies.stats.paired import ALPHA
+from lrlora.studies.stats.paired import ALPHA, PairedDifference
+from lrlora.studies.stats.projection import Seen
+from lrlora.studies.stats.sequential import HARDLY, LOOKS, MOST_SEEDS
 
 SMALLEST = 0.005
 PUBLISHED = 0.03
@@ -93,6 +96,71 @@ def simulate(design: Design, studies: int, seed: int = 0) -> Rates:
     return Rates(false / studies, covered / count, settled / count)
 
 
+@dataclass(frozen=True)
+class SequentialRates:
+    """What was found in simulated studies that go on until their claims are decided.
+
+    Attributes:
+        false: The share of the studies in which anything false was said of any claim at any look.
+        settled: The share of the claims that were settled.
+        futile: The share of the claims that were given up.
+        seeds: The mean number of seeds of a claim until either.
+    """
+
+    false: float
+    settled: float
+    futile: float
+    seeds: float
+
+
+def simulate_sequential(
+    design: Design, studies: int, seed: int = 0, looks: Mapping[int, float] = LOOKS, give_up: bool = True
+) -> SequentialRates:
+    """Returns the rates of ``studies`` simulated studies that are looked at whenever a look is due.
+
+    Args:
+        design: With as many seeds as there may be.
+        studies: How many.
+        seed: Of the simulation.
+        looks: The share of a claim's level by the number of seeds.
+        give_up: Whether futile claims are given up. Otherwise all looks are taken, also at claims that are settled:
+            the share of false studies is then that of someone who may stop at any look.
+    """
+    random = np.random.default_rng(seed)
+    question = Question("sign", smallest=SMALLEST, published=PUBLISHED)
+    false, settled, futile, seeds = 0, 0, 0, 0
+    last, level = max(looks), ALPHA / design.claims
+    for _ in range(studies):
+        wrong = False
+        for differences in _study(design, random):
+            ended = last
+            for after, share in looks.items():
+                found = mean_difference(differences[:after])
+                if found is None or found.uncertainty is None:
+                    continue
+                holds = question.holds(found.mean, found.uncertainty, level * share)
+                wrong |= any(holds[outcome] and not _is_true(outcome, design.effect) for outcome in holds)
+                if any(holds.values()):
+                    settled += ended == last
+                    ended = min(ended, after)
+                    if give_up:
+                        break
+                elif give_up and after < last and _is_futile(question, found, after, last, level * looks[last]):
+                    futile += 1
+                    ended = after
+                    break
+            seeds += ended
+        false += wrong
+    count = studies * design.claims
+    return SequentialRates(false / studies, settled / count, futile / count, seeds / count)
+
+
+def _is_futile(question: Question, found: PairedDifference, seeds: int, last: int, alpha: float) -> bool:
+    assert found.uncertainty is not None
+    chance = Seen(question, found.mean, found.uncertainty, found.n, "seed", seeds).chance(last, alpha)
+    return chance is not None and chance < HARDLY
+
+
 def _study(design: Design, random: np.random.Generator) -> Iterator[np.ndarray]:
     mean, spread = EASINESS
     easiness = mean + spread * random.standard_normal((1, design.examples), dtype=np.float32)
@@ -127,6 +195,14 @@ DESIGNS = tuple(
 """No effect, and effects at the two margins, where errors are most frequent."""
 
 
+SEQUENTIAL_DESIGNS = tuple(
+    Design(MOST_SEEDS, examples=1000, effect=effect, of_run=of_run)
+    for effect in (0.0, SMALLEST, 0.015, PUBLISHED)
+    for of_run in (0.0, 0.05, 0.3)
+)
+"""The same, and an effect between the margins, which says how many seeds a plain one needs."""
+
+
 def table(designs: Sequence[Design], studies: int) -> Iterator[str]:
     """Yields the lines of a Markdown table of the rates, each when it is known."""
     yield "| seeds | examples | true effect | spread of runs | false, at most 5 % | covered, at least 94 % | settled |"
@@ -138,11 +214,26 @@ def table(designs: Sequence[Design], studies: int) -> Iterator[str]:
         yield f"| {setting} | {' | '.join(shares)} |"
 
 
+def sequential_table(studies: int) -> Iterator[str]:
+    """Yields the lines of a Markdown table of the rates of studies that go on until their claims are decided."""
+    yield "| true effect | spread of runs | false, at most 5 % | settled | given up | seeds |"
+    yield "| ---: " * 6 + "|"
+    for design in SEQUENTIAL_DESIGNS:
+        rates = simulate_sequential(design, studies)
+        shares = (f"{100 * share:.1f} %" for share in (rates.false, rates.settled, rates.futile))
+        yield f"| {100 * design.effect:g} points | {design.of_run:g} | {' | '.join(shares)} | {rates.seeds:.1f} |"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Error rates of verdicts and coverage of intervals, by simulation.")
     parser.add_argument("--studies", type=int, default=10_000, help="simulated studies for each line (10,000)")
-    for line in table(DESIGNS, parser.parse_args().studies):
+    parser.add_argument(
+        "--until-decided", action="store_true", help="of studies to which seeds are added until claims are decided"
+    )
+    chosen = parser.parse_args()
+    lines = sequential_table(chosen.studies) if chosen.until_decided else table(DESIGNS, chosen.studies)
+    for line in lines:
         print(line, flush=True)
 
 

@@ -77,8 +77,29 @@ class Results(Protocol):
     def environment(self) -> Mapping[str, Any]:
         """In which environment the records were made; where they differ, each value with the number of its cells.
 
-        Results may also have an attribute ``notes``, sentences that the report prints among its caveats.
+        Results may also have an attribute ``notes``, sentences that the report prints among its caveats, and an
+        attribute ``sequential``, if seeds are added until the claims are decided.
         """
+
+
+class Sequential(Protocol):
+    """The seeds of a study that goes on until its claims are decided."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """In the order in which they are added."""
+
+    @property
+    def most_seeds(self) -> int:
+        """How many of them there may be."""
+
+    @property
+    def variants(self) -> Sequence[str]:
+        """Names of all variants."""
+
+    @property
+    def places(self) -> int:
+        """The number of combinations of task and backbone."""
 
 
 def finite(value: object) -> float | None:

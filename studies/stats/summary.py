@@ -9,14 +9,15 @@ from typing import Any, cast
 
 import pandas as pd
 
-from lrlora.studies.spec.claims import pairs
+from lrlora.studies.spec.claims import Claim, pairs
 from lrlora.studies.spec.tuning import describe_budget
 from lrlora.studies.stats.comparisons import VariantComparison, by_row, compare
 from lrlora.studies.stats.layers import LINEAR, LayerSummary, summarise_layers
 from lrlora.studies.stats.measures import at_chance
 from lrlora.studies.stats.paired import Estimate, estimate
 from lrlora.studies.stats.runs import Unit, places, runs_frame, unit_means, unit_of
-from lrlora.studies.stats.source import Record, Results, finite
+from lrlora.studies.stats.sequential import ClaimPath, follow, verdict_of
+from lrlora.studies.stats.source import Record, Results, Sequential, finite
 from lrlora.studies.stats.verdicts import ClaimVerdict, examine
 
 PARAMETER_KINDS = ("trainable", "adapter", "transfer", "total")
@@ -117,6 +118,7 @@ class StudySummary:
         tuned: By variant, the settings that it found.
         comparisons: All that were tested, as one family.
         verdicts: The claims with their verdicts, as another family.
+        paths: The looks at each claim, of a study that goes on until its claims are decided.
         runs: The records as a data frame, with the metrics of the study and its claims.
     """
 
@@ -137,6 +139,7 @@ class StudySummary:
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     comparisons: tuple[VariantComparison, ...] = ()
     verdicts: tuple[ClaimVerdict, ...] = ()
+    paths: tuple[ClaimPath, ...] = ()
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     given_as: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -200,7 +203,9 @@ def summarise(results: Results) -> StudySummary:
         list(measures),
         getattr(results, "examples", None),
     )
-    verdicts, comparisons = examine(claims, runs, reference, metric), compare(runs, list(family), metric)
+    paths = _paths(claims, runs, reference, metric, getattr(results, "sequential", None))
+    verdicts = examine(claims, runs, reference, metric) if paths is None else [verdict_of(one, metric) for one in paths]
+    comparisons = compare(runs, list(family), metric)
     rows = by_row(comparisons, reference)
     published = _published(study.paper, {name: one.against for name, one in rows.items()}, reference)
     reference_time = _step_seconds(by_variant.get(reference or "", []))
@@ -241,7 +246,25 @@ def summarise(results: Results) -> StudySummary:
         tuned={str(name): dict(settings) for name, settings in (tuned or {}).items()},
         comparisons=tuple(comparisons),
         verdicts=tuple(verdicts),
+        paths=tuple(paths or ()),
         runs=runs,
+    )
+
+
+def _paths(
+    claims: Sequence[Claim], runs: pd.DataFrame, reference: str | None, metric: str, sequential: Sequential | None
+) -> list[ClaimPath] | None:
+    if sequential is None:
+        return None
+    return follow(
+        claims,
+        runs,
+        sequential.seeds,
+        reference,
+        metric,
+        sequential.variants,
+        sequential.places,
+        sequential.most_seeds,
     )
 
 

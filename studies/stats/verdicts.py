@@ -15,7 +15,7 @@ from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS, SMA
 from lrlora.studies.stats.outcomes import Outcome, Question, in_words
 from lrlora.studies.stats.paired import ALPHA, PairedDifference, hidden_spread, paired_difference
 from lrlora.studies.stats.runs import EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
-from lrlora.studies.stats.uncertainty import Exact, Variances
+from lrlora.studies.stats.uncertainty import Exact, Uncertainty, Variances
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def examine(
         alpha: Of the family. Each claim has an equal share of it (Bonferroni).
     """
     runs = with_places(runs)
-    return [_test(claim, runs, reference, claim.metric or metric, alpha, len(claims)) for claim in claims]
+    return [examine_one(claim, runs, reference, metric, alpha, len(claims)) for claim in claims]
 
 
 def observe(
@@ -92,8 +92,7 @@ def observe(
     """
     stars = claim.pairs(runs["variant"].unique(), reference) if claim.kind != "contrast" else []
     compared = tuple((of, against) for _, of, against in stars)
-    involved = {*claim.weights, *(name for pair in compared for name in pair)}
-    unit = unit_of(runs[runs["variant"].isin(involved)])
+    unit = unit_of(runs[runs["variant"].isin(claim.variants(runs["variant"].unique(), reference))])
     untested = ClaimVerdict(claim, metric, unit, compared, level=alpha / family)
     if claim.relative and (zeros := sum(_zero_partners(runs, of, against, metric) for of, against in compared)):
         # Without these pairs the test would be one of the others only.
@@ -113,32 +112,56 @@ def observe(
     return replace(untested, smallest=smallest, published=_published(claim, metric, weights)), differences
 
 
-def _test(
+def examine_one(
     claim: Claim, runs: pd.DataFrame, reference: str | None, metric: str, alpha: float, family: int
 ) -> ClaimVerdict:
+    """Tests one claim of a family; see :func:`examine`.
+
+    Args:
+        claim: As declared.
+        runs: With the columns of :data:`lrlora.studies.stats.runs.PLACE`.
+        reference: The partner of claims that name none.
+        metric: Column of the study's metric.
+        alpha: Of the family.
+        family: The number of its claims.
+    """
+    metric = claim.metric or metric
     observed, differences = observe(claim, runs, reference, metric, alpha, family)
     found = None if differences is None else _difference(differences, metric)
     return observed if found is None else _decided(replace(observed, found=found), found, alpha, family)
 
 
 def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, family: int) -> ClaimVerdict:
-    claim, uncertainty = verdict.claim, found.uncertainty
-    turn = -1.0 if claim.margin is None and claim.sign == "negative" else 1.0
+    verdict = replace(verdict, outcome="undecided")
+    tested = tested_by(verdict)
+    if tested is None:
+        return verdict
+    question, mean, uncertainty = tested
+    if found.n == 1 and not isinstance(uncertainty, Exact):
+        return replace(verdict, note="one seed: the interval covers the test examples only")
+    outcome, remarks = question.outcome(mean, uncertainty, alpha / family)
+    p = None
+    if not isinstance(uncertainty, Exact):
+        p = min(1.0, family * question.p(mean, uncertainty, outcome))
+    return replace(verdict, outcome=outcome, remarks=remarks, p=p)
+
+
+def tested_by(verdict: ClaimVerdict) -> tuple[Question, float, Uncertainty] | None:
+    """Returns what a verdict follows from: the question, and the mean with its uncertainty, turned to the claimed sign.
+
+    None if nothing was recorded, or if all differences are 0 and nothing says how small a spread that is.
+    """
+    claim, found = verdict.claim, verdict.found
+    if found is None:
+        return None
+    uncertainty = found.uncertainty
     if uncertainty is None and found.n > 1 and (size := claim.margin or verdict.smallest):
         # All differences are 0: their spread is taken as what rounding to multiples of the margin would have hidden.
         uncertainty = Variances(((hidden_spread(size) ** 2 / found.n, found.n - 1),))
-    verdict = replace(verdict, outcome="undecided")
     if uncertainty is None:
-        return verdict
-    if found.n == 1 and not isinstance(uncertainty, Exact):
-        return replace(verdict, note="one seed: the interval covers the test examples only")
-    question = question_of(verdict, turn)
-    uncertainty = uncertainty if turn > 0 else uncertainty.turned
-    outcome, remarks = question.outcome(turn * found.mean, uncertainty, alpha / family)
-    p = None
-    if not isinstance(uncertainty, Exact):
-        p = min(1.0, family * question.p(turn * found.mean, uncertainty, outcome))
-    return replace(verdict, outcome=outcome, remarks=remarks, p=p)
+        return None
+    turn = -1.0 if claim.margin is None and claim.sign == "negative" else 1.0
+    return question_of(verdict, turn), turn * found.mean, uncertainty if turn > 0 else uncertainty.turned
 
 
 def question_of(verdict: ClaimVerdict, turn: float) -> Question:

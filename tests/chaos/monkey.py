@@ -198,8 +198,8 @@ class Monkey:
 
 
 def _drive(study: Any, out: Path, training: Any) -> None:
-    from lrlora.studies.execution.driver import run_study
     from lrlora.studies.execution.resources import Execution
+    from lrlora.studies.execution.run import run_study
 
     with _log(out).open("w", encoding="utf-8") as log:
         from rich.console import Console

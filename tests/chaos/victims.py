@@ -98,8 +98,8 @@ def expected(study: Study, folder: Path, fake: bool) -> dict[str, dict[str, Any]
         folder: Where; nothing has been run there.
         fake: Train it by :func:`fake_training`.
     """
-    from lrlora.studies.execution.driver import run_study
     from lrlora.studies.execution.resources import Execution
+    from lrlora.studies.execution.run import run_study
 
     training = fake_training(folder / "notes") if fake else None
     found = run_study(study, "smoke", folder / "undisturbed", _silent(), Execution(workers=2), training)

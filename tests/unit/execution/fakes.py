@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import random
 import shutil
 import signal
 import time
@@ -17,11 +18,14 @@ from typing import Any
 
 from rich.console import Console
 
+from lrlora.studies.execution.checks import check_folder
+from lrlora.studies.execution.deciding import UntilDecided
 from lrlora.studies.execution.driver import Driver
 from lrlora.studies.execution.executor import RunCell
 from lrlora.studies.execution.folder import hold
 from lrlora.studies.execution.resources import Execution
 from lrlora.studies.record.results import Results
+from lrlora.studies.record.run_record import RunRecord
 from lrlora.studies.spec.cells import Cell
 from lrlora.studies.spec.study import Study
 
@@ -51,7 +55,6 @@ def training(notes: Path, acts: Mapping[str, str] | None = None, seconds: float 
 def _train(
     cell: Cell, folder: Path, listen: Any, *, notes: Path, acts: Mapping[str, str], seconds: float
 ) -> dict[str, Any]:
-    from lrlora.studies.record.run_record import RunRecord
 
     notes.mkdir(parents=True, exist_ok=True)
     first = not list(notes.glob(f"{cell.id}-*"))
@@ -83,7 +86,13 @@ def _train(
 
 
 def drive(
-    chosen: Study, out: Path, store: Path, run_cell: RunCell, console: Console | None = None, **execution: Any
+    chosen: Study,
+    out: Path,
+    store: Path,
+    run_cell: RunCell,
+    console: Console | None = None,
+    until: UntilDecided | None = None,
+    **execution: Any,
 ) -> Results:
     """Run a study in a folder, whose MLflow store is copied, since making one takes seconds.
 
@@ -93,6 +102,7 @@ def drive(
         store: An empty ``mlflow.db``.
         run_cell: Trains a cell.
         console: Takes what is said.
+        until: Add seeds until the claims are decided.
         **execution: Of :class:`Execution`; two workers, unless said otherwise.
     """
     resolved = chosen.resolve("smoke")
@@ -101,7 +111,8 @@ def drive(
             shutil.copy(store, out / "partial").replace(out / "mlflow.db")
         chosen_execution = Execution(**{"workers": 2} | execution)
         console = console or Console(file=io.StringIO())
-        return Driver(resolved, "smoke", out, console, chosen_execution, run_cell).go()
+        resolved = check_folder(out, resolved)
+        return Driver(resolved, "smoke", out, console, chosen_execution, run_cell, until).go()
 
 
 def forked(run: Callable[[], object], says: Path | None = None) -> int:
@@ -157,10 +168,17 @@ def notes_of(notes: Path) -> Counter[str]:
     return Counter(path.name.partition("-")[0] for path in notes.iterdir())
 
 
+def around(cell: Cell, folder: Path, listen: Any, *, levels: Mapping[str, float], noise: float) -> dict[str, Any]:
+    """Measure an accuracy near the level of the variant: the seed says by how much it is off."""
+    off = random.Random(f"{cell.variant.name} {cell.seed}").gauss(0, noise)
+    listen(1, {"train/loss": 1.0})
+    found = {"status": "finished", "metrics": {"accuracy": levels[cell.variant.name] + off, "loss": 1.0}}
+    return RunRecord.of(cell, **found, duration_seconds=1.0).plain()
+
+
 def look_up(cell: Cell, folder: Path, listen: Any, *, names: tuple[str, ...]) -> dict[str, Any]:
     """Count the bases of these names."""
     from lrlora.bases import BASES
-    from lrlora.studies.record.run_record import RunRecord
 
     found = float(len([BASES.get(name) for name in names]))
     return RunRecord.of(cell).plain() | {"status": "finished", "metrics": {"accuracy": found}}
@@ -169,8 +187,6 @@ def look_up(cell: Cell, folder: Path, listen: Any, *, names: tuple[str, ...]) ->
 def count_threads(cell: Cell, folder: Path, listen: Any) -> dict[str, Any]:
     """Use PyTorch, say something, and tell the number of threads."""
     import torch
-
-    from lrlora.studies.record.run_record import RunRecord
 
     torch.ones(500, 500) @ torch.ones(500, 500)
     print("a word of the method")

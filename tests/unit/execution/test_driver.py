@@ -21,9 +21,9 @@ from rich.console import Console
 
 from lrlora.studies.cli.study_status import read_live
 from lrlora.studies.errors import StudyError
-from lrlora.studies.execution.driver import run_study
 from lrlora.studies.execution.interruption import interrupted_by_termination
 from lrlora.studies.execution.resources import Execution
+from lrlora.studies.execution.run import run_study
 from lrlora.studies.record.results import read_study_file
 from lrlora.studies.spec.cells import expand_cells
 

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution import checks
-from lrlora.studies.execution.driver import run_study
 from lrlora.studies.execution.quiet import quiet
 from lrlora.studies.execution.resources import Execution
+from lrlora.studies.execution.run import run_study
 
 # What MLflow's tables say of the future, when they are first made.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]

@@ -25,7 +25,6 @@ from lrlora.studies.record.taken import match
 from lrlora.studies.spec.cells import Cell, expand_cells
 from lrlora.studies.spec.fingerprints import Fingerprints
 from lrlora.studies.spec.study import Study
-from lrlora.studies.training.loop import blank_record
 
 FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 STUDY = {"study": {"name": "tiny"}, "budget": "smoke", "environment": {"python": "3"}}
@@ -258,8 +257,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 def finished(of: Cell, parts: dict[str, str] | None = None, **changes: Any) -> RunRecord:
     provenance = Provenance(parts=of.parts | (parts or {}))
-    found = blank_record(of) | {"status": "finished", "provenance": provenance.model_dump()} | changes
-    return RunRecord.model_validate(found)
+    return RunRecord.of(of, status="finished", provenance=provenance, **changes)
 
 
 def test_what_is_taken_and_why_the_rest_is_not_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
