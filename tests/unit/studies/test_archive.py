@@ -52,7 +52,8 @@ def record(draw: st.DrawFn, cell: str) -> RunRecord:
     known |= {"backbone": "minilm", "config": {}, "training": {}, "mlflow_run_id": draw(NAMES)}
     parts = draw(st.none() | st.dictionaries(st.text(), st.text(), max_size=2))
     known |= {"provenance": None if parts is None else {"parts": parts}, "layers": [{"module": "a", "x": draw(VALUES)}]}
-    return RunRecord.model_validate(draw(st.dictionaries(NAMES, VALUES, max_size=2)) | known)
+    known |= {"config": draw(st.dictionaries(NAMES, VALUES, max_size=2))}
+    return RunRecord.model_validate(known)
 
 
 @st.composite
@@ -257,11 +258,11 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 def finished(of: Cell, parts: dict[str, str] | None = None, **changes: Any) -> RunRecord:
     provenance = Provenance(parts=of.parts | (parts or {}))
-    return RunRecord.of(of, status="finished", provenance=provenance, **changes)
+    return RunRecord.of(of, **({"status": "finished"} | changes), provenance=provenance)
 
 
 def test_what_is_taken_and_why_the_rest_is_not_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fingerprints, "data", lambda self, task: {"train": "1", "test": "2"})
+    monkeypatch.setattr(Fingerprints, "data", lambda self, task, split: split)
     monkeypatch.setattr(Fingerprints, "weights", lambda self, backbone: "3")
     plain_study: dict[str, Any] = {"name": "tiny", "base": {"method": "lora"}, "axes": {"r": [1, 2, 3, 4, 5, 6]}}
     cells = expand_cells(Study.from_dict(plain_study | {"seeds": [1]}))

@@ -94,7 +94,10 @@ def test_a_variant_may_be_trained_in_its_own_way() -> None:
         ({"base": {}}, "says no method"),
         ({"axes": {"training.lr": [1]}}, "training: unknown key 'lr'"),
         ({"base": {"method": "lora", "training": 3}}, "training holds keys and values"),
-        ({"base": {"method": "lora", "lora_alpha": float("inf")}}, "a study holds plain values"),
+        (
+            {"base": {"method": "lora", "lora_alpha": float("inf")}},
+            "names, finite numbers, and lists of them are wanted",
+        ),
     ],
 )
 def test_a_design_that_compares_nothing_sensible_is_refused(changes: dict[str, Any], says: str) -> None:
