@@ -258,7 +258,8 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 def finished(of: Cell, parts: dict[str, str] | None = None, **changes: Any) -> RunRecord:
     provenance = Provenance(parts=of.parts | (parts or {}))
-    return RunRecord.of(of, **({"status": "finished"} | changes), provenance=provenance)
+    plain = RunRecord.of(of).plain() | {"status": "finished", "provenance": provenance} | changes
+    return RunRecord.model_validate(plain)
 
 
 def test_what_is_taken_and_why_the_rest_is_not_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
