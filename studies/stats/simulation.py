@@ -1,6 +1,6 @@
 """Error rates of verdicts and coverage of intervals, by simulation of whole studies::
 
-    python -m lrlora.studies.stats.simulation --studies 10000
+    python -m lrlora.studies.stats.simulation
     python -m lrlora.studies.stats.simulation --studies 1000 --until-decided
 
 A study has a reference and a few variants, trained with the same seeds and evaluated on the same examples. An example
@@ -227,7 +227,7 @@ def sequential_table(studies: int) -> Iterator[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Error rates of verdicts and coverage of intervals, by simulation.")
-    parser.add_argument("--studies", type=int, default=10_000, help="simulated studies for each line (10,000)")
+    parser.add_argument("--studies", type=int, default=2_000, help="simulated studies for each line (2,000)")
     parser.add_argument(
         "--until-decided", action="store_true", help="of studies to which seeds are added until claims are decided"
     )
