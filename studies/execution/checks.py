@@ -18,7 +18,6 @@ from lrlora.studies.spec.study import Study
 from lrlora.studies.tasks import make_task
 from lrlora.studies.training.encoding import kind_for
 from lrlora.studies.training.numerics import check_numerics
-from lrlora.studies.training.starts import check_svd_start
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,6 +119,8 @@ def _check_modules(variant: Variant, study: str, kind: Kind) -> None:
     with library_errors(where):
         method.adapt(model, kind.task_type)
     if variant.training.start == "svd":
+        from lrlora.studies.training.starts import check_svd_start
+
         check_svd_start(kind, variant.config, where)
 
 

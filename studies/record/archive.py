@@ -159,7 +159,9 @@ class Archive:
 
 
 def _no_records(file: Path) -> StudyError:
-    return StudyError(f"{file}: is no file of records; lrlora study export DIR --records FILE writes one")
+    return StudyError(
+        f"{file}: is neither the folder of a study nor a file of its records (lrlora study export DIR --records FILE)"
+    )
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

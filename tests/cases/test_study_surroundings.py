@@ -116,4 +116,4 @@ def test_an_empty_argument_is_not_the_working_folder(
 def test_a_file_in_place_of_a_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text("name: x\n")
     assert command_line.run(["study", "status", str(tmp_path / "a.yaml")]) == 2
-    assert "is a file; the folder of a study is wanted" in " ".join(capsys.readouterr().err.split())
+    assert "is neither the folder of a study nor a file of its records" in " ".join(capsys.readouterr().err.split())

@@ -115,7 +115,10 @@ def test_reports_and_claims_read_a_file(
     for wrong, line in (
         (("export", "a.records", "--records", "c.records", "--format", "md"), "leave out --format and --out"),
         (("report", "a.records", "--out", "b.records"), "b.records: cannot be written: "),
-        (("claims", "a.records", "mine/index.html"), "mine/index.html: is no file of records; "),
+        (
+            ("claims", "a.records", "mine/index.html"),
+            "mine/index.html: is neither the folder of a study nor a file ",
+        ),
     ):
         assert run(["study", *wrong]) == 2
         said = capsys.readouterr().err

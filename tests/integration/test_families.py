@@ -53,7 +53,9 @@ def test_every_linear_module_of_a_block_has_its_role_and_no_other_module_has_one
 
 
 def test_every_known_family_is_tested() -> None:
-    assert {family.model().config.model_type for family in models.FAMILIES.values()} >= set(known_families())
+    # The backbones of probes are lrlora's own, and known once their module is imported.
+    known = {family for family in known_families() if not family.startswith("lrlora-")}
+    assert {family.model().config.model_type for family in models.FAMILIES.values()} >= known
 
 
 @pytest.mark.parametrize("name", NAMES)

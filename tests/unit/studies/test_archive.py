@@ -201,9 +201,9 @@ def test_arrays_of_a_file_are_columns_of_numbers(tmp_path: Path, array: bytes) -
     ("content", "line"),
     [
         (None, "cannot be read: no such file"),
-        (b"", "is no file of records; lrlora study export DIR --records FILE writes one"),
-        (b"text,label\n", "is no file of records"),
-        ({"other.txt": b"x"}, "is no file of records"),
+        (b"", "is neither the folder of a study nor a file of its records (lrlora study export DIR"),
+        (b"text,label\n", "is neither the folder of a study nor a file of its records"),
+        ({"other.txt": b"x"}, "is neither the folder of a study nor a file of its records"),
         (
             {"format.json": b'{"format": "lrlora records", "version": 2}'},
             "is of version 2 of the format, and this lrlora",
