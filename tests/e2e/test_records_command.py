@@ -78,6 +78,7 @@ def test_cells_are_taken_from_a_file_and_give_the_same_numbers(here: Path, tmp_p
     assert measured(Results.load(tmp_path / "b.records")) == measured(original)
 
 
+@pytest.mark.slow
 def test_a_changed_cell_is_run_again_and_the_line_says_why(here: Path, tmp_path: Path) -> None:
     write_study(tmp_path)
     with (tmp_path / "mine.csv").open("a") as file:
