@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrlora.studies.cli.options import Json, Plugin, Set, load_plugins
+from lrlora.studies.cli.output import say
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -193,10 +194,3 @@ def packed_backbone(named: str | None) -> str | None:
 def _progress(row: LayerTruncation, done: int, total: int) -> None:
     """A line per layer, apart from the results."""
     say(f"[{done}/{total}] {row.module}: rank {row.rank}, error {100 * row.error:.3g} %", stderr=True)
-
-
-def say(line: str, stderr: bool = False) -> None:
-    """Print a line as it is."""
-    from rich.console import Console
-
-    Console(stderr=stderr, soft_wrap=True).print(line, markup=False, highlight=False)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrlora.studies.cli.export import packed_backbone, refusing, say
+from lrlora.studies.cli.export import packed_backbone, refusing
 from lrlora.studies.cli.options import Json, Plugin, load_plugins
+from lrlora.studies.cli.output import say
 
 if TYPE_CHECKING:
     from lrlora.studies.inspection import Inspection, Landscape

@@ -59,11 +59,6 @@ def describe_claim(found: ClaimPower, records: Records, split: int | None) -> di
     return described
 
 
-def variants_of(found: ClaimPower) -> set[str]:
-    """Returns the variants that a claim is about."""
-    return {*found.verdict.claim.weights, *(name for pair in found.verdict.compared for name in pair if name)}
-
-
 def _need(found: ClaimPower, need: Need, records: Records, examples: int | None) -> dict[str, Any]:
     verdict, spread = found.verdict, found.spread
     assert verdict.found is not None
@@ -88,7 +83,7 @@ def _need(found: ClaimPower, need: Need, records: Records, examples: int | None)
     if need.seeds is not None:
         # With other test examples every cell runs again.
         more = need.seeds if other else max(0, need.seeds - n)
-        variants = variants_of(found)
+        variants = set(verdict.variants)
         places = {(str(one["task"]), str(one["backbone"])) for one in records if one["variant"] in variants}
         cells, seconds = len(variants) * len(places), seconds_per_seed(records, variants, examples if other else None)
         if verdict.unit == "task":

@@ -12,6 +12,7 @@ import typer
 
 from lrlora.studies.cli import study_power, study_status
 from lrlora.studies.cli.options import Json, Plugin, Recorded, Set, load_plugins
+from lrlora.studies.cli.output import say, write_text
 from lrlora.studies.cli.records import export_records
 from lrlora.studies.cli.running import (
     Address,
@@ -211,7 +212,7 @@ def export_report(
         if format is not None or out is not None:
             raise StudyError("--records: writes records and no report; leave out --format and --out")
         load_plugins(plugin)
-        _say(export_records(folder, records))
+        say(export_records(folder, records))
         return
     format = format or "latex"
     if format not in FORMATS:
@@ -265,7 +266,7 @@ def list_claims(
         print(claim_list.markdown(rows), end="")
     else:
         _table(claim_list.COLUMNS, [claim_list.cells(row) for row in rows])
-        _say(claim_list.tally(rows))
+        say(claim_list.tally(rows))
 
 
 @app.command("schema")
@@ -289,15 +290,10 @@ def _load_ended(folder: Path, keep_old: bool = False) -> Results:
 
 def _write(text: str, out: Path | None) -> None:
     """Write a text to a file, or on the screen."""
-    from lrlora.studies.errors import StudyError
-
     if out is None:
         print(text, end="")
-        return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{out}: cannot be written: {error.strerror or error}") from None
+    else:
+        write_text(out, text)
 
 
 def _records(folder: Path) -> dict[str, dict[str, Any]]:
@@ -320,7 +316,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
         rows.append((*own, cell["variant"], *place, str(cell["seed"]), steps, "done" if cell["done"] else ""))
     head = ("cell",) if plan["cells"][0]["id"] else ()
     _table((*head, "variant", *(("task", "backbone") if places else ()), "seed", "steps", ""), rows)
-    _say("")
+    say("")
     _table(
         ("variant", *(f"parameters in {backbone}" for backbone in plan["backbones"]), f"to {plan['reference']}"),
         [
@@ -328,17 +324,17 @@ def _print_plan(plan: dict[str, Any]) -> None:
             for one in plan["variants"]
         ],
     )
-    _say("")
-    _say(f"{plan['study']} at budget {plan['budget']}: {plan['question']}")
-    _say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
+    say("")
+    say(f"{plan['study']} at budget {plan['budget']}: {plan['question']}")
+    say(f"task {', '.join(plan['tasks'])}, backbone {', '.join(plan['backbones'])}, compared with {plan['reference']}")
     if plan["claims"]:
-        _say(f"tests {len(plan['claims'])} claim{'s' * (len(plan['claims']) != 1)}: {'; '.join(plan['claims'])}")
+        say(f"tests {len(plan['claims'])} claim{'s' * (len(plan['claims']) != 1)}: {'; '.join(plan['claims'])}")
     for line in plan["changed"]:
-        _say(line)
+        say(line)
     if plan["tuning"] is not None:
-        _say(plan["tuning"]["budget"])
-        _say(f"to tune: {_cost(plan['tuning']['estimated'], plan['tuning']['planned'])}")
-    _say(f"to run: {_cost(plan['estimated'], len(rows))}; {plan['resources']['says']}")
+        say(plan["tuning"]["budget"])
+        say(f"to tune: {_cost(plan['tuning']['estimated'], plan['tuning']['planned'])}")
+    say(f"to run: {_cost(plan['estimated'], len(rows))}; {plan['resources']['says']}")
 
 
 def _cost(cost: dict[str, Any], planned: int) -> str:
@@ -361,9 +357,3 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*(Text(value) for value in row))
     Console().print(table)
-
-
-def _say(line: str) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrlora.studies.cli.options import Plugin, Set, load_plugins
+from lrlora.studies.cli.output import say, write_text
 from lrlora.studies.cli.running import Workers, worker_count
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def show_power(
     results = _recorded(study, budget, out, pilot, run, workers, settings or [])
     lines, found = _describe(results)
     for line in lines:
-        _say(line)
+        say(line)
     if json_file is not None:
-        _write(json_file, found)
+        write_text(json_file, json.dumps(found, indent=1) + "\n")
 
 
 def _recorded(
@@ -63,6 +64,7 @@ def _recorded(
     from lrlora.studies.errors import StudyError
     from lrlora.studies.execution.checks import check_folder
     from lrlora.studies.record.results import STUDY_FILE, Results
+    from lrlora.studies.spec.claims import claims_about
     from lrlora.studies.spec.study import Study, default_out
 
     folder = Path(study)
@@ -97,7 +99,7 @@ def _recorded(
             raise StudyError(f"{folder}: fewer than two seeds of the pilot finished; see: lrlora study status {folder}")
     # Claims as they are declared now, with another smallest effect of interest maybe.
     names = {record["variant"] for record in recorded.records}
-    claims = [claim for claim in resolved.claims if claim.is_about(names, resolved.reference)]
+    claims = claims_about(resolved.claims, names, resolved.reference)
     recorded.study = recorded.study.model_copy(update={"claims": claims})
     return recorded
 
@@ -175,14 +177,13 @@ def _total(
     results: Results, claims: Sequence[ClaimPower], described: Sequence[dict[str, Any]]
 ) -> dict[str, Any] | None:
     """What it costs to reach everything that more seeds can reach; None where they reach nothing."""
-    from lrlora.studies.cli.power_text import variants_of
     from lrlora.studies.execution.cost import seconds_per_seed
 
     needed, variants = 0, set[str]()
     for claim, one in zip(claims, described, strict=True):
         seeds = [need["seeds"] for need in one["needs"] if need["seeds"] and need["examples"] == one["examples"]]
         if seeds and one["unit"] == "seed":
-            needed, variants = max(needed, *seeds), variants | variants_of(claim)
+            needed, variants = max(needed, *seeds), variants.union(claim.verdict.variants)
     if not needed:
         return None
     more = max(0, needed - _seeds(results))
@@ -220,18 +221,3 @@ def _split_size(results: Results) -> int | None:
         return len(make_task(task.name, task.options).split("test"))
     except Exception:  # whatever a task of a plugin does where its data are not there
         return None
-
-
-def _write(path: Path, found: dict[str, Any]) -> None:
-    from lrlora.studies.errors import StudyError
-
-    try:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
-def _say(line: str) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)

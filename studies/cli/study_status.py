@@ -15,6 +15,8 @@ from lrlora.studies.cli.options import Folder, Json, Plugin, load_plugins
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from lrlora.studies.stats.sequential import ClaimPath
+
 _REFRESH_SECONDS = 1.0
 
 
@@ -60,7 +62,6 @@ def _show(folder: Path, as_json: bool) -> None:
     from lrlora.studies.record.versions import coordinates, coordinates_of
     from lrlora.studies.report.claim_table import state_of
     from lrlora.studies.spec.cells import expand_cells
-    from lrlora.studies.stats.summary import summarise
 
     results = Results.load(folder)
     driver, live = read_live(folder)
@@ -71,8 +72,12 @@ def _show(folder: Path, as_json: bool) -> None:
     cells = [
         (cell, current.get(place := coordinates_of(cell)), ended.get(place)) for cell in expand_cells(results.study)
     ]
-    paths = summarise(results).paths
-    if results.sequential is not None:  # what else is missing may never be needed
+    paths: tuple[ClaimPath, ...] = ()
+    if results.sequential is not None:
+        from lrlora.studies.stats.summary import summarise
+
+        paths = summarise(results).paths
+        # What else is missing may never be needed.
         cells = [one for one in cells if one[2] is not None or one[1] in running]
     if as_json:
         states = [

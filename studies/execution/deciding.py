@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,18 +15,18 @@ import pandas as pd
 
 from lrlora.studies.errors import StudyError
 from lrlora.studies.execution.cost import estimate_seconds
+from lrlora.studies.execution.executor import Record
 from lrlora.studies.execution.resources import Execution
 from lrlora.studies.record.sequential import Sequential
 from lrlora.studies.sampling import ClaimSampler, Run, runs_to_go, seed_order
 from lrlora.studies.spec.cells import Cell, expand_cells, expand_variants
+from lrlora.studies.spec.claims import claims_about
 from lrlora.studies.spec.study import Study
 from lrlora.studies.stats.runs import runs_frame
 from lrlora.studies.stats.sequential import LOOKS, MOST_SEEDS
 
 if TYPE_CHECKING:
     from lrlora.studies.record.tracking import Tracker
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class UntilDecided:
         Raises:
             StudyError: It has none.
         """
-        names = [variant.name for variant in expand_variants(study)]
-        if not any(claim.is_about(names, study.reference) for claim in study.claims):
+        names = (variant.name for variant in expand_variants(study))
+        if not claims_about(study.claims, names, study.reference):
             raise StudyError(f"study {study.name}: --until decided: it makes no claims; give it claims")
 
 
@@ -80,7 +79,7 @@ class Deciding:
         for cell in self.cells:
             self._cells_of.setdefault((cell.variant.name, cell.seed), []).append(cell)
         names = list(dict.fromkeys(cell.variant.name for cell in self.cells))
-        claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
+        claims = claims_about(study.claims, names, study.reference)
         places = len(study.tasks) * len(study.backbones)
         self._measures = dict.fromkeys([study.metric.name, *(claim.metric for claim in claims if claim.metric)])
         self._records: dict[str, Record] = {}

@@ -12,6 +12,7 @@ from lrlora.studies.execution.resources import Execution, choose_resources
 from lrlora.studies.execution.tuning import tuning_study
 from lrlora.studies.record.outcomes import FINAL, outcome_of_record
 from lrlora.studies.spec.cells import Cell, Variant, expand_cells, expand_comparisons, expand_variants
+from lrlora.studies.spec.claims import claims_about
 from lrlora.studies.spec.study import Study
 from lrlora.studies.spec.tuning import describe_budget
 
@@ -49,7 +50,7 @@ def plan(
         "reference": study.reference,
         "variants": _parameters(study, variants),
         "comparisons": [{"of": of, "against": against} for of, against in expand_comparisons(study, names)],
-        "claims": [claim.says for claim in study.claims if claim.is_about(names, study.reference)],
+        "claims": [claim.says for claim in claims_about(study.claims, names, study.reference)],
         "cells": [_cell(cell, records) for cell in cells],
         "estimated": _estimate(cells, records, study.seconds_per_example),
         "tuning": None,

@@ -55,7 +55,6 @@ class Matrix(Regression):
 
         model = super().load(weights)
         model.get_submodule(MODULE).weight.data.copy_(torch.from_numpy(self.task.weight))
-        model.error_scale = self.error_scale
         return model
 
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:

@@ -9,7 +9,7 @@ from lrlora.studies.errors import StudyError
 from lrlora.studies.kinds.classification import rows_of
 from lrlora.studies.kinds.kind import Metrics, Rows
 from lrlora.studies.kinds.probe import Regression
-from lrlora.studies.models.weights import FLOAT32, Weights
+from lrlora.studies.models.probe import load_probe
 from lrlora.studies.tasks.planted import Planted
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ class PlantedRanks(Regression):
                 f"{len(task.ranks)} ranks for width {task.width}"
             )
 
-    def load(self, weights: Weights = FLOAT32) -> ProbeModel:
-        """See :meth:`Kind.load`."""
-        model = super().load(weights)
-        model.error_scale = self.error_scale
-        return model
-
     def encode(self, examples: Any, max_length: int, training: bool) -> Rows:
         """Returns inputs with the outputs of the model that has the planted updates; ``max_length`` is ignored."""
         import torch
@@ -64,12 +58,12 @@ class PlantedRanks(Regression):
 
         inputs = torch.tensor(self.task.split("train").inputs)
         with torch.no_grad():
-            difference = super().load()(inputs).logits - self._teacher(inputs).logits
+            difference = load_probe(self.backbone)(inputs).logits - self._teacher(inputs).logits
         return float(difference.double().square().sum(-1).mean())
 
     @cached_property
     def _teacher(self) -> ProbeModel:
-        model = super().load()
+        model = load_probe(self.backbone)
         for module, update in self.known_updates().items():
             model.get_submodule(module).weight.data += update
         return model.eval()

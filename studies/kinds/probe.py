@@ -1,7 +1,8 @@
-"""What the kinds of tasks on small drawn models share."""
+"""What the kinds of tasks on small models with random weights share."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,9 +58,15 @@ class Regression(ProbeKind):
         return (super().scores(outputs, labels) - labels).square().sum(-1) / self.error_scale
 
     @property
+    @abstractmethod
     def error_scale(self) -> float:
         """The mean squared error of the frozen model on a training example."""
-        raise NotImplementedError
+
+    def load(self, weights: Weights = FLOAT32) -> ProbeModel:
+        """See :meth:`Kind.load`. The loss of the frozen model is 1."""
+        model = super().load(weights)
+        model.error_scale = self.error_scale
+        return model
 
     def compute_metrics(self, scores: Any, labels: Any) -> dict[str, float]:
         """Returns the relative error: the root of the mean squared error over that of the frozen model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +21,7 @@ from lrlora.studies.record.sequential import Sequential
 from lrlora.studies.record.store import DATABASE, PLACE_FILE, NothingRecordedError
 from lrlora.studies.record.versions import Coordinates, coordinates, coordinates_of, parts_of_record, told
 from lrlora.studies.spec.cells import Cell, expand_cells
+from lrlora.studies.spec.claims import claims_about
 from lrlora.studies.spec.identity import changes
 from lrlora.studies.spec.study import Study
 
@@ -44,9 +46,8 @@ class Results:
         environment: In which the records were made.
         given_as: How to have the study again.
         notes: What differs between the records that should not, and what was left out.
-        examples: By the record's ``mlflow_run_id``, the results of every test example, see
-            :mod:`lrlora.studies.record.predictions`; of runs that kept them.
         sequential: Of a study that goes on until its claims are decided: its seeds, and how far it is.
+        source: Where the records were read; None if there are none.
     """
 
     study: Study
@@ -57,8 +58,8 @@ class Results:
     environment: dict[str, Any] = field(default_factory=dict)
     given_as: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    examples: dict[str, dict[str, Any]] = field(default_factory=dict)
     sequential: Sequential | None = None
+    source: Tracker | Archive | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -94,8 +95,7 @@ class Results:
                 ) from None
             raise
         # An override may have taken variants away that a claim is about: it is not this study's claim then.
-        names = [cell.variant.name for cell in cells]
-        claims = [claim for claim in study.claims if claim.is_about(names, study.reference)]
+        claims = claims_about(study.claims, (cell.variant.name for cell in cells), study.reference)
         study = study.model_copy(update={"claims": claims})
         if source is None and is_recorded(out):
             source = _reading(out, study.name, tracking_uri)
@@ -122,9 +122,17 @@ class Results:
                 *left_out(records),
                 *provenance_differences(records),
             ],
-            examples={} if source is None else source.read_examples(records),
             sequential=sequential,
+            source=source,
         )
+
+    @cached_property
+    def examples(self) -> dict[str, dict[str, Any]]:
+        """By the record's ``mlflow_run_id``, the results of every test example, of the runs that kept them.
+
+        They are read when they are first asked for. See :mod:`lrlora.studies.record.predictions`.
+        """
+        return {} if self.source is None else self.source.read_examples(self.records)
 
     @property
     def complete(self) -> bool:

@@ -55,6 +55,8 @@ class Tracker:
     address: str | None = None
     _begun: dict[str, list[str]] = field(default_factory=dict)
     """The runs of each cell, read once: nobody else writes below this parent, and a search reads all tags."""
+    _seen: dict[str, Run] = field(default_factory=dict)
+    """Runs by their id, as they were last read. Where the files of a run are does not change."""
     _locations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -146,7 +148,8 @@ class Tracker:
         """The results of every test example of a run, by name; empty if they were not kept, or cannot be read."""
         from lrlora.studies.record.predictions import FILE, load_predictions
 
-        found = self._artifact(self.client.get_run(run_id), f"{FILES}/{FILE}")
+        run = self._seen.get(run_id) or self.client.get_run(run_id)
+        found = self._artifact(run, f"{FILES}/{FILE}")
         if not isinstance(found, bytes):
             return {}
         try:
@@ -176,7 +179,7 @@ class Tracker:
         self._begun = {}
         for run in self._search([self.experiment], wanted):
             self._begun.setdefault(run.data.tags[CELL], []).append(run.info.run_id)
-            newest[run.data.tags[CELL]] = run
+            newest[run.data.tags[CELL]] = self._seen[run.info.run_id] = run
         return newest
 
     def find_finished(self, cells: Collection[str]) -> dict[str, Run]:

@@ -18,6 +18,8 @@ ROW = 23.0
 LONGEST_LABEL = 24
 POINTS_PER_CURVE = 200
 DOTTED = (0, (1, 2))
+PANELS = 3
+"""Panels in a row."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,41 @@ class PlotText:
 
 
 @contextmanager
-def drawing(name: str, height: float = HEIGHT, rows: int = 1, columns: int = 1, **shared: Any) -> Iterator[Any]:
+def drawing(
+    name: str, height: float = HEIGHT, rows: int = 1, columns: int = 1, width: float = WIDTH, **shared: Any
+) -> Iterator[Any]:
     """A figure in the report's style and its axes; an array of them if there are several or ``squeeze`` is False."""
     with drawing_style(name):
-        figure = new_figure(WIDTH, height)
+        figure = new_figure(width, height)
         yield figure, figure.subplots(rows, columns, **shared)
+
+
+@contextmanager
+def drawing_panels(
+    name: str, count: int, edges: float, row: float, width: float = WIDTH, sharey: bool = True
+) -> Iterator[Any]:
+    """A figure with three panels to a row, and a list of their axes, which share x.
+
+    Args:
+        name: Of the figure.
+        count: Number of panels.
+        edges: Height of the figure beside its rows, in points.
+        row: Height of a row of panels, in points.
+        width: Of the figure, in points.
+        sharey: Whether panels share y.
+    """
+    columns = min(PANELS, count)
+    rows = -(-count // columns)
+    grid = drawing(name, edges + row * rows, rows, columns, width, sharex=True, sharey=sharey, squeeze=False)
+    with grid as (figure, panels):
+        for axes in panels.flat[count:]:
+            axes.set_visible(False)
+        yield figure, list(panels.flat[:count])
+
+
+def is_lowest(place: int, count: int) -> bool:
+    """Whether a panel of :func:`drawing_panels` has none below it."""
+    return place + min(PANELS, count) >= count
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lrlora.policies.roles import ROLES
-from lrlora.studies.report.figure_parts import PlotText, drawing
+from lrlora.studies.report.figure_parts import PlotText, drawing, drawing_panels, is_lowest
 from lrlora.studies.report.palette import FAINT, INK, Look
 from lrlora.studies.report.svg import inline_svg
 from lrlora.studies.stats.layers import first_snapshots, median_spectra
@@ -56,15 +56,10 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
     from lrlora.analysis import SPECTRUM_AT
 
     roles = in_order({role for found in spectra.values() for role in found})
-    columns = min(3, len(roles))
-    rows = -(-len(roles) // columns)
     # On a logarithmic axis the first singular value, at index 0, stands just before the second.
     at = [SPECTRUM_AT[1] / 2, *SPECTRUM_AT[1:]]
-    panels_of = drawing("spectrum", 45 + 118 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
-    with panels_of as (figure, panels):
-        for axes in panels.flat[len(roles) :]:
-            axes.set_visible(False)
-        for axes, role in zip(panels.flat, roles, strict=False):
+    with drawing_panels("spectrum", len(roles), edges=45, row=118) as (figure, panels):
+        for place, (axes, role) in enumerate(zip(panels, roles, strict=True)):
             for name, found in spectra.items():
                 if role in found:
                     shown = [(x, y) for x, y in zip(at, found[role], strict=True) if y >= FLOOR]
@@ -76,7 +71,7 @@ def spectrum_figure(spectra: Mapping[str, Mapping[str, Sequence[float]]], style:
             axes.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
             axes.minorticks_off()
             axes.set_title(role)
-            axes.tick_params(labelbottom=role in roles[-columns:])  # also where the place below is empty
+            axes.tick_params(labelbottom=is_lowest(place, len(roles)))  # also where the place below is empty
             axes.grid(color=FAINT)
         figure.supxlabel("relative index k / (n − 1)", fontsize="medium")
         figure.supylabel("σₖ / σ₁", fontsize="medium")

@@ -10,13 +10,12 @@ from typing import Any
 
 from matplotlib.ticker import NullLocator
 
-from lrlora.studies.report.figure_parts import WIDTH, PlotText, short_name
+from lrlora.studies.report.figure_parts import DOTTED, WIDTH, PlotText, drawing_panels, is_lowest, short_name
 from lrlora.studies.report.palette import INK, Look, looks
-from lrlora.studies.report.svg import FONT_SIZE, drawing_style, inline_svg, new_figure
+from lrlora.studies.report.svg import FONT_SIZE, inline_svg
 from lrlora.studies.stats.source import Record, finite, label
 from lrlora.studies.stats.summary import StudySummary
 
-COLUMNS = 3
 WIDE = 1.55 * WIDTH
 PANEL = 150.0
 """Height of a row of panels, in points."""
@@ -93,21 +92,15 @@ def _curves(summary: StudySummary, metric: str, y: str, caption: str) -> PlotTex
     names = list(dict.fromkeys(name for found in lines.values() for name in found))
     style = looks(names, None)
     name = metric.replace("_", "-")
-    with drawing_style(name):
-        columns = min(COLUMNS, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = new_figure(WIDE, 60 + PANEL * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=metric == "svd_ratio", squeeze=False)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        for place, (axes, (task, records)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+    with drawing_panels(name, len(panels), 60, PANEL, WIDE, metric == "svd_ratio") as (figure, grid):
+        for place, (axes, (task, records)) in enumerate(zip(grid, panels.items(), strict=True)):
             axes.set_title(_title(task))
             _draw(axes, lines[task], style)
             _reference_lines(axes, metric, records)
-            axes.tick_params(labelbottom=place + columns >= len(panels))
+            axes.tick_params(labelbottom=is_lowest(place, len(panels)))
         figure.supxlabel("trained parameters", fontsize=FONT_SIZE)
         figure.supylabel(y, fontsize=FONT_SIZE)
-        _legend(figure, grid.flat[0], names)
+        _legend(figure, grid[0], names)
         svg = inline_svg(figure, f"{y} against trained parameters")
     seeds = max(len({record["seed"] for record in records}) for records in panels.values())
     return PlotText(name, svg, caption + (f" Means over {seeds} seeds." if seeds > 1 else ""))
@@ -141,7 +134,7 @@ def _reference_lines(axes: Any, metric: str, records: Sequence[Record]) -> None:
     examples = record["metrics"]["memorised"] / max(record["metrics"]["accuracy"], 1e-12)
     axes.axhline(examples, color=INK, linewidth=0.8)
     if (chance := finite(record.get("chance"))) is not None:
-        axes.axhline(examples * chance, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.axhline(examples * chance, color=INK, linewidth=0.8, linestyle=DOTTED)
 
 
 def _legend(figure: Any, axes: Any, names: Sequence[str]) -> None:
@@ -181,17 +174,11 @@ def planted_figure(summary: StudySummary) -> PlotText | None:
         return None
     style = looks([variant.name for variant in summary.variants], summary.reference)
     largest = max(max(point) for points in panels.values() for point in points)
-    with drawing_style("planted"):
-        columns = min(COLUMNS, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = new_figure(WIDE, 40 + PANEL * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        for place, (axes, (name, points)) in enumerate(zip(grid.flat, panels.items(), strict=False)):
+    with drawing_panels("planted", len(panels), 40, PANEL, WIDE) as (figure, grid):
+        for place, (axes, (name, points)) in enumerate(zip(grid, panels.items(), strict=True)):
             _planted_panel(axes, points, style[name], largest)
             axes.set_title(short_name(name.removeprefix("method=")))
-            axes.tick_params(labelbottom=place + columns >= len(panels))
+            axes.tick_params(labelbottom=is_lowest(place, len(panels)))
         figure.supxlabel("planted stable rank", fontsize=FONT_SIZE)
         figure.supylabel("learned stable rank", fontsize=FONT_SIZE)
         svg = inline_svg(figure, "learned against planted stable rank")
@@ -206,7 +193,7 @@ def _planted_panel(axes: Any, points: list[tuple[float, float]], look: Look, lar
     ticks = [2**k for k in range(12) if 2**k <= 1.01 * largest]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.plot([1, largest], [1, largest], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.plot([1, largest], [1, largest], color=INK, linewidth=0.8, linestyle=DOTTED)
     axes.plot(*zip(*points, strict=True), look.marker, color=look.colour, markersize=3.5, alpha=0.5, markeredgewidth=0)
     by_rank: dict[float, list[float]] = defaultdict(list)
     for planted, learned in points:

@@ -107,7 +107,4 @@ def runs_by_comparison(summary: StudySummary) -> list[tuple[str, ...]]:
 
 def runs_by_claim(summary: StudySummary) -> list[tuple[str, ...]]:
     """Returns the runs of each claim."""
-    return [
-        runs_of(summary, *verdict.claim.weights, *(name for pair in verdict.compared for name in pair))
-        for verdict in summary.verdicts
-    ]
+    return [runs_of(summary, *verdict.variants) for verdict in summary.verdicts]

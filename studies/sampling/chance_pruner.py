@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from math import sqrt
-
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from lrlora.studies.stats.measures import STANDARD_ERRORS
+from lrlora.studies.stats.measures import chance_bound
 
 
 class ChancePruner(optuna.pruners.BasePruner):
@@ -34,7 +32,7 @@ class ChancePruner(optuna.pruners.BasePruner):
             raise ValueError(f"chance must be between 0 and 1, got {chance}")
         if examples < 1:
             raise ValueError(f"examples must be >= 1, got {examples}")
-        self.bound = chance + STANDARD_ERRORS * sqrt(chance * (1 - chance) / examples)
+        self.bound = chance_bound(chance, examples)
         self.warmup = warmup
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:

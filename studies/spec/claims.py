@@ -103,6 +103,12 @@ class Claim(Strict):
         return set(self.weights) <= set(names) if self.weights else bool(self.pairs(names, reference))
 
 
+def claims_about(claims: Iterable[Claim], names: Iterable[str], reference: str | None) -> list[Claim]:
+    """Returns the claims that can be decided on variants with these names."""
+    names = list(names)
+    return [claim for claim in claims if claim.is_about(names, reference)]
+
+
 def matching(pattern: str, names: Iterable[str]) -> dict[str, str]:
     """Returns the names that fit a pattern, by what its ``*`` stands for; by the empty text where it has none.
 

@@ -14,7 +14,7 @@ from lrlora.studies.stats.paired import ALPHA, POWER
 from lrlora.studies.stats.power import UPPER, Aim, Layout, Spread, aims_of, examples_needed, seeds_needed, spread_of
 from lrlora.studies.stats.runs import with_places
 from lrlora.studies.stats.uncertainty import Exact
-from lrlora.studies.stats.verdicts import ClaimVerdict, examine, observe, question_of
+from lrlora.studies.stats.verdicts import ClaimVerdict, decide, observe, question_of
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,13 @@ def needs_of_claims(
         metric: Column of the study's metric.
         alpha: Of the family, as in :func:`lrlora.studies.stats.verdicts.examine`.
     """
-    placed = with_places(runs)
-    verdicts = examine(claims, runs, reference, metric, alpha)
-    return [
-        _of_claim(verdict, observe(verdict.claim, placed, reference, verdict.metric, alpha, len(claims))[1])
-        for verdict in verdicts
-    ]
+    runs = with_places(runs)
+    observed = [observe(one, runs, reference, one.metric or metric, alpha, len(claims)) for one in claims]
+    return [_of_claim(decide(*found, alpha, len(claims)), found[1]) for found in observed]
 
 
 def _of_claim(verdict: ClaimVerdict, differences: Array | None) -> ClaimPower:
-    found, aims = verdict.found, aims_of(question_of(verdict, 1.0))
+    found, aims = verdict.found, aims_of(question_of(verdict))
     if differences is None or found is None:
         return ClaimPower(verdict, note=verdict.note or "nothing was recorded for it")
     if isinstance(found.uncertainty, Exact):
@@ -101,7 +98,7 @@ def _of_claim(verdict: ClaimVerdict, differences: Array | None) -> ClaimPower:
 
 def _needs(verdict: ClaimVerdict, spread: Spread, upper: Spread, seeds: int) -> tuple[Need, ...]:
     needs = []
-    for aim in aims_of(question_of(verdict, 1.0)):
+    for aim in aims_of(question_of(verdict)):
         limited = isinstance(spread, Layout) and spread.power(aim, math.inf, verdict.level) < POWER
         needs.append(
             Need(

@@ -13,7 +13,7 @@ from lrlora.studies.stats.crossed import mean_difference
 from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS
 from lrlora.studies.stats.outcomes import Question, in_words
 from lrlora.studies.stats.paired import ALPHA, PairedDifference, holm
-from lrlora.studies.stats.runs import AXIS, EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
+from lrlora.studies.stats.runs import AXIS, PLACE, Unit, matched, metric_values, unit_of, with_places
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,7 @@ def _compare(runs: pd.DataFrame, of: str, against: str, metric: str, unit: Unit)
     here, there = (runs[runs["variant"] == name] for name in (of, against))
     axes = [name for name in runs if str(name).startswith(AXIS) and there[name].nunique(dropna=False) > 1]
     keys = [*PLACE, *axes]
-    if unit == "task":
-        runs = runs.drop(columns=EXAMPLES + metric, errors="ignore")
-    cells, partners = matched(*(metric_values(runs[runs["variant"] == name], metric, keys) for name in (of, against)))
+    cells, partners = matched(*(metric_values(part, metric, keys, unit) for part in (here, there)))
     differences = cells - partners
     found = mean_difference(differences.groupby(level=unit, sort=False, dropna=False).mean().to_numpy())
     if found is None:

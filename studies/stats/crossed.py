@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrlora.studies.stats.paired import ALPHA, POWER, PairedDifference, paired_difference
-from lrlora.studies.stats.uncertainty import Counts, Variances
+from lrlora.studies.stats.uncertainty import Counts, Variances, smallest_level
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def mean_difference(differences: Array) -> PairedDifference | None:
     if seeds == 1 and np.isin(differences, (-1.0, 0.0, 1.0)).all():
         p = counts_of(differences[0]).p
     else:
-        p = smallest_level(variances, mean)
+        p = smallest_level(lambda alpha: variances.half_width(alpha) < abs(mean))
     return PairedDifference(
         n=seeds,
         mean=mean,
@@ -66,18 +66,6 @@ def mean_difference(differences: Array) -> PairedDifference | None:
 def counts_of(differences: Array) -> Counts:
     """Returns the counts of differences that are −1, 0 or 1, ``(n,)``."""
     return Counts(len(differences), int((differences > 0).sum()), int((differences < 0).sum()))
-
-
-def smallest_level(variances: Variances, distance: float) -> float:
-    """Returns the two-sided p of a distance from the mean: the level at which the interval ends there."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if variances.half_width(middle) < abs(distance):
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,18 @@ def at_chance(record: Record) -> bool:
     chance, accuracy = finite(record.get("chance")), metric_value(record, "accuracy")
     if record.get("method") == "frozen" or chance is None or accuracy is None:
         return False
-    examples = (record.get("training") or {}).get("test_examples")
+    return accuracy <= chance_bound(chance, (record.get("training") or {}).get("test_examples"))
+
+
+def chance_bound(chance: float, examples: int | None) -> float:
+    """Returns the largest accuracy that counts as level with a baseline of ``chance``.
+
+    Args:
+        chance: Accuracy of the majority baseline.
+        examples: On how many examples accuracy is measured; None for a whole split of unknown size.
+    """
     error = sqrt(chance * (1 - chance) / examples) if examples else 0.0
-    return accuracy <= chance + STANDARD_ERRORS * error
+    return chance + STANDARD_ERRORS * error
 
 
 def tokens_per_second(record: Record) -> float | None:

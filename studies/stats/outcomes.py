@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lrlora.studies.stats.uncertainty import Uncertainty
+from lrlora.studies.stats.uncertainty import Uncertainty, smallest_level
 
 Outcome = Literal[
     "supported", "contradicted", "no effect of that size", "smaller than published", "undecided", "not tested"
@@ -90,12 +90,4 @@ class Question:
     def p(self, mean: float, uncertainty: Uncertainty, outcome: Outcome) -> float:
         """Returns the smallest level at which an outcome holds; of *undecided* that at which any does."""
         wanted = OUTCOMES[:-1] if outcome == "undecided" else (outcome,)
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            holds = self.holds(mean, uncertainty, middle)
-            if any(holds.get(one) for one in wanted):
-                high = middle
-            else:
-                low = middle
-        return high
+        return smallest_level(lambda alpha: any(map(self.holds(mean, uncertainty, alpha).get, wanted)))

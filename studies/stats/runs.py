@@ -62,7 +62,7 @@ def runs_frame(
     identity = dict.fromkeys(name for row in rows for name in row if name.startswith(AXIS))
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys(["variant", *PLACE, *identity, *measures])))
     frame = frame.astype(dict.fromkeys(measures, float))
-    for name in set(ARRAYS) & set(measures):
+    for name in [name for name in ARRAYS if name in measures]:
         arrays = [
             _of_examples(record, name, (examples or {}).get(str(record.get("mlflow_run_id")))) for record in records
         ]
@@ -79,18 +79,19 @@ def _of_examples(record: Record, name: str, arrays: Mapping[str, Any] | None) ->
     return np.asarray(array, dtype=float)
 
 
-def metric_values(runs: pd.DataFrame, metric: str, keys: Sequence[str]) -> pd.DataFrame:
-    """A metric by keys: a column per test example where all runs have them, else one column.
+def metric_values(runs: pd.DataFrame, metric: str, keys: Sequence[str], unit: Unit) -> pd.DataFrame:
+    """A metric by keys: a column per test example if seeds are repeated and all runs have them, else one column.
 
     Args:
         runs: Of one variant.
         metric: Its column.
         keys: Columns that become the index; runs that agree in them are averaged.
+        unit: What is repeated. Tasks have different test examples.
     """
     found = runs.dropna(subset=[metric])
     column = EXAMPLES + metric
     wide = found[[metric]]
-    if column in found:
+    if unit == "seed" and column in found:
         arrays = found[column].tolist()
         sizes = {array.size if isinstance(array, np.ndarray) else 0 for array in arrays}
         if len(sizes) == 1 and 0 not in sizes:

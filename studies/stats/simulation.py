@@ -90,7 +90,7 @@ def simulate(design: Design, studies: int, seed: int = 0) -> Rates:
                 continue
             holds = question.holds(found.mean, found.uncertainty, ALPHA / design.claims)
             settled += any(holds.values())
-            wrong |= any(holds[outcome] and not _is_true(outcome, design.effect) for outcome in holds)
+            wrong |= _is_wrong(holds, design.effect)
         false += wrong
     count = studies * design.claims
     return Rates(false / studies, covered / count, settled / count)
@@ -139,7 +139,7 @@ def simulate_sequential(
                 if found is None or found.uncertainty is None:
                     continue
                 holds = question.holds(found.mean, found.uncertainty, level * share)
-                wrong |= any(holds[outcome] and not _is_true(outcome, design.effect) for outcome in holds)
+                wrong |= _is_wrong(holds, design.effect)
                 if any(holds.values()):
                     settled += ended == last
                     ended = min(ended, after)
@@ -177,13 +177,15 @@ def _answers(design: Design, easiness: np.ndarray, shift: float, random: np.rand
     return np.asarray(easiness + shift + of_run + of_variant + of_answer > 0, dtype=np.float64)
 
 
-def _is_true(outcome: Outcome, effect: float) -> bool:
-    return {
+def _is_wrong(holds: Mapping[Outcome, bool], effect: float) -> bool:
+    """Whether an outcome that holds is false of a true effect."""
+    true: dict[Outcome, bool] = {
         "supported": effect > 0,
         "contradicted": effect < 0,
         "no effect of that size": abs(effect) < SMALLEST,
         "smaller than published": effect < PUBLISHED,
-    }[outcome]
+    }
+    return any(said and not true[outcome] for outcome, said in holds.items())
 
 
 DESIGNS = tuple(

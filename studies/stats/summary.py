@@ -196,8 +196,6 @@ def summarise(results: Results) -> StudySummary:
     family = dict.fromkeys((of, against) for one in declared for _, of, against in pairs(*one, by_variant))
     metric, claims = study.metric.name, getattr(study, "claims", ())
     measures = dict.fromkeys([metric, *FURTHER_MEASURES, *(claim.metric for claim in claims if claim.metric)])
-    if "accuracy" in measures:
-        measures.setdefault("loss")
     runs = runs_frame(
         [record for records in by_variant.values() for record in records],
         list(measures),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, Self
@@ -97,6 +98,19 @@ class Exact:
     def turned(self) -> Exact:
         """See :attr:`Uncertainty.turned`."""
         return self
+
+
+def smallest_level(holds: Callable[[float], bool]) -> float:
+    """Returns the smallest level at which a statement holds: its p.
+
+    Args:
+        holds: Whether it does at a level; if so, it does at every larger one.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 @lru_cache(maxsize=4096)

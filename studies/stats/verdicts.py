@@ -14,7 +14,7 @@ from lrlora.studies.stats.crossed import counts_of, mean_difference
 from lrlora.studies.stats.measures import PUBLISHED_UNITS, SMALLEST_EFFECTS, SMALLEST_RELATIVE
 from lrlora.studies.stats.outcomes import Outcome, Question, in_words
 from lrlora.studies.stats.paired import ALPHA, PairedDifference, hidden_spread, paired_difference
-from lrlora.studies.stats.runs import EXAMPLES, PLACE, Unit, matched, metric_values, unit_of, with_places
+from lrlora.studies.stats.runs import PLACE, Unit, matched, metric_values, unit_of, with_places
 from lrlora.studies.stats.uncertainty import Exact, Uncertainty, Variances
 
 
@@ -49,6 +49,11 @@ class ClaimVerdict:
     smallest: float | None = None
     published: float | None = None
     note: str = ""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that went into it."""
+        return tuple(dict.fromkeys([*self.claim.weights, *(name for pair in self.compared for name in pair if name)]))
 
     @property
     def settled(self) -> bool:
@@ -126,13 +131,22 @@ def examine_one(
         family: The number of its claims.
     """
     metric = claim.metric or metric
-    observed, differences = observe(claim, runs, reference, metric, alpha, family)
-    found = None if differences is None else _difference(differences, metric)
-    return observed if found is None else _decided(replace(observed, found=found), found, alpha, family)
+    return decide(*observe(claim, runs, reference, metric, alpha, family), alpha, family)
 
 
-def _decided(verdict: ClaimVerdict, found: PairedDifference, alpha: float, family: int) -> ClaimVerdict:
-    verdict = replace(verdict, outcome="undecided")
+def decide(observed: ClaimVerdict, differences: np.ndarray | None, alpha: float, family: int) -> ClaimVerdict:
+    """Tests a claim that was observed.
+
+    Args:
+        observed: From :func:`observe`,
+        differences: and likewise.
+        alpha: Of the family.
+        family: The number of its claims.
+    """
+    found = None if differences is None else _difference(differences, observed.metric)
+    if found is None:
+        return observed
+    verdict = replace(observed, found=found, outcome="undecided")
     tested = tested_by(verdict)
     if tested is None:
         return verdict
@@ -160,18 +174,23 @@ def tested_by(verdict: ClaimVerdict) -> tuple[Question, float, Uncertainty] | No
         uncertainty = Variances(((hidden_spread(size) ** 2 / found.n, found.n - 1),))
     if uncertainty is None:
         return None
-    turn = -1.0 if claim.margin is None and claim.sign == "negative" else 1.0
-    return question_of(verdict, turn), turn * found.mean, uncertainty if turn > 0 else uncertainty.turned
+    turn = _turn(claim)
+    return question_of(verdict), turn * found.mean, uncertainty if turn > 0 else uncertainty.turned
 
 
-def question_of(verdict: ClaimVerdict, turn: float) -> Question:
-    """Returns what is asked of the difference of a claim, times ``turn``, so that what is claimed is positive."""
+def _turn(claim: Claim) -> float:
+    """What a difference is multiplied by, so that what is claimed is positive."""
+    return -1.0 if claim.margin is None and claim.sign == "negative" else 1.0
+
+
+def question_of(verdict: ClaimVerdict) -> Question:
+    """Returns what is asked of the difference of a claim, turned so that what is claimed is positive."""
     claim = verdict.claim
     if claim.kind == "equivalence":
         return Question("within", claim.margin)
     if claim.kind == "at_most":
         return Question("below", claim.margin)
-    published = None if verdict.published is None else turn * verdict.published
+    published = None if verdict.published is None else _turn(claim) * verdict.published
     return Question("sign", smallest=verdict.smallest, published=published)
 
 
@@ -262,11 +281,8 @@ def _zero_partners(runs: pd.DataFrame, of: str, against: str, metric: str) -> in
 
 
 def _values(runs: pd.DataFrame, variant: str, metric: str, unit: Unit) -> pd.DataFrame:
-    """The metric of a variant by task, backbone and seed; of every test example only if seeds are the repetitions."""
-    found = runs[runs["variant"] == variant]
-    if unit == "task":
-        found = found.drop(columns=EXAMPLES + metric, errors="ignore")
-    return metric_values(found, metric, PLACE)
+    """The metric of a variant by task, backbone and seed."""
+    return metric_values(runs[runs["variant"] == variant], metric, PLACE, unit)
 
 
 def _by_repetition(values: pd.DataFrame, unit: Unit) -> pd.DataFrame:
