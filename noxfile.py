@@ -53,7 +53,7 @@ SERVICES = (
     ),
     *("psycopg", "psycopg-binary", "Flask-WTF", "WTForms"),
 )
-"""What `nox -s services` adds to the shared environment: ray[default], psycopg[binary] and MLflow's passwords."""
+"""What `nox -s services` adds to the environment: ray[default], psycopg[binary] and MLflow's basic authentication."""
 SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 760, 560
 FUNCTIONS = 6
-"""Number of functions that are drawn: the palette has no more colours."""
+"""Number of functions in the figure: the palette has no more colours."""
 STARTS = ("identity", "unit", "random", "small")
 """Initialisations whose φ is drawn; with ``zero`` it is zero."""
 SIZE, RANK = 96, 4

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Probe:
-    """A model that is drawn from a seed wherever it is needed. Its folder in the package has its configuration."""
+    """A model with random weights from a seed. Its folder in the package has its configuration."""
 
     gguf: str | None = None
 

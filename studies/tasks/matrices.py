@@ -1,7 +1,7 @@
 """Updates ΔW* of one linear layer that an adapter has to fit: matrices of known spectra and structures.
 
-The frozen weight W is Gaussian with a variance of 1 / size. Targets are drawn from the ``seed`` of the task, and their
-entries have a root mean square of 0.005.
+The frozen weight W is Gaussian with a variance of 1 / size. Random targets follow from the ``seed`` of the
+task, and their entries have a root mean square of 0.005.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MatrixTask(Task):
 
 
 class DrawnMatrix(MatrixTask):
-    """A target that is drawn.
+    """A random target.
 
     Args:
         size: Rows and columns.

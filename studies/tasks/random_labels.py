@@ -21,7 +21,7 @@ MOST = {"gaussian": 1_000_000, "digits": 1797}
 
 
 class RandomLabels(Task):
-    """Inputs of 64 numbers with labels drawn at random. All splits are the same examples.
+    """Inputs of 64 numbers with random labels. All splits are the same examples.
 
     Fewer examples are the beginning of more of the same seed.
 
